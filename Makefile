@@ -1,0 +1,54 @@
+# make run     install into .venv if needed, then run a controller on a clip in simulation
+# make test    everything a change must pass
+# make bench   the loop's cost and jitter against the stock path
+# make clean   remove what these made
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# Until the project has a controller of its own, the default job is a published policy beside the checkout.
+CONTROLLER ?= twist2
+MODEL ?= $(wildcard ../shared/data/policies/twist2_1017_20k.onnx)
+CLIP ?= $(wildcard ../shared/data/motions/twist2_walk_001.npz)
+OUT ?= runs/latest
+
+.PHONY: run test bench clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/.with-sim
+	@if [ -z "$(MODEL)" ] || [ -z "$(CLIP)" ]; then \
+	    echo "make run needs a policy and a motion: make run MODEL=policy.onnx CLIP=motion.npz [CONTROLLER=twist2]" >&2; \
+	    exit 2; \
+	fi
+	$(BIN)/exoactor run --controller "$(CONTROLLER)" --model "$(MODEL)" --clip "$(CLIP)" --out "$(OUT)"
+
+test: $(VENV)/.with-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.with-sim
+	$(BIN)/exoactor bench
+
+clean:
+	rm -rf "$(VENV)" build dist ./*.egg-info runs
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "exoactor needs Python 3.10 or newer: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv "$(VENV)"
+
+# A stamp says which extra is installed, and is out of date as soon as the requirements change. `dev` includes `sim`.
+$(VENV)/.with-sim: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sim]'
+	@touch $@
+
+$(VENV)/.with-dev: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(VENV)/.with-sim $@

@@ -1,0 +1,534 @@
+"""DDS topics of fixed-size messages, through the public C functions of Cyclone DDS (libddsc 0.10 or 11).
+
+The topics carry no type information; peers then match by topic and type name. This is on purpose. A
+cyclonedds-python 11 endpoint on a type with ``uint8`` members announces a type that libddsc 0.10 cannot
+represent, and every 0.10 participant that matches it dies in its discovery thread
+(https://github.com/eclipse-cyclonedds/cyclonedds/issues/1554); the Unitree SDKs are pinned to 0.10
+(unitreerobotics/unitree_sdk2_python @37116c52, ``setup.py``). A topic without type information matches the
+stock endpoints of both versions, in both directions, and harms none.
+
+To the library a message is an array of 32-bit words (or bytes, where the payload is no multiple of 4): the
+sample in memory is the XCDR1 payload itself, which ``layout`` views in place. Taking and writing use fixed
+buffers, allocate nothing that stays, and keep the GIL; only ``DdsReader.wait`` releases it.
+
+Use from one thread, and do not fork with a participant open.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import socket
+from collections.abc import Callable
+from ctypes import c_char_p, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from firmware_bridge.errors import DdsError
+from firmware_bridge.layout import Layout
+
+PARTICIPANT_LEASE_S = 3
+"""How long a peer waits before it takes this process for dead; Cyclone's own default is 10 s. A lease travels
+with the participant that announces it, so a stock peer that is killed still takes its own 10 s to vanish."""
+
+HIGHEST_PARTICIPANT_INDEX = 30
+"""Participants per host that unicast peers can find; each takes a well-known port pair."""
+
+# Constants of the C interface: dds/dds.h, dds/ddsc/dds_basic_types.h, dds/ddsc/dds_opcodes.h of
+# eclipse-cyclonedds/cyclonedds, the same at 0.10.2 and 11.0.1.
+_ANY_STATE = 0x7F
+_BEST_EFFORT, _RELIABLE = 0, 1
+_KEEP_LAST = 0
+_BUILTIN_PARTICIPANT, _BUILTIN_PUBLICATION = 0x7FFF0001, 0x7FFF0003
+_OP_ARRAY_OF_BYTES, _OP_ARRAY_OF_WORDS, _OP_RETURN = 0x01080100, 0x01080300, 0
+_FIXED_SIZE, _RESTRICT_REPRESENTATION, _XCDR1 = 1 << 4, 1 << 7, 1
+
+
+@dataclass(frozen=True)
+class DdsSettings:
+    """Where to meet the peers.
+
+    Attributes:
+        domain: DDS domain id; 0 is the robot's, unitree_mujoco uses 1.
+        interface: network interface by name; None is the loopback.
+        peers: further addresses or host names to announce to by unicast, for networks without multicast.
+    """
+
+    domain: int = 0
+    interface: str | None = None
+    peers: tuple[str, ...] = ()
+
+    @property
+    def xml(self) -> str:
+        """The Cyclone configuration; the interface part is that of the Unitree SDKs
+        (unitreerobotics/unitree_sdk2_python @37116c52, ``unitree_sdk2py/core/channel_config.py``)."""
+        peers = "".join(f"<Peer address={quoteattr(peer)}/>" for peer in self.peers)
+        return (
+            '<CycloneDDS><Domain Id="any">'
+            f"<General><Interfaces><NetworkInterface name={quoteattr(self.interface or 'lo')}"
+            ' priority="default" multicast="default"/></Interfaces></General>'
+            "<Discovery><ParticipantIndex>auto</ParticipantIndex>"
+            f"<MaxAutoParticipantIndex>{HIGHEST_PARTICIPANT_INDEX}</MaxAutoParticipantIndex>"
+            f"<LeaseDuration>{PARTICIPANT_LEASE_S} s</LeaseDuration>"
+            f"<Peers>{peers}</Peers></Discovery></Domain></CycloneDDS>"
+        )
+
+
+class Participant:
+    """One participant in a DDS domain, and the owner of its readers and writers.
+
+    Args:
+        settings: domain, interface, peers. All participants of a process on one domain share one setting.
+        name: the name that peers see.
+
+    Raises:
+        DdsError: no libddsc, no such interface, or the domain is taken or cannot start.
+    """
+
+    def __init__(self, settings: DdsSettings, name: str) -> None:
+        self._lib = _library()
+        _enter_domain(self._lib, settings)
+        self._settings = settings
+        self._handle = 0
+        self._keep: list[object] = []
+        self._topics: dict[tuple[str, str], int] = {}
+        try:
+            qos = self._lib.create_qos()
+            self._lib.qset_entity_name(qos, name.encode())
+            self._handle = self._lib.check(
+                self._lib.create_participant(settings.domain, qos, None),
+                f"DDS participant {name!r} on domain {settings.domain}, interface {settings.interface or 'lo'}",
+                "a started participant",
+                f"stop some of the other programs (at most {HIGHEST_PARTICIPANT_INDEX + 1} per host)",
+            )
+            self._lib.delete_qos(qos)
+        except DdsError:
+            _leave_domain(self._lib, settings.domain)
+            raise
+
+    def reader(self, topic: str, layout: Layout) -> DdsReader:
+        """A best-effort reader of the newest sample. ``topic`` in full, e.g. ``rt/lowstate``."""
+        qos = self._qos(_BEST_EFFORT)
+        handle = self._lib.check(
+            self._lib.create_reader(self._handle, self._topic(topic, layout), qos, None),
+            f"DDS reader of {topic}", "a reader", "check the topic and its type",
+        )
+        self._lib.delete_qos(qos)
+        return DdsReader(self._lib, self._handle, handle, layout)
+
+    def writer(self, topic: str, layout: Layout) -> DdsWriter:
+        """A writer that serves best-effort and reliable readers and never blocks."""
+        qos = self._qos(_RELIABLE)
+        handle = self._lib.check(
+            self._lib.create_writer(self._handle, self._topic(topic, layout), qos, None),
+            f"DDS writer of {topic}", "a writer", "check the topic and its type",
+        )
+        self._lib.delete_qos(qos)
+        return DdsWriter(self._lib, handle, layout)
+
+    def poll(self) -> bool:
+        """Takes in what discovery has learnt since the last call; True when something changed. Cheap."""
+        return self._discovery.poll()
+
+    def foreign_writers(self, topic: str) -> list[str]:
+        """The writers of a topic that do not belong to this participant, whatever their type or QoS, each as
+        ``guid of participant 'name' (process, pid, host)`` as far as the peer tells."""
+        self.poll()
+        return self._discovery.writers_of(topic)
+
+    def foreign_participants(self) -> list[str]:
+        """The other participants on the domain, described likewise."""
+        self.poll()
+        return self._discovery.participants()
+
+    def close(self) -> None:
+        """Withdraws the participant with all its readers and writers; they must not be used afterwards."""
+        if self._handle:
+            self._lib.delete(self._handle)
+            self._handle = 0
+            _leave_domain(self._lib, self._settings.domain)
+
+    def __enter__(self) -> Participant:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _discovery(self) -> _Discovery:
+        return _Discovery(self._lib, self._handle)
+
+    def _qos(self, reliability: int) -> int:
+        qos: int = self._lib.create_qos()
+        self._lib.qset_reliability(qos, reliability, 0)  # 0: a write never waits for a slow reader
+        self._lib.qset_history(qos, _KEEP_LAST, 1)
+        return qos
+
+    def _topic(self, name: str, layout: Layout) -> int:
+        key = (name, layout.type_name)
+        if key not in self._topics:
+            descriptor = _TopicDescriptor.without_type_information(layout)
+            self._keep.append(descriptor)
+            self._topics[key] = self._lib.check(
+                self._lib.create_topic(self._handle, ctypes.byref(descriptor), name.encode(), None, None),
+                f"DDS topic {name} of {layout.type_name}", "a topic",
+                "one participant can give a topic one type only",
+            )
+        return self._topics[key]
+
+
+class DdsReader:
+    """Holds the newest sample of a topic.
+
+    Attributes:
+        buffer: the payload, ``layout.empty()`` in shape; always the last sample taken, zero before the first.
+    """
+
+    def __init__(self, lib: _Library, participant: int, handle: int, layout: Layout) -> None:
+        self._lib = lib
+        self._handle = handle
+        self.buffer = layout.empty()
+        # The library zeroes the sample it was given when all it has to tell is that a writer went away.
+        self._arrival = layout.empty()
+        self._samples = (c_void_p * 1)(self._arrival.ctypes.data)
+        self._info = _SampleInfo()
+        self._take = lib.take
+        condition = lib.create_readcondition(handle, _ANY_STATE)
+        self._waitset = lib.create_waitset(participant)
+        lib.check(
+            lib.waitset_attach(self._waitset, condition, 0), "DDS waitset", "an attached reader", "report this"
+        )
+
+    def take(self) -> bool:
+        """Moves the newest sample into ``buffer``; False, with ``buffer`` untouched, when none has come."""
+        while self._take(self._handle, self._samples, self._info, 1, 1) > 0:
+            if self._info.valid_data:
+                self.buffer[:] = self._arrival
+                return True
+        return False
+
+    def wait(self, timeout_s: float) -> bool:
+        """Waits, without the GIL, until there is something to take; False on time-out. Negative counts as 0."""
+        ready: int = self._lib.waitset_wait(self._waitset, None, 0, max(0, int(timeout_s * 1e9)))
+        return ready > 0
+
+    def matched(self) -> int:
+        """Number of writers that this reader now listens to."""
+        count: int = self._lib.get_matched_publications(self._handle, None, 0)
+        return max(0, count)
+
+
+class DdsWriter:
+    """Sends the message in its buffer.
+
+    Attributes:
+        buffer: the payload, ``layout.empty()`` in shape, zero at first.
+    """
+
+    def __init__(self, lib: _Library, handle: int, layout: Layout) -> None:
+        self._lib = lib
+        self._handle = handle
+        self.buffer = layout.empty()
+        self._pointer = c_void_p(self.buffer.ctypes.data)
+        self._write = lib.write
+
+    def write(self) -> bool:
+        """Sends ``buffer`` as it is. False when the library refuses; nothing raises, nothing blocks."""
+        return bool(self._write(self._handle, self._pointer) == 0)
+
+    def matched(self) -> int:
+        """Number of readers that now listen to this writer."""
+        count: int = self._lib.get_matched_subscriptions(self._handle, None, 0)
+        return max(0, count)
+
+
+class _Discovery:
+    """What the domain's built-in topics tell of participants and writers."""
+
+    def __init__(self, lib: _Library, participant: int) -> None:
+        self._lib = lib
+        self._own = lib.get_instance_handle(participant)
+        readers = [
+            lib.check(
+                lib.create_reader(participant, topic, None, None),
+                "DDS discovery reader", "a reader", "close the participant only after its last use",
+            )
+            for topic in (_BUILTIN_PARTICIPANT, _BUILTIN_PUBLICATION)
+        ]
+        self._participant_reader, self._writer_reader = readers
+        self._participants: dict[int, str] = {}
+        self._writers: dict[int, tuple[str, str, int]] = {}
+        self._samples = (c_void_p * 1)()
+        self._info = _SampleInfo()
+
+    def poll(self) -> bool:
+        changed = False
+        while self._next(self._participant_reader):
+            changed = True
+            if self._info.is_alive():
+                self._participants[self._info.instance] = self._describe()
+            else:
+                self._participants.pop(self._info.instance, None)
+            self._return(self._participant_reader)
+        while self._next(self._writer_reader):
+            changed = True
+            if self._info.is_alive():
+                endpoint = _BuiltinEndpoint.from_address(self._samples[0] or 0)
+                guid, topic = bytes(endpoint.key).hex(), (endpoint.topic_name or b"").decode(errors="replace")
+                self._writers[self._info.instance] = (topic, guid, endpoint.participant_instance)
+            else:
+                self._writers.pop(self._info.instance, None)
+            self._return(self._writer_reader)
+        return changed
+
+    def writers_of(self, topic: str) -> list[str]:
+        return [
+            f"{guid} of {self._participants.get(owner, 'an unknown participant')}"
+            for name, guid, owner in self._writers.values()
+            if name == topic and owner != self._own
+        ]
+
+    def participants(self) -> list[str]:
+        return [text for instance, text in self._participants.items() if instance != self._own]
+
+    def _next(self, reader: int) -> bool:
+        self._samples[0] = None  # the library lends its own sample
+        return bool(self._lib.take(reader, self._samples, self._info, 1, 1) > 0)
+
+    def _return(self, reader: int) -> None:
+        self._lib.return_loan(reader, self._samples, 1)
+
+    def _describe(self) -> str:
+        sample = _BuiltinParticipant.from_address(self._samples[0] or 0)
+        name = self._text(lambda out: self._lib.qget_entity_name(sample.qos, out))
+        known = {
+            label: self._text(lambda out, key=key: self._lib.qget_prop(sample.qos, key, out))
+            for label, key in (("process", b"__ProcessName"), ("pid", b"__Pid"), ("host", b"__Hostname"))
+        }
+        details = ", ".join(f"{label} {text}" for label, text in known.items() if text)
+        return f"participant {name or bytes(sample.key).hex()!r}" + (f" ({details})" if details else "")
+
+    def _text(self, get: Callable[[Any], bool]) -> str:
+        out = c_void_p()
+        if not get(ctypes.byref(out)) or not out.value:
+            return ""
+        text = ctypes.string_at(out.value).decode(errors="replace")
+        self._lib.free(out)
+        return text
+
+
+_domains: dict[int, tuple[DdsSettings, int, int]] = {}
+"""The process's domains by id: settings, handle, number of participants."""
+
+
+def _enter_domain(lib: _Library, settings: DdsSettings) -> None:
+    """Creates the domain explicitly, so that CYCLONEDDS_URI has no say, or joins the one that is there."""
+    what = f"DDS domain {settings.domain} on network interface {settings.interface or 'lo'}"
+    if settings.domain in _domains:
+        present, handle, users = _domains[settings.domain]
+        if present != settings:
+            raise DdsError(
+                what, expected="one setting per domain in a process", found=f"{present} in use",
+                what_to_do="use the same interface and peers, or another domain id",
+            )
+        _domains[settings.domain] = (present, handle, users + 1)
+        return
+    interfaces = [name for _, name in socket.if_nameindex()]
+    if (settings.interface or "lo") not in interfaces:
+        raise DdsError(
+            what, expected=f"one of the interfaces {', '.join(interfaces)}", found="no such interface",
+            what_to_do="name the interface that leads to the robot",
+        )
+    handle = lib.check(
+        lib.create_domain(settings.domain, settings.xml.encode()), what,
+        f"an interface that is up and has an address (present: {', '.join(interfaces)})",
+        "bring the interface up, check the peers, and let nothing else in this process open the domain",
+    )
+    _domains[settings.domain] = (settings, handle, 1)
+
+
+def _leave_domain(lib: _Library, domain: int) -> None:
+    settings, handle, users = _domains.pop(domain)
+    if users > 1:
+        _domains[domain] = (settings, handle, users - 1)
+    else:
+        lib.delete(handle)
+
+
+class _Library:
+    """The functions of libddsc. All keep the GIL, except ``waitset_wait`` and those that open or close."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        released, kept = ctypes.CDLL(path), ctypes.PyDLL(path)
+        entity, count, pointer = c_int32, c_size_t, c_void_p
+
+        def bind(dll: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
+            function = getattr(dll, f"dds_{name}")
+            function.restype, function.argtypes = result, list(arguments)
+            return function
+
+        self.create_domain = bind(released, "create_domain", entity, c_uint32, c_char_p)
+        self.create_participant = bind(released, "create_participant", entity, c_uint32, pointer, pointer)
+        self.create_topic = bind(released, "create_topic", entity, entity, pointer, c_char_p, pointer, pointer)
+        self.create_reader = bind(released, "create_reader", entity, entity, entity, pointer, pointer)
+        self.create_writer = bind(released, "create_writer", entity, entity, entity, pointer, pointer)
+        self.create_readcondition = bind(released, "create_readcondition", entity, entity, c_uint32)
+        self.create_waitset = bind(released, "create_waitset", entity, entity)
+        self.waitset_attach = bind(released, "waitset_attach", c_int32, entity, entity, pointer)
+        self.waitset_wait = bind(released, "waitset_wait", c_int32, entity, pointer, count, c_int64)
+        self.delete = bind(released, "delete", c_int32, entity)
+        self.write = bind(kept, "write", c_int32, entity, pointer)
+        self.take = bind(kept, "take", c_int32, entity, pointer, ctypes.POINTER(_SampleInfo), count, c_uint32)
+        self.return_loan = bind(kept, "return_loan", c_int32, entity, pointer, c_int32)
+        matched = (c_int32, entity, pointer, count)
+        self.get_matched_publications = bind(kept, "get_matched_publications", *matched)
+        self.get_matched_subscriptions = bind(kept, "get_matched_subscriptions", *matched)
+        self._get_instance_handle = bind(kept, "get_instance_handle", c_int32, entity, pointer)
+        self.create_qos = bind(kept, "create_qos", pointer)
+        self.delete_qos = bind(kept, "delete_qos", None, pointer)
+        self.qset_reliability = bind(kept, "qset_reliability", None, pointer, c_int32, c_int64)
+        self.qset_history = bind(kept, "qset_history", None, pointer, c_int32, c_int32)
+        self.qset_entity_name = bind(kept, "qset_entity_name", None, pointer, c_char_p)
+        self.qget_entity_name = bind(kept, "qget_entity_name", ctypes.c_bool, pointer, pointer)
+        self.qget_prop = bind(kept, "qget_prop", ctypes.c_bool, pointer, c_char_p, pointer)
+        self.free = bind(kept, "free", None, pointer)
+        self._strretcode = bind(kept, "strretcode", c_char_p, c_int32)
+        bind(kept, "qset_data_representation", None, pointer)  # absent before 0.10: other descriptors there
+
+    def get_instance_handle(self, entity: int) -> int:
+        handle = c_uint64()
+        self._get_instance_handle(entity, ctypes.byref(handle))
+        return handle.value
+
+    def check(self, result: int, what: str, expected: str, what_to_do: str) -> int:
+        """The result, unless it is one of the library's (negative) errors.
+
+        Raises:
+            DdsError: it is.
+        """
+        if result < 0:
+            reason = self._strretcode(-result).decode()
+            raise DdsError(what, expected=expected, found=f"DDS error {reason!r}", what_to_do=what_to_do)
+        return result
+
+
+@cache
+def _library() -> _Library:
+    """The first usable libddsc: EXOACTOR_LIBDDSC, the one inside the cyclonedds wheel, the system's.
+
+    Raises:
+        DdsError: none.
+    """
+    chosen = os.environ.get("EXOACTOR_LIBDDSC")
+    candidates = [chosen] if chosen else [*_wheel_library(), "libddsc.so", "libddsc.so.0", "libddsc.so.0debian"]
+    failures = []
+    for path in candidates:
+        try:
+            return _Library(path)
+        except (OSError, AttributeError) as error:
+            failures.append(str(error))
+    raise DdsError(
+        "Cyclone DDS library", expected="libddsc 0.10 or newer", found="; ".join(failures),
+        what_to_do="on x86-64 pip install cyclonedds; on a Jetson build eclipse-cyclonedds/cyclonedds, branch "
+        "releases/0.10.x, or apt install the distribution's cyclonedds; EXOACTOR_LIBDDSC names a file of its own",
+    )
+
+
+def _wheel_library() -> list[str]:
+    """The library path that an installed cyclonedds package notes, without importing that package."""
+    package = importlib.util.find_spec("cyclonedds")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        spec = importlib.util.spec_from_file_location("_cyclonedds_library", Path(folder, "__library__.py"))
+        if spec and spec.loader:
+            module = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(module)
+                return [str(module.library_path)]
+            except (OSError, AttributeError, IndexError):
+                continue
+    return []
+
+
+class _SampleInfo(ctypes.Structure):
+    """``dds_sample_info_t`` and room for members to come."""
+
+    _fields_ = (
+        ("sample_state", c_uint32),
+        ("view_state", c_uint32),
+        ("instance_state", c_uint32),
+        ("valid_data", ctypes.c_bool),
+        ("source_timestamp", c_int64),
+        ("instance", c_uint64),
+        ("publication", c_uint64),
+        ("rest", c_uint64 * 10),
+    )
+    instance_state: int
+    valid_data: bool
+    instance: int
+
+    def is_alive(self) -> bool:
+        return self.valid_data and self.instance_state == 16  # DDS_ALIVE_INSTANCE_STATE
+
+
+class _BuiltinParticipant(ctypes.Structure):
+    """``dds_builtintopic_participant_t``."""
+
+    _fields_ = (("key", c_uint8 * 16), ("qos", c_void_p))
+
+
+class _BuiltinEndpoint(ctypes.Structure):
+    """``dds_builtintopic_endpoint_t``."""
+
+    _fields_ = (
+        ("key", c_uint8 * 16),
+        ("participant_key", c_uint8 * 16),
+        ("participant_instance", c_uint64),
+        ("topic_name", c_char_p),
+        ("type_name", c_char_p),
+        ("qos", c_void_p),
+    )
+
+
+class _TopicDescriptor(ctypes.Structure):
+    """``dds_topic_descriptor_t`` and room for members to come. Must outlive its topic."""
+
+    _fields_ = (
+        ("size", c_uint32),
+        ("align", c_uint32),
+        ("flags", c_uint32),
+        ("key_count", c_uint32),
+        ("type_name", c_char_p),
+        ("keys", c_void_p),
+        ("op_count", c_uint32),
+        ("ops", c_void_p),
+        ("meta", c_char_p),
+        ("type_information", c_void_p),
+        ("type_information_size", c_uint32),
+        ("type_mapping", c_void_p),
+        ("type_mapping_size", c_uint32),
+        ("representation", c_uint32),
+        ("rest", c_uint64 * 8),
+    )
+
+    @classmethod
+    def without_type_information(cls, layout: Layout) -> _TopicDescriptor:
+        """One array at offset 0: of words if the payload is made of whole ones, else of bytes. Rounding such a
+        payload up to words would make the library reject a peer's sample as too short."""
+        in_words = layout.size % 4 == 0
+        op, length = (_OP_ARRAY_OF_WORDS, layout.size // 4) if in_words else (_OP_ARRAY_OF_BYTES, layout.size)
+        ops = (c_uint32 * 4)(op, 0, length, _OP_RETURN)
+        descriptor = cls(
+            size=layout.size, align=4 if in_words else 1, flags=_FIXED_SIZE | _RESTRICT_REPRESENTATION,
+            type_name=layout.type_name.encode(), op_count=2, ops=ctypes.addressof(ops), meta=b"",
+            representation=_XCDR1,
+        )
+        descriptor.kept_ops = ops
+        return descriptor

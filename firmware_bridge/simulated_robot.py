@@ -1,0 +1,245 @@
+"""A simulated humanoid: MuJoCo physics behind the drives' own position servo.
+
+The drive law of a Unitree joint, tau = kp (q* - q) + kd (dq* - dq) + tau*, is put into MuJoCo as an affine actuator
+(bias -kp q - kd dq), so that `implicitfast` integrates the damping implicitly. Explicit torque PD on the same plant
+makes published policies fall at steps they were trained for.
+
+Until it is commanded stiffly the robot hangs on a gantry, its pelvis held at standing height, as a real one does at
+power-up. The gantry lets go by itself once the legs are stiff and their targets are at rest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from firmware_bridge.errors import BridgeError
+from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorCommand, MotorSample, Q
+
+PLANTS = Path(__file__).with_name("plants")
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Push:
+    """A force on the torso: from `start_s` for `duration_s`, newtons in world axes."""
+
+    start_s: float
+    duration_s: float
+    force_n: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What the simulated world does to the runtime; the default does nothing.
+
+    Noise is uniform, half-width given; latency delays commands; `loss` drops published states.
+    """
+
+    noise_q_rad: float = 0.0
+    noise_dq_rad_s: float = 0.0
+    noise_gyro_rad_s: float = 0.0
+    latency_s: float = 0.0
+    loss: float = 0.0
+    pushes: tuple[Push, ...] = ()
+    seed: int = 0
+
+
+class SimulatedRobot:
+    """Physics, drives, sensors and gantry. Motor order is the order of the plant's actuators.
+
+    Args:
+        plant: MJCF file; its actuators are taken as motors whatever their type, limited by the joints'
+            `actuatorfrcrange`.
+        timestep_s: control and physics period.
+        gantry: hold the pelvis until the legs are stiff and at rest.
+        gantry_height_m: pelvis height while held.
+    """
+
+    GANTRY_MIN_S = 1.0
+    GANTRY_MAX_S = 4.0
+    GANTRY_REST_S = 0.3
+    GANTRY_REST_RAD = 0.02
+
+    def __init__(
+        self,
+        plant: Path | str = PLANTS / "g1_29dof.xml",
+        *,
+        disturbance: Disturbance | None = None,
+        timestep_s: float = 0.002,
+        gantry: bool = True,
+        gantry_height_m: float = 0.793,
+        mode_machine: int = 5,
+    ) -> None:
+        path = Path(plant)
+        if not path.is_file():
+            raise BridgeError("plant", expected="an MJCF file", found=str(path),
+                              what_to_do="give the path of an existing .xml plant")
+        try:
+            self.model = mujoco.MjModel.from_xml_path(str(path))
+        except ValueError as error:
+            raise BridgeError(f"plant {path}", expected="an MJCF file that compiles", found=str(error),
+                              what_to_do="correct the plant") from error
+        self.disturbance = disturbance or Disturbance()
+        self.mode_machine = mode_machine
+        self._random = np.random.default_rng(self.disturbance.seed)
+        self._prepare(timestep_s)
+        self.data = mujoco.MjData(self.model)
+        self.motors = int(self.model.nu)
+        self.sample = MotorSample.zeros(self.motors)
+        self.sample.mode_machine[0] = mode_machine
+        self._latency = max(0, round(self.disturbance.latency_s / timestep_s))
+        self._queue: deque[tuple[F32, bool]] = deque()
+        self._gantry = gantry
+        self._gantry_pose = np.array([0, 0, gantry_height_m, 1, 0, 0, 0], np.float64)
+        self._stiff_since: float | None = None
+        self._rest_since = 0.0
+        self._rest_target = np.full(12, np.inf)
+        self.data.qpos[:7] = self._gantry_pose
+        mujoco.mj_forward(self.model, self.data)
+        self._sense()
+
+    def _prepare(self, timestep_s: float) -> None:
+        model = self.model
+        free = [j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
+        if len(free) != 1 or model.jnt_qposadr[free[0]] != 0 or model.nu == 0:
+            raise BridgeError("plant", expected="one free joint, first, and an actuator a motor",
+                              found=f"{len(free)} free joints, {model.nu} actuators",
+                              what_to_do="use a floating-base plant")
+        joint = model.actuator_trnid[:, 0]
+        self._qpos = np.asarray(model.jnt_qposadr[joint])
+        self._dof = np.asarray(model.jnt_dofadr[joint])
+        self.joint_names = tuple(model.joint(int(j)).name for j in joint)
+        model.opt.timestep = timestep_s
+        model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+        model.actuator_gaintype[:] = mujoco.mjtGain.mjGAIN_FIXED
+        model.actuator_biastype[:] = mujoco.mjtBias.mjBIAS_AFFINE
+        model.actuator_gainprm[:] = 0
+        model.actuator_gainprm[:, 0] = 1
+        model.actuator_biasprm[:] = 0
+        model.actuator_ctrllimited[:] = 0
+        model.actuator_forcelimited[:] = 0
+        if not model.jnt_actfrclimited[joint].all():
+            raise BridgeError("plant", expected="actuatorfrcrange on every driven joint",
+                              found="a joint without torque limit", what_to_do="add the limits to the plant")
+        self._torso = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, "torso_link")
+        self._legs = np.array(
+            [i for i, name in enumerate(self.joint_names) if any(p in name for p in ("hip", "knee", "ankle"))],
+            np.intp,
+        )
+
+    @property
+    def time_s(self) -> float:
+        """Simulated time."""
+        return float(self.data.time)
+
+    @property
+    def on_gantry(self) -> bool:
+        """True while the pelvis is held."""
+        return self._gantry
+
+    @property
+    def base_height_m(self) -> float:
+        """Pelvis height above the floor, the truth no sensor tells."""
+        return float(self.data.qpos[2])
+
+    @property
+    def base_position(self) -> F64:
+        """(3,) pelvis in world, m."""
+        return np.asarray(self.data.qpos[:3])
+
+    @property
+    def base_velocity(self) -> F64:
+        """(3,) pelvis velocity in world, m/s."""
+        return np.asarray(self.data.qvel[:3])
+
+    def place(self, q: F64) -> None:
+        """Set the joints (motors,) rad at rest, the pelvis at gantry height."""
+        self.data.qpos[:7] = self._gantry_pose
+        self.data.qpos[self._qpos] = q
+        self.data.qvel[:] = 0
+        mujoco.mj_forward(self.model, self.data)
+        self._sense()
+
+    def command(self, command: MotorCommand) -> None:
+        """The drives' new order, after the configured latency; it holds until the next, for ever."""
+        if not self._latency:
+            self._apply(command.block, command.enabled)
+            return
+        self._queue.append((command.block.copy(), command.enabled))
+
+    def _apply(self, block: F32, enabled: bool) -> None:
+        model, n = self.model, len(block)
+        if not enabled:
+            self.data.ctrl[:n] = 0
+            model.actuator_biasprm[:n] = 0
+            return
+        kp, kd = block[:, KP], block[:, KD]
+        self.data.ctrl[:n] = kp * block[:, Q] + kd * block[:, DQ] + block[:, TAU]
+        model.actuator_biasprm[:n, 1] = -kp
+        model.actuator_biasprm[:n, 2] = -kd
+        if self._gantry:
+            self._watch_gantry(block)
+
+    def _watch_gantry(self, block: F32) -> None:
+        now = self.time_s
+        if not (block[self._legs, KP] > 0).all():
+            self._stiff_since = None
+            return
+        target = block[self._legs, Q]
+        if self._stiff_since is None:
+            self._stiff_since, self._rest_since, self._rest_target = now, now, target.copy()
+        if np.abs(target - self._rest_target).max() > self.GANTRY_REST_RAD:
+            self._rest_since, self._rest_target = now, target.copy()
+        stiff, rest = now - self._stiff_since, now - self._rest_since
+        if stiff > self.GANTRY_MAX_S or (stiff > self.GANTRY_MIN_S and rest > self.GANTRY_REST_S):
+            self._gantry = False
+
+    def step(self) -> MotorSample:
+        """Advance one period; returns `sample`, refreshed."""
+        if self._latency and len(self._queue) > self._latency:
+            self._apply(*self._queue.popleft())
+        if self.disturbance.pushes:
+            self._push()
+        mujoco.mj_step(self.model, self.data)
+        if self._gantry:
+            self.data.qpos[:7] = self._gantry_pose
+            self.data.qvel[:6] = 0
+        self._sense()
+        return self.sample
+
+    def _push(self) -> None:
+        force = np.zeros(3)
+        for push in self.disturbance.pushes:
+            if push.start_s <= self.time_s < push.start_s + push.duration_s:
+                force += push.force_n
+        self.data.xfrc_applied[self._torso, :3] = force
+
+    def _sense(self) -> None:
+        data, sample = self.data, self.sample
+        sample.q[:] = data.qpos[self._qpos]
+        sample.dq[:] = data.qvel[self._dof]
+        sample.tau[:] = data.qfrc_actuator[self._dof]
+        sample.quat_wxyz[:] = data.qpos[3:7]
+        sample.gyro[:] = data.qvel[3:6]
+        sample.tick[0] = round(data.time * 1000)
+        noise = self.disturbance
+        if noise.noise_q_rad or noise.noise_dq_rad_s or noise.noise_gyro_rad_s:
+            sample.q += self._random.uniform(-noise.noise_q_rad, noise.noise_q_rad, self.motors)
+            sample.dq += self._random.uniform(-noise.noise_dq_rad_s, noise.noise_dq_rad_s, self.motors)
+            sample.gyro += self._random.uniform(-noise.noise_gyro_rad_s, noise.noise_gyro_rad_s, 3)
+
+    def sense_accelerometer(self) -> None:
+        """Fill the sample's accelerometer (specific force at the pelvis, base frame); not needed every step."""
+        rotation = self.data.xmat[1].reshape(3, 3)
+        self.sample.accel[:] = rotation.T @ (self.data.qacc[:3] - self.model.opt.gravity)
+
+    def lose_frame(self) -> bool:
+        """Whether the next state is lost on the way."""
+        return self.disturbance.loss > 0 and self._random.random() < self.disturbance.loss

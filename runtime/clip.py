@@ -1,0 +1,245 @@
+"""A recorded motion, read from npz, checked, and sampled at any time.
+
+Two layouts are told apart by their keys:
+
+- ours: `format` = "exoactor-clip/1", `fps`, `joint_names` (n), `joint_pos` (N, n) rad, `root_pos` (N, 3) m,
+  `root_quat_wxyz` (N, 4); root in a z-up world.
+- the npz form of TWIST/GMR motions: `fps`, `joint_names`, `dof_pos` (N, n), `root_pos`, `root_quat_xyzw` (or
+  `root_rot`, also x, y, z, w); further keys are ignored.
+
+Sampling follows amazon-far/TWIST2 `pose/utils/motion_lib_pkl.py` @ d5c7108: positions linear, rotation slerp,
+velocities central differences taken from the frame before; after the end the last frame at rest.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime import rotation
+from runtime.errors import Refused
+from runtime.robot import JointOrder, Robot
+
+F64 = npt.NDArray[np.float64]
+
+FORMAT = "exoactor-clip/1"
+MAX_BYTES = 256 << 20
+MAX_ROOT_SPEED_M_S = 6.0
+"""Above a sprinting robot, far below the 40 m/s and more of published clips that teleport in their first frames."""
+MAX_JOINT_SPEED_RATIO = 1.5
+"""Of the joint's own velocity limit: good published clips reach 24 rad/s in a first frame pair."""
+RANGE_TOLERANCE_RAD = 0.05
+"""Retargeted clips overshoot ranges by rounding; more than this is another robot or another order."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A checked motion in its own joint order.
+
+    Attributes:
+        joint_pos, joint_vel: (N, n) float64, rad, rad/s.
+        root_pos, root_vel: (N, 3) in world, m, m/s.
+        root_quat_wxyz: (N, 4), base in world.
+        root_ang_vel: (N, 3) in world, rad/s.
+    """
+
+    name: str
+    fps: float
+    order: JointOrder
+    joint_pos: F64
+    joint_vel: F64
+    root_pos: F64
+    root_vel: F64
+    root_quat_wxyz: F64
+    root_ang_vel: F64
+
+    @property
+    def duration_s(self) -> float:
+        """From the first frame to the last."""
+        return (len(self.joint_pos) - 1) / self.fps
+
+
+def make_clip(
+    name: str, fps: float, order: JointOrder, joint_pos: F64, root_pos: F64, root_quat_wxyz: F64
+) -> Clip:
+    """A clip with velocities by central differences (one-sided at the ends)."""
+    q = root_quat_wxyz / np.linalg.norm(root_quat_wxyz, axis=1, keepdims=True)
+    turn = np.empty_like(root_pos)
+    between = rotation.rotation_vector_many(
+        rotation.multiply_many(q[2:], rotation.conjugate_many(q[:-2]))
+    )
+    ends = rotation.rotation_vector_many(
+        rotation.multiply_many(q[[1, -1]], rotation.conjugate_many(q[[0, -2]]))
+    )
+    turn[1:-1] = between * (fps / 2)
+    turn[0], turn[-1] = ends[0] * fps, ends[1] * fps
+    return Clip(
+        name=name,
+        fps=fps,
+        order=order,
+        joint_pos=joint_pos,
+        joint_vel=np.gradient(joint_pos, 1 / fps, axis=0),
+        root_pos=root_pos,
+        root_vel=np.gradient(root_pos, 1 / fps, axis=0),
+        root_quat_wxyz=q,
+        root_ang_vel=turn,
+    )
+
+
+def load_clip(path: Path | str, robot: Robot) -> Clip:
+    """Read and check a clip for a robot.
+
+    Raises:
+        Refused: unreadable, pickled or truncated file, unknown layout, wrong shapes, non-finite values, quaternions
+            that are not unit, joints the robot does not have or that leave their range, a root that teleports.
+    """
+    path = Path(path)
+    arrays = _read(path)
+    return _check(path.name, arrays, robot)
+
+
+def save_clip(path: Path | str, clip: Clip) -> None:
+    """Write our own layout."""
+    np.savez_compressed(
+        path,
+        format=np.array(FORMAT),
+        fps=np.array(clip.fps),
+        joint_names=np.array(clip.order.names),
+        joint_pos=clip.joint_pos,
+        root_pos=clip.root_pos,
+        root_quat_wxyz=clip.root_quat_wxyz,
+    )
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    if not path.is_file():
+        raise Refused("clip", expected="an .npz file", found=f"no file {path}", what_to_do="check the path")
+    if path.stat().st_size > MAX_BYTES:
+        raise Refused(f"clip {path.name}", expected=f"at most {MAX_BYTES >> 20} MiB",
+                      found=f"{path.stat().st_size >> 20} MiB", what_to_do="cut the motion into shorter clips")
+    try:
+        raw = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > MAX_BYTES:
+                raise Refused(f"clip {path.name}", expected=f"at most {MAX_BYTES >> 20} MiB unpacked",
+                              found=f"{size >> 20} MiB", what_to_do="cut the motion into shorter clips")
+        with np.load(io.BytesIO(raw), allow_pickle=False) as npz:
+            return {key: npz[key] for key in npz.files}
+    except Refused:
+        raise
+    except ValueError as error:
+        pickled = "allow_pickle" in str(error) or "Object arrays" in str(error)
+        raise Refused(
+            f"clip {path.name}",
+            expected="an npz of plain arrays",
+            found="pickled objects" if pickled else str(error),
+            what_to_do="pickles can run code and are never loaded here: convert the motion offline to plain arrays"
+            if pickled else "write the file again",
+        ) from error
+    except Exception as error:  # zipfile and numpy raise a dozen types on damaged archives
+        raise Refused(f"clip {path.name}", expected="an intact npz archive", found=f"{type(error).__name__}: {error}",
+                      what_to_do="the file is damaged, cut short or no npz: copy or export it again") from error
+
+
+def _check(name: str, arrays: dict[str, npt.NDArray[Any]], robot: Robot) -> Clip:
+    what = f"clip {name}"
+    fps, names, joint_pos, root_pos, quat = _pick(what, arrays)
+    _check_shapes(what, names, joint_pos, root_pos, quat, robot)
+    if not (math.isfinite(fps) and 1 <= fps <= 1000):
+        raise Refused(what, expected="fps between 1 and 1000", found=f"{fps}", what_to_do="correct `fps`")
+    for label, values in (("joint positions", joint_pos), ("root position", root_pos), ("root rotation", quat)):
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            frame = int(np.argmin(finite))
+            raise Refused(what, expected=f"finite {label}",
+                          found=f"NaN or infinity in frame {frame} ({frame / fps:.2f} s)",
+                          what_to_do="repair or cut the motion")
+    norm = np.abs(np.linalg.norm(quat, axis=1) - 1)
+    if norm.max() > 1e-2:
+        frame = int(np.argmax(norm))
+        raise Refused(what, expected="unit quaternions within 0.01",
+                      found=f"norm {np.linalg.norm(quat[frame]):.3f} in frame {frame} ({frame / fps:.2f} s)",
+                      what_to_do="normalise the rotation, and check that the key holds quaternions")
+    clip = make_clip(name, fps, JointOrder(names), joint_pos, root_pos, quat)
+    _check_motion(what, clip, robot)
+    return clip
+
+
+def _pick(what: str, arrays: dict[str, npt.NDArray[Any]]) -> tuple[float, tuple[str, ...], F64, F64, F64]:
+    own = "format" in arrays
+    quat_key = "root_quat_wxyz" if own else next(
+        (key for key in ("root_quat_xyzw", "root_rot") if key in arrays), "root_quat_xyzw"
+    )
+    joint_key = "joint_pos" if own else "dof_pos"
+    if own and str(arrays["format"]) != FORMAT:
+        raise Refused(what, expected=f"format {FORMAT}", found=str(arrays["format"]),
+                      what_to_do="convert it with the version that wrote it")
+    wanted = ["fps", "joint_names", joint_key, "root_pos", quat_key]
+    missing = [key for key in wanted if key not in arrays]
+    if missing:
+        raise Refused(what, expected=f"keys {', '.join(wanted)}",
+                      found=f"{', '.join(sorted(arrays)) or 'nothing'} (missing {', '.join(missing)})",
+                      what_to_do="see docs/clips.md for the two layouts")
+    try:
+        quat = np.asarray(arrays[quat_key], np.float64)
+        return (
+            float(arrays["fps"]),
+            tuple(str(joint) for joint in arrays["joint_names"]),
+            np.asarray(arrays[joint_key], np.float64),
+            np.asarray(arrays["root_pos"], np.float64),
+            quat if own else quat[..., [3, 0, 1, 2]],
+        )
+    except (ValueError, TypeError, IndexError) as error:
+        raise Refused(what, expected="numeric arrays and names", found=str(error),
+                      what_to_do="see docs/clips.md for the two layouts") from error
+
+
+def _check_shapes(
+    what: str, names: tuple[str, ...], joint_pos: F64, root_pos: F64, quat: F64, robot: Robot
+) -> None:
+    frames = len(joint_pos) if joint_pos.ndim == 2 else 0
+    shapes = f"joints {joint_pos.shape}, root position {root_pos.shape}, root rotation {quat.shape}"
+    if frames < 3 or root_pos.shape != (frames, 3) or quat.shape != (frames, 4):
+        raise Refused(what, expected="joints (N, n), root position (N, 3), rotation (N, 4) with N >= 3",
+                      found=shapes, what_to_do="export the motion again")
+    if joint_pos.shape[1] != len(names):
+        raise Refused(what, expected=f"one column for each of its {len(names)} joint names",
+                      found=f"{joint_pos.shape[1]} columns", what_to_do="export the motion again")
+    if len(names) != len(robot.joints):
+        raise Refused(what, expected=f"{len(robot.joints)} joints of {robot.name}", found=f"{len(names)} joints",
+                      what_to_do=f"retarget the motion to {robot.name}, or choose its robot")
+    robot.order.index_of(JointOrder(names))
+
+
+def _check_motion(what: str, clip: Clip, robot: Robot) -> None:
+    step = np.linalg.norm(np.diff(clip.root_pos, axis=0), axis=1) * clip.fps
+    if step.max() > MAX_ROOT_SPEED_M_S:
+        frame = int(np.argmax(step))
+        raise Refused(what, expected=f"root speed up to {MAX_ROOT_SPEED_M_S} m/s",
+                      found=f"{step[frame]:.1f} m/s between frames {frame} and {frame + 1} ({frame / clip.fps:.2f} s)",
+                      what_to_do="the root teleports: cut those frames")
+    rows = [robot.joints[i] for i in robot.order.index_of(clip.order)]
+    lower = np.array([joint.lower_rad for joint in rows])
+    upper = np.array([joint.upper_rad for joint in rows])
+    beyond = np.maximum(lower - clip.joint_pos, clip.joint_pos - upper)
+    if beyond.max() > RANGE_TOLERANCE_RAD:
+        frame, column = np.unravel_index(int(np.argmax(beyond)), beyond.shape)
+        joint = rows[int(column)]
+        raise Refused(what, expected=f"{joint.name} within [{joint.lower_rad:.3f}, {joint.upper_rad:.3f}] rad",
+                      found=f"{clip.joint_pos[frame, column]:.3f} rad in frame {frame} ({frame / clip.fps:.2f} s)",
+                      what_to_do="check the joint order of the file, or retarget the motion within the limits")
+    speed = np.abs(np.diff(clip.joint_pos, axis=0)) * clip.fps
+    limit = np.array([joint.velocity_rad_s for joint in rows]) * MAX_JOINT_SPEED_RATIO
+    if (speed > limit).any():
+        frame, column = np.unravel_index(int(np.argmax(speed - limit)), speed.shape)
+        raise Refused(what, expected=f"{rows[int(column)].name} below {limit[column]:.0f} rad/s",
+                      found=f"{speed[frame, column]:.0f} rad/s at {frame / clip.fps:.2f} s",
+                      what_to_do="the motion jumps there: smooth or cut it")

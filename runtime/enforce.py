@@ -1,0 +1,99 @@
+"""The last word: from a policy's target to the only thing a bus writes.
+
+Position: within the joint's range (and `target_margin_rad`, 0 unless a robot's file loosens it). Trackers do ask for
+more (an ankle target 0.9 rad past its stop is ordinary, a quarter of all ticks), but four recorded walks are followed
+equally well with the clamp as without it. Rate: from one written target to the next, so the first starts at the
+measured pose. Gains, velocity and torque: from the robot's table.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q, SafeCommand
+from runtime.faults import Mode
+from runtime.robot import Robot
+
+F32 = npt.NDArray[np.float32]
+LIMITED_RAD = 1e-4
+"""Corrections below this are rounding, not a limit at work."""
+
+
+class Enforcer:
+    """Makes `SafeCommand`s for one robot.
+
+    Args:
+        robot: its limits.
+        period_s: time between two writes.
+
+    Attributes:
+        command: the one command object, rewritten at each call.
+        limited_rad: largest position correction of the last call, rad.
+    """
+
+    def __init__(self, robot: Robot, period_s: float) -> None:
+        n = robot.motors
+        self.command = SafeCommand(n)
+        self.limited_rad = 0.0
+        used = robot.used.astype(np.float32)
+        margin = np.float32(robot.limits.target_margin_rad) * used
+        self._range_lower = robot.column("lower_rad") - margin
+        self._range_upper = robot.column("upper_rad") + margin
+        effort, velocity = robot.column("effort_n_m"), robot.column("velocity_rad_s")
+        self._lower = np.zeros((n, 5), np.float32)
+        self._upper = np.zeros((n, 5), np.float32)
+        for column, limit in ((DQ, velocity), (TAU, effort)):
+            self._lower[:, column], self._upper[:, column] = -limit, limit
+        self._upper[:, KP], self._upper[:, KD] = robot.kp_max * used, robot.kd_max * used
+        self._step = velocity * np.float32(robot.limits.target_rate_ratio * period_s)
+        self._ready_step = np.full(n, READY_RATE_RAD_S * period_s, np.float32)
+        self._damping = robot.column("damping_kd")
+        self._last_q = np.zeros(n, np.float32)
+        self._low, self._high, self._q, self._change = (np.zeros(n, np.float32) for _ in range(4))
+
+    def start_from(self, q: F32) -> None:
+        """The next target is rate-limited from this measured pose, (motors,) rad."""
+        np.clip(q, self._range_lower, self._range_upper, out=self._last_q)
+
+    def follow(self, target: F32, mode: Mode) -> SafeCommand:
+        """A finite target block (motors, 5) within every limit."""
+        block, q = self.command.block, self._q
+        np.maximum(target, self._lower, out=block)
+        np.minimum(block, self._upper, out=block)
+        step = self._ready_step if mode is Mode.READY else self._step
+        np.subtract(self._last_q, step, out=self._low)
+        np.maximum(self._low, self._range_lower, out=self._low)
+        np.add(self._last_q, step, out=self._high)
+        np.minimum(self._high, self._range_upper, out=self._high)
+        np.maximum(target[:, Q], self._low, out=q)
+        np.minimum(q, self._high, out=q)
+        block[:, Q] = q
+        self._last_q[:] = q
+        np.subtract(q, target[:, Q], out=self._change)
+        np.abs(self._change, out=self._change)
+        self.limited_rad = float(self._change.max())
+        self.command.enabled = True
+        return self.command
+
+    def repeat(self) -> SafeCommand:
+        """The last command once more."""
+        return self.command
+
+    def damp(self) -> SafeCommand:
+        """No stiffness, the table's damping."""
+        block = self.command.block
+        block[:] = 0
+        block[:, KD] = self._damping
+        self.command.enabled = True
+        return self.command
+
+    def off(self) -> SafeCommand:
+        """Drives off."""
+        self.command.block[:] = 0
+        self.command.enabled = False
+        return self.command
+
+
+READY_RATE_RAD_S = 3.0
+"""Fastest joint target on the way to the start pose."""

@@ -1,0 +1,122 @@
+"""What a controller is to follow: one frame of it, a window of frames, and the sources frames come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime import rotation
+from runtime.clip import Clip
+from runtime.robot import JointOrder
+
+F64 = npt.NDArray[np.float64]
+
+
+class ReferenceFrame:
+    """The reference at one instant, joints in POLICY order.
+
+    Attributes:
+        joint_pos, joint_vel: (n,) rad, rad/s.
+        root_pos: (3,) in world, m; [2] is the height.
+        root_rpy: (3,) roll, pitch, yaw, rad (the blend runs in these: both ends are near upright).
+        root_quat_wxyz: (4,) the same rotation.
+        root_lin_vel, root_ang_vel: (3,) in the reference's own base frame, m/s, rad/s.
+    """
+
+    def __init__(self, joints: int) -> None:
+        self.joint_pos: F64 = np.zeros(joints)
+        self.joint_vel: F64 = np.zeros(joints)
+        self.root_pos: F64 = np.zeros(3)
+        self.root_rpy: F64 = np.zeros(3)
+        self.root_quat_wxyz: F64 = np.array([1.0, 0.0, 0.0, 0.0])
+        self.root_lin_vel: F64 = np.zeros(3)
+        self.root_ang_vel: F64 = np.zeros(3)
+
+    def copy_from(self, other: ReferenceFrame) -> None:
+        """Take every value of another frame."""
+        self.joint_pos[:] = other.joint_pos
+        self.joint_vel[:] = other.joint_vel
+        self.root_pos[:] = other.root_pos
+        self.root_rpy[:] = other.root_rpy
+        self.root_quat_wxyz[:] = other.root_quat_wxyz
+        self.root_lin_vel[:] = other.root_lin_vel
+        self.root_ang_vel[:] = other.root_ang_vel
+
+    def blend(self, a: ReferenceFrame, b: ReferenceFrame, s: float) -> None:
+        """(1 - s) a + s b of every quantity; the yaw turns the short way."""
+        for mine, x, y in (
+            (self.joint_pos, a.joint_pos, b.joint_pos),
+            (self.joint_vel, a.joint_vel, b.joint_vel),
+            (self.root_pos, a.root_pos, b.root_pos),
+            (self.root_lin_vel, a.root_lin_vel, b.root_lin_vel),
+            (self.root_ang_vel, a.root_ang_vel, b.root_ang_vel),
+        ):
+            mine[:] = (1 - s) * x + s * y
+        turn = (b.root_rpy - a.root_rpy + np.pi) % (2 * np.pi) - np.pi
+        self.root_rpy[:] = a.root_rpy + s * turn
+        self.root_quat_wxyz[:] = rotation.quat_from_rpy(*self.root_rpy)
+
+    def stop(self) -> None:
+        """Freeze: all velocities to zero."""
+        self.joint_vel[:] = 0
+        self.root_lin_vel[:] = 0
+        self.root_ang_vel[:] = 0
+
+
+class ReferenceSource(Protocol):
+    """Anything that knows the reference at a time since its own start."""
+
+    def sample(self, time_s: float, out: ReferenceFrame) -> None:
+        """The reference at `time_s` into `out`."""
+        ...
+
+
+class ClipReference:
+    """A clip in a controller's joint order."""
+
+    def __init__(self, clip: Clip, order: JointOrder) -> None:
+        self.clip = clip
+        self._index = clip.order.index_of(order)
+        self._joint_pos = np.ascontiguousarray(clip.joint_pos[:, self._index])
+        self._joint_vel = np.ascontiguousarray(clip.joint_vel[:, self._index])
+
+    def sample(self, time_s: float, out: ReferenceFrame) -> None:
+        """Clamped to the clip; at and after its end at rest."""
+        clip, last = self.clip, len(self._joint_pos) - 1
+        place = min(max(time_s * clip.fps, 0.0), float(last))
+        low = min(int(place), last)
+        high, s = min(low + 1, last), place - low
+        out.joint_pos[:] = (1 - s) * self._joint_pos[low] + s * self._joint_pos[high]
+        out.joint_vel[:] = self._joint_vel[low]
+        out.root_pos[:] = (1 - s) * clip.root_pos[low] + s * clip.root_pos[high]
+        out.root_quat_wxyz[:] = rotation.slerp(clip.root_quat_wxyz[low], clip.root_quat_wxyz[high], s)
+        out.root_rpy[:] = rotation.roll_pitch_yaw(out.root_quat_wxyz)
+        out.root_lin_vel[:] = rotation.rotate_inverse(out.root_quat_wxyz, clip.root_vel[low])
+        out.root_ang_vel[:] = rotation.rotate_inverse(out.root_quat_wxyz, clip.root_ang_vel[low])
+        if place >= last:
+            out.stop()
+
+
+class ReferenceWindow:
+    """The frames a controller looks at, `offsets` control periods ahead (negative: behind).
+
+    Attributes:
+        offsets: sorted, each once.
+        frames: one frame an offset, rewritten every tick.
+    """
+
+    def __init__(self, joints: int, offsets: Sequence[int]) -> None:
+        self.offsets = tuple(sorted(set(offsets) | {0}))
+        self.frames = tuple(ReferenceFrame(joints) for _ in self.offsets)
+
+    def at(self, offset: int) -> ReferenceFrame:
+        """The frame `offset` control periods ahead."""
+        return self.frames[self.offsets.index(offset)]
+
+    @property
+    def now(self) -> ReferenceFrame:
+        """The frame of this instant."""
+        return self.at(0)

@@ -1,0 +1,91 @@
+"""The robot's state as the runtime sees it: one flat record, so a slot or a log takes it in one copy."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from firmware_bridge.motor_bus import MotorSample
+
+F32 = npt.NDArray[np.float32]
+
+
+def state_dtype(motors: int) -> np.dtype[np.void]:
+    """Fields of a state record, largest alignment first (its bytes are then also valid CDR)."""
+    return np.dtype(
+        [
+            ("received_ns", "<i8"),
+            ("sequence", "<u8"),
+            ("tick", "<u4"),
+            ("q", "<f4", (motors,)),
+            ("dq", "<f4", (motors,)),
+            ("tau", "<f4", (motors,)),
+            ("quat_wxyz", "<f4", (4,)),
+            ("gyro", "<f4", (3,)),
+            ("accel", "<f4", (3,)),
+        ]
+    )
+
+
+class Calibration:
+    """What turns raw readings into calibrated ones; neutral until a calibration file exists.
+
+    Attributes:
+        encoder_offset_rad: (motors,) subtracted from measured positions.
+        command_offset_rad: (motors,) added to commanded positions.
+    """
+
+    def __init__(self, motors: int) -> None:
+        self.encoder_offset_rad = np.zeros(motors, np.float32)
+        self.command_offset_rad = np.zeros(motors, np.float32)
+
+
+class RobotState:
+    """Calibrated state in MOTOR order, with the time it was received.
+
+    Attributes:
+        record: (1,) structured, `state_dtype`.
+        q, dq, tau: (motors,) float32 views, rad, rad/s, N m.
+        quat_wxyz, gyro, accel: float32 views, base orientation in world, rad/s and m/s^2 in base.
+        floats: every measured float as one flat view, for one finite check.
+    """
+
+    def __init__(self, motors: int) -> None:
+        dtype = state_dtype(motors)
+        self.record = np.zeros(1, dtype)
+        self.q: F32 = self.record["q"][0]
+        self.dq: F32 = self.record["dq"][0]
+        self.tau: F32 = self.record["tau"][0]
+        self.quat_wxyz: F32 = self.record["quat_wxyz"][0]
+        self.gyro: F32 = self.record["gyro"][0]
+        self.accel: F32 = self.record["accel"][0]
+        assert dtype.fields is not None
+        start = dtype.fields["q"][1]
+        self.floats: F32 = self.record.view(np.uint8)[start:].view(np.float32)
+        self.quat_wxyz[0] = 1.0
+        self._received = self.record["received_ns"]
+        self._sequence = self.record["sequence"]
+        self._tick = self.record["tick"]
+
+    @property
+    def received_ns(self) -> int:
+        """When this state arrived, monotonic; 0 before the first."""
+        return int(self._received[0])
+
+    @property
+    def sequence(self) -> int:
+        """Counts accepted samples."""
+        return int(self._sequence[0])
+
+
+def update_state(sample: MotorSample, calibration: Calibration, received_ns: int, out: RobotState) -> None:
+    """One accepted sample into the state."""
+    np.subtract(sample.q, calibration.encoder_offset_rad, out=out.q)
+    out.dq[:] = sample.dq
+    out.tau[:] = sample.tau
+    out.quat_wxyz[:] = sample.quat_wxyz
+    out.gyro[:] = sample.gyro
+    out.accel[:] = sample.accel
+    out._tick[0] = sample.tick[0]
+    out._received[0] = received_ns
+    out._sequence[0] += 1

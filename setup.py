@@ -1,0 +1,75 @@
+"""Package metadata, and the one list of requirements that installs, the Makefile and CI all read."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+README = ROOT / "README.md"
+(VERSION,) = re.findall(r'^__version__ = "(.+)"$', (ROOT / "exoactor.py").read_text("utf-8"), re.MULTILINE)
+
+# No cyclonedds wheel exists for aarch64 Linux; there the DDS endpoint loads the distribution's own libddsc.
+CYCLONEDDS = 'cyclonedds>=0.10.5; platform_machine != "aarch64"'
+MCAP = "mcap>=1.1"
+ONNXRUNTIME = "onnxruntime>=1.20"  # 1.23.2 is the last one for Python 3.10
+PYSERIAL = "pyserial>=3.5"
+
+# JetPack 6 (aarch64, Python 3.10) has no use for either: its TensorRT comes with the system, its
+# onnxruntime-gpu from NVIDIA's own index.
+GPU_WHEELS_EXIST = 'platform_machine != "aarch64" or python_version >= "3.12"'
+
+SIM = ["mujoco>=3.2", ONNXRUNTIME, CYCLONEDDS, MCAP]  # mujoco 3.17 is the last one for Python 3.10
+ROBOT = [ONNXRUNTIME, PYSERIAL, MCAP, CYCLONEDDS]
+# Instead of `robot`, never beside it: onnxruntime and onnxruntime-gpu install over each other.
+GPU = [
+    f"onnxruntime-gpu>=1.20; {GPU_WHEELS_EXIST}",
+    f"tensorrt-cu13-bindings>=10.13; {GPU_WHEELS_EXIST}",
+    PYSERIAL,
+    MCAP,
+    CYCLONEDDS,
+]
+EXPORT = ["torch>=2.4", "onnx>=1.16", ONNXRUNTIME, "smplx>=0.1.28"]
+DEV = [
+    "pytest>=8",
+    "hypothesis>=6.100",
+    "ruff>=0.6",
+    "mypy>=1.11",
+    "import-linter>=2.1",
+    "packaging>=23",
+    *dict.fromkeys(SIM + ROBOT),
+]
+
+FLOORS = ("runtime", "firmware_bridge", "calibration", "export")
+
+setup(
+    name="exoactor",
+    version=VERSION,
+    description="On-robot runtime for whole-body controllers on the Unitree G1",
+    long_description=README.read_text("utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering",
+    ],
+    python_requires=">=3.10",
+    install_requires=["numpy>=1.26"],
+    extras_require={"sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "dev": DEV},
+    py_modules=["exoactor"],
+    packages=find_packages(
+        include=[f"{floor}{below}" for floor in FLOORS for below in ("", ".*")],
+    ),
+    package_data={
+        "runtime": ["robots/*.json", "controllers/*.json"],
+        "firmware_bridge": ["plants/*.xml"],
+    },
+    entry_points={"console_scripts": ["exoactor = exoactor:main"]},
+)

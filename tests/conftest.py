@@ -1,0 +1,39 @@
+"""What every test shares: the environment of child processes, and no silent skips in CI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+# Set before numpy is imported, and inherited by child processes: tests share few cores and have no display.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MUJOCO_GL", "osmesa")
+
+# CI installs every dependency, so there such a skip is a hole. The second reason is importorskip's own.
+MISSING_DEPENDENCY = ("Skipped: missing dependency:", "Skipped: could not import")
+
+
+def _fail_missing_dependency(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turns a skip for a missing dependency into a failure when CI=true; leaves every other report alone."""
+    if os.environ.get("CI") != "true" or not report.skipped or not isinstance(report.longrepr, tuple):
+        return
+    path, line, reason = report.longrepr
+    if reason.startswith(MISSING_DEPENDENCY):
+        report.outcome = "failed"
+        report.longrepr = f"{path}:{line}: not skippable in CI: {reason.removeprefix('Skipped: ')}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _fail_missing_dependency(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_missing_dependency(report)
+    return report
