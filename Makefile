@@ -13,15 +13,17 @@ MODEL ?= $(wildcard ../shared/data/policies/twist2_1017_20k.onnx)
 CLIP ?= $(wildcard ../shared/data/motions/twist2_walk_001.npz)
 OUT ?= runs/latest
 
-.PHONY: run test bench clean
+.PHONY: run inputs test bench clean
 .DELETE_ON_ERROR:
 
-run: $(VENV)/.with-sim
+run: inputs $(VENV)/.with-sim
+	$(BIN)/exoactor run --controller "$(CONTROLLER)" --model "$(MODEL)" --clip "$(CLIP)" --out "$(OUT)"
+
+inputs:
 	@if [ -z "$(MODEL)" ] || [ -z "$(CLIP)" ]; then \
 	    echo "make run needs a policy and a motion: make run MODEL=policy.onnx CLIP=motion.npz [CONTROLLER=twist2]" >&2; \
 	    exit 2; \
 	fi
-	$(BIN)/exoactor run --controller "$(CONTROLLER)" --model "$(MODEL)" --clip "$(CLIP)" --out "$(OUT)"
 
 test: $(VENV)/.with-dev
 	$(BIN)/ruff check .
@@ -43,6 +45,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	    { echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv "$(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24'  # 23.0 may resolve for ever
 
 # A stamp says which extra is installed, and is out of date as soon as the requirements change. `dev` includes `sim`.
 $(VENV)/.with-sim: setup.py | $(BIN)/python

@@ -5,20 +5,16 @@ Needs no display: libosmesa6 or EGL is enough. The step is posed by hand; no pol
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-if not os.environ.get("DISPLAY"):
-    os.environ.setdefault("MUJOCO_GL", "osmesa")
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from firmware_bridge.picture import render, save_png  # noqa: E402  (the path and MUJOCO_GL come first)
+from firmware_bridge.picture import render, save_png  # noqa: E402  (found through the path above)
 
 PLANT = ROOT / "firmware_bridge" / "plants" / "g1_29dof.xml"
 OUTPUT = ROOT / "docs" / "images" / "g1.png"

@@ -20,7 +20,6 @@ import ctypes
 import importlib.util
 import os
 import socket
-from collections.abc import Callable
 from ctypes import c_char_p, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -67,7 +66,10 @@ class DdsSettings:
     def xml(self) -> str:
         """The Cyclone configuration; the interface part is that of the Unitree SDKs
         (unitreerobotics/unitree_sdk2_python @37116c52, ``unitree_sdk2py/core/channel_config.py``)."""
-        peers = "".join(f"<Peer address={quoteattr(peer)}/>" for peer in self.peers)
+        # libddsc 11 multicasts on a loopback where 0.10 does not listen to multicast, and would meet such a
+        # peer only at the peer's next announcement, 8 s later; a unicast announcement is heard at once.
+        local = ("127.0.0.1",) if self.interface in (None, "lo") else ()
+        peers = "".join(f"<Peer address={quoteattr(peer)}/>" for peer in dict.fromkeys((*self.peers, *local)))
         return (
             '<CycloneDDS><Domain Id="any">'
             f"<General><Interfaces><NetworkInterface name={quoteattr(self.interface or 'lo')}"
@@ -102,7 +104,7 @@ class Participant:
             self._lib.qset_entity_name(qos, name.encode())
             self._handle = self._lib.check(
                 self._lib.create_participant(settings.domain, qos, None),
-                f"DDS participant {name!r} on domain {settings.domain}, interface {settings.interface or 'lo'}",
+                f"DDS participant {name!r} on {_where(settings)}",
                 "a started participant",
                 f"stop some of the other programs (at most {HIGHEST_PARTICIPANT_INDEX + 1} per host)",
             )
@@ -202,9 +204,8 @@ class DdsReader:
         self._take = lib.take
         condition = lib.create_readcondition(handle, _ANY_STATE)
         self._waitset = lib.create_waitset(participant)
-        lib.check(
-            lib.waitset_attach(self._waitset, condition, 0), "DDS waitset", "an attached reader", "report this"
-        )
+        attached = lib.waitset_attach(self._waitset, condition, 0)
+        lib.check(attached, "DDS waitset", "an attached reader", "keep the participant open")
 
     def take(self) -> bool:
         """Moves the newest sample into ``buffer``; False, with ``buffer`` untouched, when none has come."""
@@ -215,12 +216,13 @@ class DdsReader:
         return False
 
     def wait(self, timeout_s: float) -> bool:
-        """Waits, without the GIL, until there is something to take; False on time-out. Negative counts as 0."""
+        """Waits, without the GIL, until there is something to take; False on time-out."""
         ready: int = self._lib.waitset_wait(self._waitset, None, 0, max(0, int(timeout_s * 1e9)))
         return ready > 0
 
     def matched(self) -> int:
-        """Number of writers that this reader now listens to."""
+        """Number of writers that this reader now listens to. A writer that has not yet discovered this reader
+        in turn sends it nothing, so the first samples after a match may be missing."""
         count: int = self._lib.get_matched_publications(self._handle, None, 0)
         return max(0, count)
 
@@ -244,7 +246,8 @@ class DdsWriter:
         return bool(self._write(self._handle, self._pointer) == 0)
 
     def matched(self) -> int:
-        """Number of readers that now listen to this writer."""
+        """Number of readers this writer now sends to. One that has not yet discovered this writer in turn drops
+        what it is sent, so the first samples after a match may be lost."""
         count: int = self._lib.get_matched_subscriptions(self._handle, None, 0)
         return max(0, count)
 
@@ -258,7 +261,7 @@ class _Discovery:
         readers = [
             lib.check(
                 lib.create_reader(participant, topic, None, None),
-                "DDS discovery reader", "a reader", "close the participant only after its last use",
+                "DDS discovery reader", "a reader", "keep the participant open",
             )
             for topic in (_BUILTIN_PARTICIPANT, _BUILTIN_PUBLICATION)
         ]
@@ -307,17 +310,18 @@ class _Discovery:
 
     def _describe(self) -> str:
         sample = _BuiltinParticipant.from_address(self._samples[0] or 0)
-        name = self._text(lambda out: self._lib.qget_entity_name(sample.qos, out))
-        known = {
-            label: self._text(lambda out, key=key: self._lib.qget_prop(sample.qos, key, out))
+        name = self._text(self._lib.qget_entity_name, sample.qos)
+        known = [
+            (label, self._text(self._lib.qget_prop, sample.qos, key))
             for label, key in (("process", b"__ProcessName"), ("pid", b"__Pid"), ("host", b"__Hostname"))
-        }
-        details = ", ".join(f"{label} {text}" for label, text in known.items() if text)
+        ]
+        details = ", ".join(f"{label} {text}" for label, text in known if text)
         return f"participant {name or bytes(sample.key).hex()!r}" + (f" ({details})" if details else "")
 
-    def _text(self, get: Callable[[Any], bool]) -> str:
+    def _text(self, get: Any, *arguments: Any) -> str:
+        """What a getter hands out as a C string of the caller's; empty when it has none."""
         out = c_void_p()
-        if not get(ctypes.byref(out)) or not out.value:
+        if not get(*arguments, ctypes.byref(out)) or not out.value:
             return ""
         text = ctypes.string_at(out.value).decode(errors="replace")
         self._lib.free(out)
@@ -328,9 +332,13 @@ _domains: dict[int, tuple[DdsSettings, int, int]] = {}
 """The process's domains by id: settings, handle, number of participants."""
 
 
+def _where(settings: DdsSettings) -> str:
+    return f"domain {settings.domain} on network interface {settings.interface or 'lo'}"
+
+
 def _enter_domain(lib: _Library, settings: DdsSettings) -> None:
     """Creates the domain explicitly, so that CYCLONEDDS_URI has no say, or joins the one that is there."""
-    what = f"DDS domain {settings.domain} on network interface {settings.interface or 'lo'}"
+    what = f"DDS {_where(settings)}"
     if settings.domain in _domains:
         present, handle, users = _domains[settings.domain]
         if present != settings:
@@ -377,7 +385,9 @@ class _Library:
 
         self.create_domain = bind(released, "create_domain", entity, c_uint32, c_char_p)
         self.create_participant = bind(released, "create_participant", entity, c_uint32, pointer, pointer)
-        self.create_topic = bind(released, "create_topic", entity, entity, pointer, c_char_p, pointer, pointer)
+        self.create_topic = bind(
+            released, "create_topic", entity, entity, pointer, c_char_p, pointer, pointer
+        )
         self.create_reader = bind(released, "create_reader", entity, entity, entity, pointer, pointer)
         self.create_writer = bind(released, "create_writer", entity, entity, entity, pointer, pointer)
         self.create_readcondition = bind(released, "create_readcondition", entity, entity, c_uint32)
@@ -428,17 +438,18 @@ def _library() -> _Library:
         DdsError: none.
     """
     chosen = os.environ.get("EXOACTOR_LIBDDSC")
-    candidates = [chosen] if chosen else [*_wheel_library(), "libddsc.so", "libddsc.so.0", "libddsc.so.0debian"]
+    system = ("libddsc.so", "libddsc.so.0", "libddsc.so.0debian")
     failures = []
-    for path in candidates:
+    for path in [chosen] if chosen else [*_wheel_library(), *system]:
         try:
             return _Library(path)
         except (OSError, AttributeError) as error:
             failures.append(str(error))
     raise DdsError(
         "Cyclone DDS library", expected="libddsc 0.10 or newer", found="; ".join(failures),
-        what_to_do="on x86-64 pip install cyclonedds; on a Jetson build eclipse-cyclonedds/cyclonedds, branch "
-        "releases/0.10.x, or apt install the distribution's cyclonedds; EXOACTOR_LIBDDSC names a file of its own",
+        what_to_do="on x86-64: pip install cyclonedds; on a Jetson: build the branch releases/0.10.x of "
+        "eclipse-cyclonedds/cyclonedds, or apt install the distribution's cyclonedds; EXOACTOR_LIBDDSC may "
+        "name the file",
     )
 
 
@@ -511,17 +522,17 @@ class _TopicDescriptor(ctypes.Structure):
         ("ops", c_void_p),
         ("meta", c_char_p),
         ("type_information", c_void_p),
-        ("type_information_size", c_uint32),
+        ("type_information_size", c_uint64),  # 32 bits and the padding of a nested struct
         ("type_mapping", c_void_p),
-        ("type_mapping_size", c_uint32),
+        ("type_mapping_size", c_uint64),
         ("representation", c_uint32),
         ("rest", c_uint64 * 8),
     )
 
     @classmethod
     def without_type_information(cls, layout: Layout) -> _TopicDescriptor:
-        """One array at offset 0: of words if the payload is made of whole ones, else of bytes. Rounding such a
-        payload up to words would make the library reject a peer's sample as too short."""
+        """One array at offset 0: of words if the payload is made of whole ones, else of bytes. Rounding
+        such a payload up to words would make the library reject a peer's sample as too short."""
         in_words = layout.size % 4 == 0
         op, length = (_OP_ARRAY_OF_WORDS, layout.size // 4) if in_words else (_OP_ARRAY_OF_BYTES, layout.size)
         ops = (c_uint32 * 4)(op, 0, length, _OP_RETURN)

@@ -232,11 +232,9 @@ class Seal:
         wire = buffer[: layout.size // 4 * 4].view(np.uint32)
         self._image = bytearray(4 * layout.crc_words)
         words = np.frombuffer(self._image, dtype=np.uint32)
-        self._copies = tuple(
-            (wire[w : w + len(mask)], np.array(mask, dtype=np.uint32), words[c : c + len(mask)])
-            for c, w, mask in copies
-        )
-        self._swap = words.byteswap
+        parts = [(wire[w : w + len(mask)], mask, words[c : c + len(mask)]) for c, w, mask in copies]
+        # Only what is copied afresh may be swapped in place: a word of byte moves would turn over each time.
+        self._copies = tuple((w, np.array(mask, dtype=np.uint32), c, c.byteswap) for w, mask, c in parts)
         self._moves = moves
         self._bytes = buffer.data
         self._crc = wire.data
@@ -244,9 +242,9 @@ class Seal:
 
     def compute(self) -> int:
         """The CRC of the message as it now is in the buffer."""
-        for wire, mask, words in self._copies:
+        for wire, mask, words, swap in self._copies:
             np.bitwise_and(wire, mask, words)
-        self._swap(True)
+            swap(True)
         for to, from_ in self._moves:
             self._image[to] = self._bytes[from_]
         return crc32_most_significant_first(self._image)

@@ -1,4 +1,4 @@
-"""Pictures of a plant without a display: off-screen rendering, contact sheets and a PNG writer.
+"""Pictures of a plant, with or without a display: off-screen rendering, contact sheets and a PNG writer.
 
 MuJoCo is imported inside the functions: a process that only needs `save_png` never loads it.
 """
@@ -10,7 +10,8 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,44 +57,35 @@ def render_poses(
     camera: str = "track",
 ) -> list[Image]:
     """One picture per pose, as `render` gives; the model is compiled and the GL context made once."""
-    context = _gl_context(size)
     import mujoco
 
+    width, height = size
     model = _load(model_xml)
     camera_names = [model.camera(i).name for i in range(model.ncam)]
     if camera not in camera_names:
-        context.free()
         raise PictureError(f"camera {camera!r} is not in the model, which has {camera_names}")
-    width, height = size
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
     data = mujoco.MjData(model)
     scene = mujoco.MjvScene(model, maxgeom=_MAX_GEOMS)
-    option, perturb = mujoco.MjvOption(), mujoco.MjvPerturb()
+    option, no_perturbation = mujoco.MjvOption(), mujoco.MjvPerturb()
     view = mujoco.MjvCamera()
     view.type = mujoco.mjtCamera.mjCAMERA_FIXED
     view.fixedcamid = camera_names.index(camera)
+    everything = mujoco.mjtCatBit.mjCAT_ALL.value
     area = mujoco.MjrRect(0, 0, width, height)
     images: list[Image] = []
-    context.make_current()
-    gpu = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
-    try:
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, gpu)
+    with _gl_context(size, model) as gl:
         for qpos in poses:
             pose = np.asarray(qpos, dtype=np.float64)
             if pose.shape != (model.nq,):
                 raise PictureError(f"qpos has shape {pose.shape}, expected ({model.nq},) for this model")
             data.qpos[:] = pose
             mujoco.mj_forward(model, data)
-            mujoco.mjv_updateScene(
-                model, data, option, perturb, view, mujoco.mjtCatBit.mjCAT_ALL.value, scene
-            )
-            mujoco.mjr_render(area, scene, gpu)
+            mujoco.mjv_updateScene(model, data, option, no_perturbation, view, everything, scene)
+            mujoco.mjr_render(area, scene, gl)
             rows_from_below = np.empty((height, width, 3), dtype=np.uint8)
-            mujoco.mjr_readPixels(rows_from_below, None, area, gpu)
+            mujoco.mjr_readPixels(rows_from_below, None, area, gl)
             images.append(np.ascontiguousarray(rows_from_below[::-1]))
-    finally:
-        gpu.free()
-        context.free()
     return images
 
 
@@ -107,15 +99,12 @@ def contact_sheet(frames: Sequence[Image], columns: int) -> Image:
     height, width, channels = frames[0].shape
     columns = min(columns, len(frames))
     rows = -(-len(frames) // columns)
-    sheet = np.full(
-        (rows * (height + _SHEET_GAP_PX) - _SHEET_GAP_PX, columns * (width + _SHEET_GAP_PX) - _SHEET_GAP_PX, channels),
-        _WHITE,
-        dtype=np.uint8,
-    )
+    pitch_y, pitch_x = height + _SHEET_GAP_PX, width + _SHEET_GAP_PX
+    shape = (rows * pitch_y - _SHEET_GAP_PX, columns * pitch_x - _SHEET_GAP_PX, channels)
+    sheet = np.full(shape, _WHITE, dtype=np.uint8)
     for i, frame in enumerate(frames):
-        top = (i // columns) * (height + _SHEET_GAP_PX)
-        left = (i % columns) * (width + _SHEET_GAP_PX)
-        sheet[top : top + height, left : left + width] = frame
+        row, column = divmod(i, columns)
+        sheet[row * pitch_y :, column * pitch_x :][:height, :width] = frame
     return sheet
 
 
@@ -150,25 +139,43 @@ def _load(model_xml: str | os.PathLike[str]) -> Any:
     return mujoco.MjModel.from_xml_path(os.fspath(model_xml))
 
 
-def _gl_context(size: tuple[int, int]) -> Any:
-    """A GL context of the first back end that works.
+@contextmanager
+def _gl_context(size: tuple[int, int], model: Any) -> Iterator[Any]:
+    """MuJoCo's render context, current and off-screen, on the first GL back end that works; freed at the end.
 
-    MuJoCo picks its own back end once, when it is imported. Making the context here works as well when something
-    else imported it first. MUJOCO_GL stays set to the choice: MuJoCo's native loader reads it too.
+    MuJoCo picks a back end once, when it is imported, perhaps by somebody else and without MUJOCO_GL. So the
+    GL context is made here. MUJOCO_GL stays set to the choice, because MuJoCo's native loader reads it too.
     """
+    import mujoco
+
+    window: Any = None
+    gl: Any = None
     tried: list[str] = []
     for backend in _backends():
         before = {name: os.environ.get(name) for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
         os.environ["MUJOCO_GL"] = backend
         try:
-            return importlib.import_module(f"mujoco.{backend}").GLContext(*size)
-        except Exception as error:  # each back end fails in its own way: ImportError, AttributeError, GLError, OSError
+            window = importlib.import_module(f"mujoco.{backend}").GLContext(*size)
+            window.make_current()
+            gl = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+            break
+        except Exception as error:  # each fails in its own way: ImportError, GLError, ...
             tried.append(f"{backend}: {type(error).__name__}: {error}")
+            if window is not None:
+                window.free()
+                window = None
             _restore(before)
-    raise PictureError(
-        "no GL back end works (" + "; ".join(tried) + "). On Debian or Ubuntu install libosmesa6, or libegl1 and "
-        "libgl1-mesa-dri; then leave MUJOCO_GL unset, or set it to osmesa or egl."
-    )
+    if gl is None:
+        raise PictureError(
+            "no GL back end works (" + "; ".join(tried) + "). On Debian or Ubuntu install libosmesa6, or "
+            "libegl1 and libgl1-mesa-dri; then leave MUJOCO_GL unset, or set it to osmesa or egl."
+        )
+    try:
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, gl)
+        yield gl
+    finally:
+        gl.free()
+        window.free()
 
 
 def _backends() -> tuple[str, ...]:
@@ -177,10 +184,13 @@ def _backends() -> tuple[str, ...]:
     if chosen in (*_OFF_SCREEN, "glfw", "cgl"):
         return (chosen,)
     if chosen in ("disable", "disabled", "off", "false", "0"):
-        raise PictureError(f"rendering is switched off by MUJOCO_GL={chosen}: unset it, or set it to osmesa or egl")
-    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
-        return _OFF_SCREEN
-    return ("cgl", "glfw") if sys.platform == "darwin" else ("glfw", *_OFF_SCREEN)
+        raise PictureError(f"MUJOCO_GL={chosen} switches rendering off: unset it, or set it to osmesa or egl")
+    if sys.platform == "darwin":
+        return ("cgl", "glfw")
+    if sys.platform == "win32":
+        return ("glfw",)
+    # With a display too: GLFW on a dead display ends the process, and pictures need no window.
+    return _OFF_SCREEN
 
 
 def _restore(environment: dict[str, str | None]) -> None:

@@ -10,9 +10,11 @@ power-up. The gantry lets go by itself once the legs are stiff and their targets
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -239,6 +241,27 @@ class SimulatedRobot:
         """Fill the sample's accelerometer (specific force at the pelvis, base frame); not needed every step."""
         rotation = self.data.xmat[1].reshape(3, 3)
         self.sample.accel[:] = rotation.T @ (self.data.qacc[:3] - self.model.opt.gravity)
+
+    def torso_imu(self) -> tuple[F64, F64, F64]:
+        """Orientation (w, x, y, z) in world, rates (rad/s) and specific force (m/s^2) of the torso, in its own axes."""
+        body, data = self._torso, self.data
+        rotation = data.xmat[body].reshape(3, 3)
+        velocity = np.zeros(6)
+        mujoco.mj_objectVelocity(self.model, data, mujoco.mjtObj.mjOBJ_XBODY, body, velocity, 1)
+        return np.asarray(data.xquat[body]), velocity[:3], rotation.T @ -np.asarray(self.model.opt.gravity)
+
+    def pose(self) -> F64:
+        """A copy of all generalised positions, for pictures."""
+        return np.array(self.data.qpos)
+
+    def open_viewer(self) -> Any:
+        """MuJoCo's passive viewer window; BridgeError without a display."""
+        if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+            raise BridgeError("viewer", expected="a display", found="none",
+                              what_to_do="leave --view out; --picture FILE.png works without one")
+        import mujoco.viewer
+
+        return mujoco.viewer.launch_passive(self.model, self.data)
 
     def lose_frame(self) -> bool:
         """Whether the next state is lost on the way."""

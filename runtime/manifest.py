@@ -55,6 +55,7 @@ class Manifest:
         action_scale, action_offset, kp, kd, default_pose: (n,) float32.
         action_clip: bounds of the raw action, or None.
         action_observed: "raw" or "clipped", what `last_action` shows.
+        robot_file: name or path `robot` was read from.
         held: joints outside the policy: name -> (q, kp, kd).
         inputs: per model input: name or None for the only one, blocks, clip.
         action_output: name of the output that is the action, or None for the first.
@@ -67,6 +68,7 @@ class Manifest:
     name: str
     kind: str
     robot: Robot
+    robot_file: str
     rate_hz: float
     order: JointOrder
     default_pose: F32
@@ -145,7 +147,8 @@ class _Reader:
     def manifest(self) -> Manifest:
         data = self.data
         self.keys("top level", data, _TOP, _NEEDED)
-        robot = load_robot(self._robot_file(str(data["robot"])))
+        robot_file = self._robot_file(str(data["robot"]))
+        robot = load_robot(robot_file)
         order = JointOrder(tuple(str(name) for name in data["joints"]))
         robot.order.index_of(order)
         pose = self.per_joint("default_pose", data["default_pose"], order)
@@ -167,6 +170,7 @@ class _Reader:
             name=str(data["name"]),
             kind=kind,
             robot=robot,
+            robot_file=robot_file,
             rate_hz=self.number("rate_hz", data["rate_hz"], 1, 1000),
             order=order,
             default_pose=pose,

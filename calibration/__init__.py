@@ -1,0 +1,1 @@
+"""Guided routines on the robot. Empty so far; never imports `export`."""

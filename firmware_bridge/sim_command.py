@@ -1,0 +1,222 @@
+"""`exoactor sim`: a process that looks to the network like a Unitree robot, with MuJoCo behind it.
+
+It does with `rt/lowcmd` what the firmware is known to do: drops commands with a wrong CRC or another variant's
+mode_machine, obeys the rest, and keeps the last one for ever.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+from firmware_bridge.dds import DdsSettings, Participant
+from firmware_bridge.errors import BridgeError
+from firmware_bridge.layout import GO_SPORT_MODE_STATE, HG_IMU_STATE, Layout
+from firmware_bridge.motor_bus import MotorCommand
+from firmware_bridge.sim_options import add_robot_options, make_robot
+from firmware_bridge.simulated_robot import SimulatedRobot
+from firmware_bridge.unitree_bus import COMMAND_TOPIC, STATE_TOPIC, sample_over, wire_named
+
+IMU_TOPIC, TRUTH_TOPIC = "rt/secondary_imu", "rt/sportmodestate"
+TRUTH_EVERY, IMU_EVERY = 5, 1
+RATE_HZ = 500
+
+
+class DdsRobot:
+    """A `SimulatedRobot` on DDS.
+
+    Attributes:
+        obeyed, dropped: commands taken and commands refused (CRC, variant).
+        buttons: bits of the simulated wireless remote.
+    """
+
+    def __init__(self, robot: SimulatedRobot, settings: DdsSettings, wire: str = "unitree_hg") -> None:
+        self.robot = robot
+        self._wire = wire_named(wire)
+        self._participant = Participant(settings, "exoactor-sim")
+        self._refuse_another_robot(settings)
+        low_cmd, low_state = self._wire.low_cmd, self._wire.low_state
+        self._commands = self._participant.reader(COMMAND_TOPIC, low_cmd)
+        self._states = self._participant.writer(STATE_TOPIC, low_state)
+        self._truth = self._participant.writer(TRUTH_TOPIC, GO_SPORT_MODE_STATE)
+        self._torso = self._participant.writer(IMU_TOPIC, HG_IMU_STATE)
+        n = robot.motors
+        self._out = sample_over(self._wire, self._states.buffer, n)
+        self._rpy = low_state.view(self._states.buffer, "imu_state.rpy")
+        self._seal = low_state.seal(self._states.buffer)
+        self._command_seal = low_cmd.seal(self._commands.buffer)
+        self._command_block = low_cmd.block(self._commands.buffer, "motor_cmd", "q", "kd")[:n]
+        self._command_modes = low_cmd.offsets("motor_cmd.mode")[:n]
+        self._variant = low_cmd.view(self._commands.buffer, "mode_machine") if self._wire.head is None else None
+        self._command = MotorCommand(n)
+        self.obeyed = self.dropped = self.buttons = 0
+        self._count = 0
+        self._fill_constants(low_state)
+
+    def _refuse_another_robot(self, settings: DdsSettings) -> None:
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            others = self._participant.foreign_writers(STATE_TOPIC)
+            if others:
+                raise BridgeError(
+                    "simulated robot", expected=f"no other robot on domain {settings.domain}",
+                    found=f"{STATE_TOPIC} written by {'; '.join(others)}",
+                    what_to_do="choose another --domain, or stop the other one",
+                )
+            time.sleep(0.02)
+
+    def _fill_constants(self, low_state: Layout) -> None:
+        buffer = self._states.buffer
+        buffer[low_state.offsets("motor_state.mode")[: self.robot.motors]] = 1
+        low_state.view(buffer, "motor_state.temperature")[: self.robot.motors] = 35
+        self._out.mode_machine[0] = self.robot.mode_machine
+        self._out.remote[:2] = (0x55, 0x51)
+
+    def tick(self) -> None:
+        """Obey, step, publish."""
+        if self._commands.take():
+            self._obey()
+        sample = self.robot.step()
+        self._count += 1
+        if self.robot.lose_frame():
+            return
+        self.robot.sense_accelerometer()
+        out = self._out
+        out.q[:], out.dq[:], out.tau[:] = sample.q, sample.dq, sample.tau
+        out.quat_wxyz[:], out.gyro[:], out.accel[:] = sample.quat_wxyz, sample.gyro, sample.accel
+        out.tick[0] = sample.tick[0]
+        out.remote[2], out.remote[3] = self.buttons & 0xFF, self.buttons >> 8
+        w, x, y, z = sample.quat_wxyz.tolist()
+        self._rpy[0] = np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
+        self._rpy[1] = np.arcsin(min(max(2 * (w * y - z * x), -1.0), 1.0))
+        self._rpy[2] = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+        self._seal.write()
+        self._states.write()
+        self._publish_torso()
+        if self._count % TRUTH_EVERY == 0:
+            self._publish_truth()
+
+    def _obey(self) -> None:
+        robot = self.robot
+        if not self._command_seal.matches() or (
+            self._variant is not None and int(self._variant[0]) != robot.mode_machine
+        ):
+            self.dropped += 1
+            return
+        self.obeyed += 1
+        enabled = self._commands.buffer[self._command_modes] != 0
+        self._command.enabled = bool(enabled.any())
+        np.multiply(self._command_block, enabled[:, None], out=self._command.block)
+        if np.isfinite(self._command.block).all():
+            robot.command(self._command)
+
+    def _publish_torso(self) -> None:
+        quat, gyro, accel = self.robot.torso_imu()
+        view, buffer = HG_IMU_STATE.view, self._torso.buffer
+        view(buffer, "quaternion")[:], view(buffer, "gyroscope")[:] = quat, gyro
+        view(buffer, "accelerometer")[:] = accel
+        self._torso.write()
+
+    def _publish_truth(self) -> None:
+        view, buffer, robot = GO_SPORT_MODE_STATE.view, self._truth.buffer, self.robot
+        view(buffer, "position")[:] = robot.base_position
+        view(buffer, "velocity")[:] = robot.base_velocity
+        view(buffer, "imu_state.quaternion")[:] = robot.sample.quat_wxyz
+        self._truth.write()
+
+    def close(self) -> None:
+        """Leave the network."""
+        self._participant.close()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `exoactor sim`."""
+    parser.epilog = "example: exoactor sim --domain 7 --noise 0.01 --push 3,0.1,250,0,0"
+    parser.add_argument("--domain", type=int, default=1, help="DDS domain (default 1)")
+    parser.add_argument("--interface", help="network interface (default: loopback)")
+    parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
+    add_robot_options(parser)
+    parser.add_argument("--seconds", type=float, help="stop after this long")
+    parser.add_argument("--view", action="store_true", help="open MuJoCo's viewer (needs a display)")
+    parser.add_argument("--picture", metavar="FILE.png", help="on exit, a contact sheet of what happened (off-screen)")
+    parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until a signal or `--seconds`."""
+    stop = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal stop
+        stop = True
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    robot = make_robot(args)
+    if not args.no_realtime:
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
+        except OSError:
+            print("exoactor sim: no right to SCHED_FIFO, timing will suffer under load", file=sys.stderr)
+    dds = DdsRobot(robot, DdsSettings(args.domain, args.interface, tuple(args.peer)))
+    where = args.interface or "lo"
+    print(json.dumps({"event": "ready", "domain": args.domain, "interface": where, "motors": robot.motors,
+                      "pid": os.getpid()}), flush=True)
+    watch = _Watch(robot, args)
+    period = 1 / RATE_HZ
+    deadline = time.monotonic()
+    end = deadline + args.seconds if args.seconds else float("inf")
+    while not stop and time.monotonic() < end:
+        dds.tick()
+        watch.look()
+        deadline += period
+        left = deadline - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+        elif left < -0.1:
+            deadline = time.monotonic()
+    dds.close()
+    watch.close()
+    print(json.dumps({"event": "done", "obeyed": dds.obeyed, "dropped": dds.dropped}), flush=True)
+    return 0
+
+
+class _Watch:
+    """Viewer window and contact sheet, both optional."""
+
+    FRAMES, COLUMNS = 12, 4
+
+    def __init__(self, robot: SimulatedRobot, args: argparse.Namespace) -> None:
+        self._robot, self._args = robot, args
+        self._poses: list[np.ndarray] = []
+        self._next = 0.0
+        self._gap = 0.5
+        self._viewer = robot.open_viewer() if args.view else None
+        self._count = 0
+
+    def look(self) -> None:
+        self._count += 1
+        if self._viewer is not None and self._count % 16 == 0:
+            self._viewer.sync()
+        if self._args.picture and self._robot.time_s >= self._next:
+            self._poses.append(self._robot.pose())
+            if len(self._poses) == 2 * self.FRAMES:
+                self._poses, self._gap = self._poses[::2], self._gap * 2
+            self._next = self._robot.time_s + self._gap
+
+    def close(self) -> None:
+        if self._viewer is not None:
+            self._viewer.close()
+        if self._args.picture:
+            from firmware_bridge.picture import contact_sheet, render_poses, save_png
+
+            frames = render_poses(Path(self._args.plant), self._poses[: self.FRAMES], (320, 240), "track")
+            save_png(Path(self._args.picture), contact_sheet(frames, self.COLUMNS))

@@ -1,0 +1,69 @@
+"""Command-line options of the simulated robot, shared by every command that starts one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from firmware_bridge.errors import BridgeError
+
+if TYPE_CHECKING:
+    from firmware_bridge.simulated_robot import SimulatedRobot
+
+PLANT = Path(__file__).with_name("plants") / "g1_29dof.xml"
+
+
+class _Options(Protocol):
+    def add_argument(self, *names: str, **settings: object) -> object: ...
+
+
+def add_robot_options(parser: _Options) -> None:
+    """What a simulated robot is and what happens to it."""
+    parser.add_argument("--plant", default=str(PLANT), help="MJCF file")
+    parser.add_argument("--mode-machine", type=int, default=5, help="the variant it says it is (default 5)")
+    parser.add_argument("--noise", type=float, default=0.0, metavar="RAD",
+                        help="uniform noise: RAD on positions, 50x on velocities, 20x on the gyro")
+    parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="delay commands")
+    parser.add_argument("--loss", type=float, default=0.0, metavar="P", help="fraction of states lost")
+    parser.add_argument("--push", action="append", default=[], metavar="T,DT,FX,FY,FZ",
+                        help="force on the torso (s, s, N, N, N); repeatable")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-gantry", action="store_true", help="start free, not hanging")
+
+
+def robot_option_words(args: argparse.Namespace) -> list[str]:
+    """The same options as words for another command line."""
+    words = ["--plant", args.plant, "--mode-machine", str(args.mode_machine), "--noise", str(args.noise),
+             "--latency", str(args.latency), "--loss", str(args.loss), "--seed", str(args.seed)]
+    for push in args.push:
+        words += ["--push", push]
+    return [*words, "--no-gantry"] if args.no_gantry else words
+
+
+def make_robot(args: argparse.Namespace) -> SimulatedRobot:
+    """The robot the options describe.
+
+    Raises:
+        BridgeError: an option that makes no sense, or a plant that does not load.
+    """
+    from firmware_bridge.simulated_robot import Disturbance, Push, SimulatedRobot
+
+    pushes = []
+    for text in args.push:
+        try:
+            start, duration, x, y, z = (float(part) for part in text.split(","))
+        except ValueError:
+            raise BridgeError("--push", expected="T,DT,FX,FY,FZ", found=text,
+                              what_to_do="give five numbers, e.g. 3,0.1,250,0,0") from None
+        pushes.append(Push(start, duration, (x, y, z)))
+    for name, value, high in (("noise", args.noise, 1.0), ("latency", args.latency, 1.0), ("loss", args.loss, 1.0)):
+        if not 0 <= value <= high:
+            raise BridgeError(f"--{name}", expected=f"from 0 to {high}", found=f"{value}",
+                              what_to_do="give a value in that range")
+    disturbance = Disturbance(
+        noise_q_rad=args.noise, noise_dq_rad_s=50 * args.noise, noise_gyro_rad_s=20 * args.noise,
+        latency_s=args.latency, loss=args.loss, pushes=tuple(pushes), seed=args.seed,
+    )
+    return SimulatedRobot(args.plant, disturbance=disturbance, gantry=not args.no_gantry,
+                          mode_machine=args.mode_machine)

@@ -1,0 +1,102 @@
+"""A child process of a run: started, listened to, ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import Refused
+
+THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+
+
+class Child:
+    """One process; its events arrive as dictionaries in `events`.
+
+    It gets a session of its own, so that Ctrl-C reaches the supervisor alone and the order of stopping is ours.
+    Start it from the main thread: the kernel's notice of a dead parent belongs to the thread that forked.
+    """
+
+    def __init__(self, name: str, arguments: list[str], errors: Path) -> None:
+        self.name = name
+        self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._errors = errors
+        with errors.open("ab") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,
+                env={**os.environ, **THREADS},
+            )
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "event" in event:
+                self.events.put(event)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def await_ready(self, timeout_s: float, warn: Callable[[str], None]) -> dict[str, Any]:
+        """The child's `ready` event.
+
+        Raises:
+            Refused: what the child refused, or that it died or said nothing.
+        """
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                event = self.events.get(timeout=0.05)
+            except queue.Empty:
+                if time.monotonic() < end and (self.is_alive() or not self.events.empty()):
+                    continue
+                found = "silence" if self.is_alive() else f"exit code {self.process.returncode}: {self.last_words()}"
+                raise Refused(f"process {self.name}", expected=f"ready within {timeout_s:.0f} s", found=found,
+                              what_to_do=f"see {self._errors}") from None
+            if event["event"] == "refused":
+                raise Refused(event["what"], expected=event["expected"], found=event["found"],
+                              what_to_do=event["what_to_do"])
+            if event["event"] == "warning":
+                warn(str(event["message"]))
+            if event["event"] == "ready":
+                return event
+
+    def last_words(self) -> str:
+        """The end of what it wrote to standard error."""
+        try:
+            lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        if lines and lines[-1].startswith("refused: "):
+            return lines[-1]
+        return " | ".join(lines[-3:])[-500:]
+
+    def end(self, timeout_s: float) -> None:
+        """Ask it to stop; insist after the time."""
+        if self.is_alive():
+            self.process.terminate()
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()

@@ -1,0 +1,217 @@
+"""The gate as a process: the only writer of commands. No model, no network but the bus.
+
+    python -m runtime.gate_process SETTINGS.json
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+from firmware_bridge.dds import DdsSettings
+from firmware_bridge.errors import BridgeError
+from firmware_bridge.motor_bus import Reading, SafeCommand
+from firmware_bridge.unitree_bus import PROFILES, UnitreeBus
+from runtime.errors import Refused
+from runtime.events import emit, emit_refusal
+from runtime.faults import BIT, PLACE, Machine, Mode, Request, flag_names
+from runtime.gate import Gate
+from runtime.gate_log import GateLog
+from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time, protect_from_oom
+from runtime.records import CONTROL_DTYPE, GATE_RING, gate_log_dtype, status_dtype, target_dtype
+from runtime.robot import load_robot
+from runtime.settings import GATE_HZ, RunSettings
+from runtime.slots import Ring, Slot
+
+PRIORITY, CORE = 80, -1
+FIRST_STATE_S = 5.0
+DISCOVERY_S = 0.6
+"""How long to look for other writers before arming: discovery of a known participant takes milliseconds."""
+WRITER_CHECK_TICKS = 5
+PERIOD_NS = 1_000_000_000 // GATE_HZ
+
+
+class GateProcess:
+    """Connects, checks, then ticks until the robot is damped and released."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self._settings = settings
+        robot = load_robot(settings.robot)
+        self._robot = robot
+        profile = PROFILES["unitree-mujoco" if settings.target == "unitree-mujoco" else "unitree"]
+        self._profile = profile
+        dds = DdsSettings(settings.domain, settings.interface, settings.peers)
+        self._bus = UnitreeBus(dds, robot.wire, robot.motors, profile, "exoactor-gate")
+        self._gate = Gate(robot, 1 / GATE_HZ, checks_tick=profile.checks_tick)
+        shared, run, motors = Path(settings.shared), settings.run, robot.motors
+        self._status = Slot(shared / "status", status_dtype(motors), run)
+        self._target = Slot(shared / "target", target_dtype(motors), run)
+        self._control = Slot(shared / "control", CONTROL_DTYPE, run)
+        self._ring = Ring(shared / "gate_ring", gate_log_dtype(motors), run, GATE_RING)
+        self._log = GateLog(self._gate, motors, self._ring.record)
+        self._stop = False
+        self._release = False
+        self._armed_once = settings.damping
+        self._others = 0
+        self._damp_until_ns = 0
+        self._status_state = self._status.record["state"]
+        self._block = self._target.record["block"][0]
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True
+
+    def connect(self) -> None:
+        """Wait for the robot and check that it is ours alone.
+
+        Raises:
+            Refused: no robot, another variant, or somebody else commanding it.
+        """
+        settings, bus = self._settings, self._bus
+        where = f"domain {settings.domain}, interface {settings.interface or 'lo (loopback)'}"
+        deadline = time.monotonic() + FIRST_STATE_S
+        reading = Reading.NONE
+        while reading is not Reading.NEW:
+            if time.monotonic() > deadline:
+                raise Refused(
+                    "robot", expected=f"rt/lowstate on {where} within {FIRST_STATE_S:.0f} s",
+                    found="states with a wrong CRC" if reading is Reading.REJECTED else "nothing",
+                    what_to_do="check power, cable, interface name and domain"
+                    + (" (exoactor sim starts a simulated robot)" if settings.target in ("dds", "sim") else ""),
+                )
+            bus.wait(0.05)
+            latest = bus.read()
+            reading = latest if latest is not Reading.NONE else reading
+        self._check_variant()
+        end = time.monotonic() + DISCOVERY_S
+        while time.monotonic() < end:
+            others = bus.other_writers()
+            if others:
+                raise Refused("rt/lowcmd", expected="no other writer", found="; ".join(others),
+                              what_to_do="stop the other controller (a killed one is forgotten after a few seconds)")
+            time.sleep(0.02)
+
+    def _check_variant(self) -> None:
+        sealed, mode = self._bus.is_sealed(), int(self._bus.sample.mode_machine[0])
+        if self._profile.simulator_only:
+            if sealed:
+                raise Refused("robot", expected="unitree_mujoco: CRC, counter and mode_machine all zero",
+                              found=f"a robot with CRC and mode_machine {mode}",
+                              what_to_do="this profile is for that simulator only; use --robot g1 or --robot dds")
+            return
+        if self._robot.wire == "unitree_hg" and mode not in self._robot.mode_machine:
+            raise Refused("mode_machine", expected=f"{self._robot.mode_machine} ({self._robot.description})",
+                          found=f"{mode}", what_to_do="choose the controller and robot file of this variant")
+
+    def arm_bus(self) -> None:
+        """Announce the writer, unless the run is dry."""
+        if self._settings.dry_run:
+            return
+        self._bus.open_writer()
+        mode = self._settings.mode_machine
+        self._bus.echo(mode if mode >= 0 else int(self._bus.sample.mode_machine[0]))
+
+    def run(self) -> int:
+        """Tick until released; returns 1 when a fault brought the robot down."""
+        gate, control = self._gate, self._control
+        if self._settings.damping:
+            gate.machine = Machine(Mode.DAMP, PLACE["GATE_RESTARTED"])
+            gate.seen_flags |= BIT["GATE_RESTARTED"]
+        mode_machine = int(self._bus.sample.mode_machine[0])
+        emit("ready", mode_machine=mode_machine, limits=asdict(self._robot.limits))
+        freeze_garbage()
+        metronome, count, last_control = Metronome(PERIOD_NS), 0, 0
+        while True:
+            now = metronome.wait()
+            count += 1
+            request = Request.NONE
+            if control.read() and int(control.record["sequence"][0]) != last_control:
+                last_control = int(control.record["sequence"][0])
+                request = Request(int(control.record["request"][0]))
+                self._release |= request is Request.ZERO
+            try:
+                command = self._tick(now, request, count)
+            except Exception as error:  # a bug of ours must end in damping, not in a stiff robot
+                emit("error", message=f"{type(error).__name__}: {error}")
+                gate.machine = Machine(Mode.DAMP, PLACE["INTERNAL_ERROR"], now)
+                gate.seen_flags |= BIT["INTERNAL_ERROR"]
+                command = gate.damp_now()
+            written = command is not None and self._bus.write(command)
+            done = time.monotonic_ns()
+            self._publish(now, command, written, metronome.late_ns, done - now)
+            if self._is_over(now):
+                break
+        self._bus.close()
+        emit("done", flags=flag_names(gate.seen_flags), mode=gate.machine.mode.name, skipped=metronome.skipped)
+        return 1 if gate.machine.cause >= 0 else 0
+
+    def _tick(self, now: int, request: Request, count: int) -> SafeCommand | None:
+        events = BIT["OPERATOR_STOP"] if self._stop else 0
+        if count % WRITER_CHECK_TICKS == 0 and not self._settings.damping:
+            self._others = len(self._bus.other_writers())
+        if self._others:
+            events |= self._gate.review.note("SECOND_WRITER", self._others)
+        target = self._target
+        target.read()
+        record = target.record
+        if record["failed"][0]:
+            events |= BIT["POLICY_FAULT"]
+        if request is Request.ARM and not self._armed_once and not events:
+            self._armed_once = True
+            self.arm_bus()
+        return self._gate.tick(
+            self._bus.read(), self._bus.sample, self._block, int(record["sequence"][0]), int(record["made_ns"][0]),
+            request if request is not Request.ZERO else Request.NONE, events, now,
+        )
+
+    def _publish(self, now: int, command: SafeCommand | None, written: bool, late_ns: int, tick_ns: int) -> None:
+        gate, status = self._gate, self._status
+        record = status.record
+        record["now_ns"], record["flags"], record["target_sequence"] = now, gate.flags, gate.target_sequence
+        record["mode"], record["cause"] = gate.machine.mode, gate.machine.cause
+        self._status_state[0] = gate.state.record[0]
+        status.publish()
+        self._log.fill(now, command, written, int(self._target.record["state_ns"][0]), late_ns, tick_ns)
+        self._ring.push()
+
+    def _is_over(self, now: int) -> bool:
+        mode = self._gate.machine.mode
+        if mode is Mode.DISARMED:
+            return self._stop or self._release
+        if mode < Mode.DAMP:
+            return False
+        if not self._damp_until_ns:
+            self._damp_until_ns = now + round(self._robot.limits.damp_min_s * 1e9) + 50 * PERIOD_NS
+        return now >= self._damp_until_ns and (self._stop or self._release)
+
+
+def main(argv: list[str]) -> int:
+    """Entry of the process."""
+    settings = RunSettings.load(Path(argv[0]))
+    die_with_parent(signal.SIGTERM)
+    if settings.real_time:
+        for line in go_real_time(PRIORITY, CORE):
+            emit("warning", message=f"gate without {line}")
+        protect_from_oom()
+    np.seterr(all="ignore")
+    try:
+        process = GateProcess(settings)
+        if settings.damping:
+            process.arm_bus()
+        else:
+            process.connect()
+    except BridgeError as error:
+        emit_refusal(error)
+        return 2
+    return process.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,158 @@
+"""The same stages in one process on simulated time: deterministic, and many times faster than real time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from firmware_bridge.motor_bus import Reading
+from firmware_bridge.simulated_robot import SimulatedRobot
+from runtime.faults import Mode, Request
+from runtime.gate import Gate
+from runtime.gate_log import GateLog
+from runtime.log_file import LogWriter
+from runtime.pilot import Phase
+from runtime.policy import Policy
+from runtime.records import TRUTH_DTYPE
+from runtime.settings import GATE_HZ, RunSettings
+
+PERIOD_NS = 1_000_000_000 // GATE_HZ
+ARM_AFTER_TICKS = 50
+TRUTH_EVERY = 5
+READY_S = 0.4
+"""How long the start pose is held before tracking: the gantry lets go meanwhile."""
+
+
+class Lockstep:
+    """One run on simulated time.
+
+    Args:
+        settings: what to do.
+        policy: the policy stage of the run.
+        robot: the simulated robot.
+        log: where records go, or None.
+
+    Attributes:
+        gate: for tests and campaigns to look at.
+        now_ns: simulated monotonic time.
+        real_time_factor: simulated seconds a second, after `run`.
+    """
+
+    def __init__(
+        self, settings: RunSettings, policy: Policy, robot: SimulatedRobot, log: LogWriter | None = None
+    ) -> None:
+        description = policy.manifest.robot
+        self.settings, self.policy, self.robot, self._log = settings, policy, robot, log
+        self.gate = Gate(description, 1 / GATE_HZ)
+        self._gate_log = GateLog(self.gate, description.motors)
+        self._truth = Truth(robot)
+        if log is not None:
+            log.add_channel("gate", self._gate_log.dtype)
+            log.add_channel("policy", policy.log.dtype)
+            log.add_channel("truth", TRUTH_DTYPE)
+        self.now_ns = 1_000_000_000
+        self.request = Request.NONE
+        self.reading = Reading.NEW
+        self.events = 0
+        self.ticks = 0
+        self._policy_every = round(GATE_HZ / policy.manifest.rate_hz)
+        self._ready_ticks = 0
+        self._damped_ticks = 0
+        self.real_time_factor = 0.0
+
+    def tick(self) -> None:
+        """One gate period; every so often a policy period inside it."""
+        sample = self.robot.step()
+        self.now_ns += PERIOD_NS
+        self.ticks += 1
+        reading = Reading.NONE if self.robot.lose_frame() else self.reading
+        if reading is not Reading.NONE:
+            self.robot.sense_accelerometer()
+        policy, target = self.policy, self.policy.target
+        start = time.perf_counter_ns()
+        command = self.gate.tick(
+            reading, sample, target["block"][0], int(target["sequence"][0]), int(target["made_ns"][0]),
+            self.request, self.events, self.now_ns,
+        )
+        taken = time.perf_counter_ns() - start
+        self.request = Request.NONE
+        if command is not None:
+            self.robot.command(command)
+        if self._log is not None:
+            self._gate_log.fill(
+                self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, taken
+            )
+            self._log.write("gate", self._gate_log.record.tobytes())
+            if self.ticks % TRUTH_EVERY == 0:
+                self._log.write("truth", self._truth.record(self.now_ns))
+        if self.ticks % self._policy_every == 0:
+            self.policy_tick()
+
+    def policy_tick(self) -> None:
+        """One policy period on the gate's newest state."""
+        mode, state = self.gate.machine.mode, self.gate.state
+        start = time.perf_counter_ns()
+        self.policy.tick(mode, state, self.now_ns)
+        taken = time.perf_counter_ns() - start
+        if self._log is not None:
+            self.policy.write_log(mode, self.now_ns, 0, taken)
+            self._log.write("policy", self.policy.log.tobytes())
+
+    def operate(self) -> None:
+        """Do what an operator does: arm, let it track once it is ready, damp when it is finished."""
+        mode, phase = self.gate.machine.mode, self.policy.pilot.phase
+        if mode is Mode.DISARMED and self.ticks == ARM_AFTER_TICKS:
+            self.request = Request.ARM
+        elif mode is Mode.READY and phase is Phase.READY:
+            self._ready_ticks += 1
+            if self._ready_ticks > READY_S * GATE_HZ:
+                self.request = Request.TRACK
+        elif phase is Phase.FINISHED and mode < Mode.DAMP:
+            self.request = Request.DAMP
+
+    @property
+    def is_over(self) -> bool:
+        """Damped for as long as the robot's limits ask."""
+        if self.gate.machine.mode >= Mode.DAMP:
+            self._damped_ticks += 1
+        return self._damped_ticks > self.policy.manifest.robot.limits.damp_min_s * GATE_HZ
+
+    def run(self, longest_s: float = 3600.0) -> None:
+        """From hanging on the gantry to damped."""
+        start = time.perf_counter()
+        while not self.is_over and self.ticks < longest_s * GATE_HZ:
+            self.operate()
+            self.tick()
+        self.real_time_factor = self.ticks / GATE_HZ / (time.perf_counter() - start)
+
+
+class Truth:
+    """The simulator's own knowledge of the base, as a log record."""
+
+    def __init__(self, robot: SimulatedRobot) -> None:
+        self._robot = robot
+        self._record = np.zeros(1, TRUTH_DTYPE)
+
+    def record(self, now_ns: int) -> bytes:
+        """The bytes of the record of this instant."""
+        record = self._record
+        record["now_ns"] = now_ns
+        record["position"][0] = self._robot.base_position
+        record["velocity"][0] = self._robot.base_velocity
+        record["quat_wxyz"][0] = self._robot.sample.quat_wxyz
+        return record.tobytes()
+
+
+def run_lockstep(settings: RunSettings, policy: Policy, robot: SimulatedRobot, out: Path) -> float:
+    """A whole run with its log; returns how many times faster than real time it was."""
+    log = LogWriter(out / "log.mcap", asdict(settings))
+    lockstep = Lockstep(settings, policy, robot, log)
+    try:
+        lockstep.run()
+    finally:
+        log.close()
+    return lockstep.real_time_factor
+

@@ -1,0 +1,108 @@
+"""The policy stage: state in, target out, with everything the log wants to know about the tick."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.clip import load_clip
+from runtime.controller import Controller
+from runtime.errors import Refused
+from runtime.faults import Mode
+from runtime.manifest import Manifest, find_model, load_manifest
+from runtime.model import Model
+from runtime.pilot import Phase, Pilot
+from runtime.records import policy_log_dtype, target_dtype
+from runtime.reference import ClipReference
+from runtime.settings import RunSettings
+from runtime.state import RobotState
+
+WARM_UP_TICKS = 50
+
+
+class Policy:
+    """Controller and pilot of one run, with their records.
+
+    Raises:
+        Refused: anything about manifest, model, clip or command that does not fit.
+
+    Attributes:
+        target: (1,) `target_dtype`, what the gate reads.
+        log: (1,) `policy_log_dtype`.
+    """
+
+    def __init__(self, settings: RunSettings) -> None:
+        manifest = load_manifest(settings.controller)
+        self.manifest = manifest
+        source, play_s = _motion(manifest, settings)
+        self.controller = Controller(manifest, Model(find_model(manifest, settings.model), settings.backend))
+        self.pilot = Pilot(self.controller, source, play_s, settings.command)
+        motors, joints = manifest.robot.motors, len(manifest.order)
+        self.target = np.zeros(1, target_dtype(motors))
+        observation = sum(entry.values.size for entry, _, _ in self.controller.observations)
+        self.log = np.zeros(1, policy_log_dtype(motors, joints, observation))
+        self._view = {name: self.log[name][0] for name in self.log.dtype.names or ()
+                      if self.log.dtype[name].shape}
+        self._block = self.target["block"][0]
+        self._observation = self._view["observation"]
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        state = RobotState(self.manifest.robot.motors)
+        for _ in range(WARM_UP_TICKS):
+            self.controller.tick(state)
+        self.controller.reset()
+
+    def tick(self, mode: Mode, state: RobotState, now_ns: int) -> None:
+        """One control period at `now_ns`."""
+        self._block[:] = self.pilot.tick(mode, state)
+        target = self.target
+        target["made_ns"], target["state_ns"], target["phase"] = now_ns, state.received_ns, self.pilot.phase
+        target["sequence"] += 1
+
+    def write_log(self, mode: Mode, now_ns: int, late_ns: int, tick_ns: int) -> None:
+        """Fill `log` with the tick just done."""
+        log, view, controller = self.log, self._view, self.controller
+        frame = controller.window.now
+        log["now_ns"], log["state_ns"], log["sequence"] = now_ns, self.target["state_ns"], self.target["sequence"]
+        log["late_ns"], log["tick_ns"] = late_ns, tick_ns
+        log["phase"], log["mode"], log["play_time_s"] = self.pilot.phase, mode, self.pilot.play_time_s
+        log["root_height_m"] = frame.root_pos[2]
+        view["root_quat_wxyz"][:] = frame.root_quat_wxyz
+        view["command"][:] = controller.inputs.command
+        view["reference_q"][:] = frame.joint_pos
+        view["q"][:] = controller.inputs.q
+        view["action"][:] = controller.action
+        view["target"][:] = self._block
+        start = 0
+        for observation, _, _ in controller.observations:
+            self._observation[start : start + observation.values.size] = observation.values
+            start += observation.values.size
+
+    @property
+    def is_finished(self) -> bool:
+        """The pilot has nothing left to do."""
+        return self.pilot.phase is Phase.FINISHED
+
+
+def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | None, float]:
+    if manifest.kind == "tracker":
+        if settings.clip is None:
+            raise Refused(f"controller {manifest.name}", expected="a motion", found="none",
+                          what_to_do="give one with --clip FILE.npz")
+        if any(settings.command):
+            raise Refused(f"controller {manifest.name}", expected="a motion, not a velocity command",
+                          found=f"--command {settings.command}", what_to_do="leave --command out")
+        clip = load_clip(settings.clip, manifest.robot)
+        play_s = clip.duration_s if settings.duration_s is None else min(settings.duration_s, clip.duration_s)
+        return ClipReference(clip, manifest.order), play_s
+    if settings.clip is not None:
+        raise Refused(f"controller {manifest.name}", expected="a velocity command", found="a clip",
+                      what_to_do="give --command VX,VY,YAW_RATE, or choose a tracker for the clip")
+    for name, value, (low, high) in zip(("vx", "vy", "yaw rate"), settings.command, manifest.command_ranges or (),
+                                        strict=True):
+        if not low <= value <= high:
+            raise Refused(f"command {name}", expected=f"from {low} to {high} for {manifest.name}", found=f"{value}",
+                          what_to_do="stay within the range it was trained for")
+    return None, 10.0 if settings.duration_s is None else settings.duration_s
+
+

@@ -1,0 +1,105 @@
+"""Scheduling rights, memory locking and absolute deadlines; what is not permitted is said loudly once, not hidden."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+import time
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
+_PR_SET_PDEATHSIG = 1
+_CLOCK_MONOTONIC, _TIMER_ABSTIME = 1, 1
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+def go_real_time(priority: int, core: int | None) -> list[str]:
+    """SCHED_FIFO, own core, locked memory, oom protection, one malloc arena and no garbage collector.
+
+    Pages are locked when first touched (MCL_ONFAULT): locking them all would make every thread's whole stack resident.
+    Call before threads are made, so that they inherit. Returns what was not permitted, one line each.
+    """
+    refused = []
+    if core is not None:
+        try:
+            os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
+        except (OSError, IndexError) as error:
+            refused.append(f"own core {core}: {error}")
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except OSError as error:
+        refused.append(f"SCHED_FIFO {priority}: {error}")
+    if _libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
+        refused.append(f"mlockall: {os.strerror(ctypes.get_errno())}")
+    return refused
+
+
+def protect_from_oom() -> None:
+    """Ask to be the last process the kernel kills for memory; not permitted to ordinary users."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("-1000")
+    except OSError:
+        pass
+
+
+def freeze_garbage() -> None:
+    """After set-up: no collection from here on, what exists is left alone."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def die_with_parent(number: signal.Signals) -> None:
+    """Have the kernel send `number` when the parent is gone."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if os.getppid() == 1:
+        os.kill(os.getpid(), number)
+
+
+def sleep_until(deadline_ns: int) -> None:
+    """Sleep to an absolute monotonic time; a signal handler may run meanwhile and does not shorten the sleep.
+
+    `time.sleep` is relative before Python 3.11, hence `clock_nanosleep` there.
+    """
+    if sys.version_info >= (3, 11):
+        left = deadline_ns - time.monotonic_ns()
+        if left > 0:
+            time.sleep(left * 1e-9)
+        return
+    moment = _Timespec(deadline_ns // 1_000_000_000, deadline_ns % 1_000_000_000)
+    while _libc.clock_nanosleep(_CLOCK_MONOTONIC, _TIMER_ABSTIME, ctypes.byref(moment), None) != 0:
+        if time.monotonic_ns() >= deadline_ns:
+            return
+
+
+class Metronome:
+    """Absolute deadlines; after an overrun the next is counted from now, without catching up.
+
+    Attributes:
+        late_ns: how late the last `wait` returned.
+        skipped: deadlines passed over so far.
+    """
+
+    def __init__(self, period_ns: int) -> None:
+        self._period_ns = period_ns
+        self._deadline_ns = time.monotonic_ns() + period_ns
+        self.late_ns = 0
+        self.skipped = 0
+
+    def wait(self) -> int:
+        """Sleep to the next deadline; returns the time."""
+        sleep_until(self._deadline_ns)
+        now = time.monotonic_ns()
+        self.late_ns = now - self._deadline_ns
+        if self.late_ns > self._period_ns:
+            self.skipped += self.late_ns // self._period_ns
+            self._deadline_ns = now
+        self._deadline_ns += self._period_ns
+        return now

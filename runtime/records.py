@@ -1,0 +1,105 @@
+"""The fixed records that travel between processes and into the log, one numpy structured dtype each.
+
+Fields stand largest alignment first, so a record's bytes are also its CDR body and logs need no conversion.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.faults import FAULTS
+from runtime.state import state_dtype
+
+Dtype = np.dtype[np.void]
+GATE_RING, POLICY_RING = 1024, 256
+"""Records a ring keeps for the logger: 2 s of the gate, 5 s of a 50 Hz policy."""
+
+
+def status_dtype(motors: int) -> Dtype:
+    """Gate -> policy, telemetry, supervisor: the state and what the gate made of it."""
+    return np.dtype(
+        [
+            ("now_ns", "<i8"),
+            ("target_sequence", "<u8"),
+            ("flags", "<u8"),
+            ("state", state_dtype(motors)),
+            ("mode", "<u4"),
+            ("cause", "<i4"),
+        ]
+    )
+
+
+def target_dtype(motors: int) -> Dtype:
+    """Policy -> gate."""
+    return np.dtype(
+        [
+            ("made_ns", "<i8"),
+            ("state_ns", "<i8"),
+            ("sequence", "<u8"),
+            ("phase", "<u4"),
+            ("failed", "<u4"),
+            ("block", "<f4", (motors, 5)),
+        ]
+    )
+
+
+CONTROL_DTYPE: Dtype = np.dtype([("sequence", "<u8"), ("request", "<u4"), ("spare", "<u4")])
+"""Supervisor -> gate: an operator's request, counted."""
+
+
+def gate_log_dtype(motors: int) -> Dtype:
+    """One line of the gate's log, at its own rate."""
+    return np.dtype(
+        [
+            ("now_ns", "<i8"),
+            ("received_ns", "<i8"),
+            ("sequence", "<u8"),
+            ("flags", "<u8"),
+            ("target_sequence", "<u8"),
+            ("target_state_ns", "<i8"),
+            ("late_ns", "<i8"),
+            ("tick_ns", "<i8"),
+            ("tick", "<u4"),
+            ("q", "<f4", (motors,)),
+            ("dq", "<f4", (motors,)),
+            ("tau", "<f4", (motors,)),
+            ("quat_wxyz", "<f4", (4,)),
+            ("gyro", "<f4", (3,)),
+            ("accel", "<f4", (3,)),
+            ("command", "<f4", (motors, 5)),
+            ("measured", "<f4", (len(FAULTS),)),
+            ("mode", "<u4"),
+            ("cause", "<i4"),
+            ("written", "<u4"),
+        ]
+    )
+
+
+def policy_log_dtype(motors: int, joints: int, observation: int) -> Dtype:
+    """One line of the policy's log, at its own rate. `reference_q` in POLICY order."""
+    return np.dtype(
+        [
+            ("now_ns", "<i8"),
+            ("state_ns", "<i8"),
+            ("sequence", "<u8"),
+            ("late_ns", "<i8"),
+            ("tick_ns", "<i8"),
+            ("play_time_s", "<f8"),
+            ("root_height_m", "<f4"),
+            ("root_quat_wxyz", "<f4", (4,)),
+            ("command", "<f4", (3,)),
+            ("reference_q", "<f4", (joints,)),
+            ("q", "<f4", (joints,)),
+            ("action", "<f4", (joints,)),
+            ("target", "<f4", (motors, 5)),
+            ("observation", "<f4", (observation,)),
+            ("phase", "<u4"),
+            ("mode", "<u4"),
+        ]
+    )
+
+
+TRUTH_DTYPE: Dtype = np.dtype(
+    [("now_ns", "<i8"), ("position", "<f4", (3,)), ("velocity", "<f4", (3,)), ("quat_wxyz", "<f4", (4,))]
+)
+"""Where a simulator says the base is; no real robot tells."""

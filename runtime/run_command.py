@@ -1,0 +1,189 @@
+"""`exoactor run`: a controller on a robot, simulated or real, and a report of what happened."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from firmware_bridge.errors import BridgeError
+from firmware_bridge.sim_options import add_robot_options, robot_option_words
+from runtime.errors import Refused
+from runtime.manifest import Manifest, find_model, load_manifest
+from runtime.settings import RunSettings
+
+if TYPE_CHECKING:
+    from runtime.policy import Policy
+
+TARGETS = ("sim", "dds", "g1", "unitree-mujoco")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `exoactor run`."""
+    parser.epilog = (
+        "examples:\n"
+        "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --out runs/walk\n"
+        "  exoactor run --controller holosoma-velocity --model ppo.onnx --command 0.5,0,0 --duration 10 --lockstep\n"
+        "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --robot g1 --interface eth0 --dry-run"
+    )
+    parser.add_argument("--controller", default="twist2", help="name, manifest (.json) or bundle folder")
+    parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")
+    parser.add_argument("--clip", help="motion (.npz) for a tracker")
+    parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
+                        help="m/s, m/s, rad/s for a velocity controller")
+    parser.add_argument("--duration", type=float, metavar="S", help="play at most this long")
+    parser.add_argument("--out", help="folder for report and log (default: runs/<time>)")
+    parser.add_argument("--lockstep", action="store_true", help="one process, simulated time")
+    parser.add_argument("--robot", choices=TARGETS, default="sim",
+                        help="sim: start a simulated one; dds: somebody else's on the network; g1: the real one; "
+                        "unitree-mujoco: Unitree's own simulator, unchecked")
+    parser.add_argument("--domain", type=int, help="DDS domain (default 1, with --robot g1 0)")
+    parser.add_argument("--interface", help="network interface (default: loopback)")
+    parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
+    parser.add_argument("--dry-run", action="store_true", help="everything but write commands")
+    parser.add_argument("--backend", choices=("cpu", "cuda", "tensorrt"), default="cpu")
+    parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_robot_options(parser.add_argument_group("simulated robot (--robot sim)"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """One run; returns the exit code."""
+    out = Path(args.out) if args.out else Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.json").unlink(missing_ok=True)
+    try:
+        report = _run(args, out)
+    except BridgeError as error:
+        refusal = {"what": error.what, "expected": error.expected, "found": error.found,
+                   "what_to_do": error.what_to_do}
+        (out / "report.json").write_text(
+            json.dumps({"outcome": "refused", "fell": False, "ticks": 0, "faults": [], "refusal": refusal}, indent=1),
+            encoding="utf-8",
+        )
+        raise
+    if args.json:
+        print(json.dumps(report))
+    else:
+        _say(report, out)
+    return 0 if report["outcome"] == "done" else 1
+
+
+def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
+    manifest = load_manifest(args.controller)
+    settings = _settings(args, manifest, out)
+    if args.lockstep:
+        factor, notes = _lockstep(args, settings, manifest, out)
+    else:
+        factor, notes = _processes(args, settings, manifest)
+    from runtime.report import make_report
+
+    return make_report(out, manifest, real_time_factor=factor, notes=notes)
+
+
+def _lockstep(
+    args: argparse.Namespace, settings: RunSettings, manifest: Manifest, out: Path
+) -> tuple[float, dict[str, Any]]:
+    if args.robot != "sim":
+        raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
+                      what_to_do="simulated time needs our own simulated robot: leave one of the two out")
+    from firmware_bridge.sim_options import make_robot
+    from runtime.lockstep import run_lockstep
+    from runtime.policy import Policy
+
+    policy = Policy(settings)
+    robot = make_robot(args)
+    check_plant(policy, robot.joint_names)
+    factor = run_lockstep(settings, policy, robot, out)
+    return factor, {"warnings": [], "errors": [], "gate_restarts": 0}
+
+
+def _processes(args: argparse.Namespace, settings: RunSettings, manifest: Manifest) -> tuple[None, dict[str, Any]]:
+    from runtime.supervisor import Supervisor
+
+    find_model(manifest, settings.model)
+    words = ["--domain", str(settings.domain), *robot_option_words(args)]
+    if settings.interface:
+        words += ["--interface", settings.interface]
+    for peer in settings.peers:
+        words += ["--peer", peer]
+    if args.no_realtime:
+        words.append("--no-realtime")
+    if args.robot == "unitree-mujoco":
+        print("WARNING: profile unitree-mujoco: no CRC, no counter, no variant is checked. For that simulator only.",
+              file=sys.stderr)
+    supervisor = Supervisor(settings, manifest, words)
+    supervisor.run()
+    return None, supervisor.notes
+
+
+def check_plant(policy: Policy, joint_names: tuple[str, ...]) -> None:
+    """The plant's actuators must be the robot's motors, in motor order."""
+    robot = policy.manifest.robot
+    for joint in robot.joints:
+        found = joint_names[joint.motor] if joint.motor < len(joint_names) else "nothing"
+        if found != joint.name:
+            raise Refused("plant", expected=f"actuator {joint.motor} to be {joint.name}", found=found,
+                          what_to_do=f"use a plant of {robot.name} with actuators in motor order")
+
+
+def _settings(args: argparse.Namespace, manifest: Manifest, out: Path) -> RunSettings:
+    if args.robot == "g1" and not args.interface:
+        raise Refused("--robot g1", expected="--interface NAME", found="none",
+                      what_to_do="name the network interface the robot's cable is on, e.g. --interface eth0")
+    if args.robot == "unitree-mujoco" and args.interface not in (None, "lo"):
+        raise Refused("--robot unitree-mujoco", expected="loopback", found=f"--interface {args.interface}",
+                      what_to_do="this unchecked profile is for a simulator on this machine only")
+    if args.duration is not None and not 0 < args.duration <= 3600:
+        raise Refused("--duration", expected="seconds between 0 and 3600", found=f"{args.duration}",
+                      what_to_do="give a time in that range")
+    return RunSettings(
+        controller=str(args.controller),
+        robot=manifest.robot_file,
+        model=args.model,
+        clip=args.clip,
+        command=parse_command(args.command),
+        duration_s=args.duration,
+        target=args.robot,
+        domain=args.domain if args.domain is not None else (0 if args.robot == "g1" else 1),
+        interface=args.interface,
+        peers=tuple(args.peer),
+        out=str(out),
+        backend=args.backend,
+        dry_run=args.dry_run,
+        real_time=not args.no_realtime,
+    )
+
+
+def parse_command(text: str) -> tuple[float, float, float]:
+    """VX,VY,YAW_RATE as three finite numbers."""
+    try:
+        x, y, yaw = (float(part) for part in text.split(","))
+    except ValueError:
+        raise Refused("--command", expected="VX,VY,YAW_RATE", found=text,
+                      what_to_do="give three numbers, e.g. --command 0.5,0,0") from None
+    return x, y, yaw
+
+
+def _say(report: dict[str, Any], out: Path) -> None:
+    tracking = report["tracking"]
+    parts = [f"outcome {report['outcome']}", f"fell {'yes' if report['fell'] else 'no'}",
+             f"{report['duration_s']} s"]
+    if tracking["joint_error_rad_mean"] is not None:
+        parts.append(f"joint error {tracking['joint_error_rad_mean']:.4f} rad")
+    if tracking["root_height_error_m_mean"] is not None:
+        parts.append(f"height error {tracking['root_height_error_m_mean']:.4f} m")
+    if tracking["speed_m_s_mean"] is not None:
+        parts.append(f"speed {tracking['speed_m_s_mean']:.2f} m/s")
+    if report["real_time_factor"] is not None:
+        parts.append(f"{report['real_time_factor']:.1f}x real time")
+    print(", ".join(parts))
+    for fault in report["faults"]:
+        print(f"  {fault['time_s']:8.3f} s  {fault['flag']}: {fault['meaning']} "
+              f"(measured {fault['measured']} {fault['unit']}, limit {fault['limit']}) -> {fault['reaction']}")
+    for line in report["errors"]:
+        print(f"  error: {line}")
+    print(f"report: {out / 'report.html'}")

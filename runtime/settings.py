@@ -1,0 +1,69 @@
+"""What one run was asked to do: made by the command line, handed to every process as a JSON file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import Refused
+
+GATE_HZ = 500
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One run.
+
+    Attributes:
+        controller: name, manifest file or bundle folder.
+        robot: name or file of the robot the controller is for.
+        model, clip: files, or None.
+        command: vx, vy (m/s), yaw rate (rad/s), for velocity controllers.
+        duration_s: how long to play; None plays the whole clip.
+        target: sim (own simulated robot), dds (somebody else's), g1 (the real one), unitree-mujoco.
+        domain, interface, peers: DDS; interface None is loopback.
+        dry_run: everything but write.
+        real_time: ask for SCHED_FIFO and locked memory.
+        run, shared: id and folder of the run's shared memory.
+        mode_machine: variant to name in commands when a gate starts without a state (restart), else -1.
+        joints, observation: sizes the policy reported, 0 before.
+        damping: the gate starts in DAMP: it replaces one that died.
+    """
+
+    controller: str
+    robot: str
+    model: str | None
+    clip: str | None
+    command: tuple[float, float, float]
+    duration_s: float | None
+    target: str
+    domain: int
+    interface: str | None
+    peers: tuple[str, ...]
+    out: str
+    backend: str = "cpu"
+    dry_run: bool = False
+    real_time: bool = True
+    run: int = 0
+    shared: str = ""
+    mode_machine: int = -1
+    joints: int = 0
+    observation: int = 0
+    damping: bool = False
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+    @staticmethod
+    def load(path: Path) -> RunSettings:
+        """Read what `save` wrote."""
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        unknown = set(data) - {field.name for field in fields(RunSettings)}
+        if unknown:
+            raise Refused("run settings", expected="keys of this version", found=", ".join(sorted(unknown)),
+                          what_to_do="start the run again with one version of the runtime")
+        data["command"], data["peers"] = tuple(data["command"]), tuple(data["peers"])
+        return RunSettings(**data)

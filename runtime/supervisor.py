@@ -1,0 +1,262 @@
+"""A run over DDS: starts the processes, asks and reports, restarts nothing that moves.
+
+The supervisor is the operator's hand, not the robot's: it can only ask the gate (arm, track, damp). When it dies, the
+kernel tells the gate, which damps. When the gate dies, a new one is brought up damping.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import select
+import shutil
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from runtime.child import Child
+from runtime.errors import Refused
+from runtime.faults import FAULTS, Mode, Request, flag_names
+from runtime.lockstep import READY_S
+from runtime.manifest import Manifest
+from runtime.pilot import Phase
+from runtime.records import CONTROL_DTYPE, GATE_RING, gate_log_dtype, status_dtype, target_dtype
+from runtime.settings import RunSettings
+from runtime.slots import Ring, Slot
+
+SHARED_ROOT = Path("/dev/shm")
+POLL_S = 0.005
+GATE_RESTARTS = 3
+READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "gate": 30.0}
+CHILD_END_S = 8.0
+ARM_TIMEOUT_S = 3.0
+
+
+class Supervisor:
+    """One run.
+
+    Args:
+        settings: what to do; `run` and `shared` are filled in here.
+        manifest: of the controller.
+        sim_arguments: command line of the simulated robot for target "sim".
+
+    Attributes:
+        notes: what the report should say besides the log (warnings, restarts, errors).
+    """
+
+    def __init__(self, settings: RunSettings, manifest: Manifest, sim_arguments: list[str]) -> None:
+        self.out = Path(settings.out)
+        _sweep()
+        run = secrets.randbits(62) | 1
+        self._shared = SHARED_ROOT / f"exoactor-{os.getpid()}-{run:x}"
+        self._shared.mkdir(mode=0o700)
+        self.settings = replace(settings, run=run, shared=str(self._shared))
+        self._manifest, self._sim_arguments = manifest, sim_arguments
+        motors = manifest.robot.motors
+        self._status = Slot(self._shared / "status", status_dtype(motors), run, create=True)
+        self._target = Slot(self._shared / "target", target_dtype(motors), run, create=True)
+        self._control = Slot(self._shared / "control", CONTROL_DTYPE, run, create=True)
+        Ring(self._shared / "gate_ring", gate_log_dtype(motors), run, GATE_RING, create=True)
+        self.children: dict[str, Child] = {}
+        self.notes: dict[str, Any] = {"warnings": [], "errors": [], "gate_restarts": 0}
+        self._stop = False
+        self._asked = Request.NONE
+        self._asked_at = 0.0
+        self._ready_since: float | None = None
+        self._is_terminal = sys.stderr.isatty()
+        self._play_started: float | None = None
+
+    def run(self) -> None:
+        """The whole run; on every way out the robot is damped before the processes end.
+
+        Raises:
+            Refused: anything that does not fit, before the robot is armed.
+        """
+        handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._start()
+            if not self._stop and self._confirmed():
+                self._ask(Request.ARM)
+                self._watch()
+        finally:
+            self._end()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True
+
+    def _warn(self, line: str) -> None:
+        self.notes["warnings"].append(line)
+        print(f"WARNING: {line}", file=sys.stderr)
+
+    def _spawn(self, name: str, arguments: list[str]) -> dict[str, Any]:
+        self.children[name] = Child(name, arguments, self.out / f"{name}.err")
+        ready = self.children[name].await_ready(READY_TIMEOUT_S[name], self._warn)
+        self._write_processes()
+        return ready
+
+    def _stage(self, module: str, settings: RunSettings) -> list[str]:
+        path = self._shared / f"{module}.json"
+        settings.save(path)
+        return ["-m", f"runtime.{module}", str(path)]
+
+    def _start(self) -> None:
+        settings = self.settings
+        if settings.target == "sim":
+            self._spawn("sim", ["-m", "exoactor", "sim", *self._sim_arguments])
+        sizes = self._spawn("policy", self._stage("policy_process", settings))
+        self.settings = settings = replace(settings, joints=sizes["joints"], observation=sizes["observation"])
+        self._spawn("telemetry", self._stage("telemetry", settings))
+        ready = self._spawn("gate", self._stage("gate_process", settings))
+        self.settings = replace(settings, mode_machine=ready["mode_machine"])
+
+    def _write_processes(self) -> None:
+        path = self.out / "processes.json"
+        fresh = path.with_suffix(".tmp")
+        fresh.write_text(json.dumps({name: child.pid for name, child in self.children.items()}), encoding="utf-8")
+        fresh.replace(path)
+
+    def _confirmed(self) -> bool:
+        if self.settings.target != "g1" or self.settings.dry_run:
+            return True
+        print(
+            f"About to move a real robot on interface {self.settings.interface}. It must hang on its gantry, the area\n"
+            "must be clear and the hardware stop in a hand. Damping combination on the remote: "
+            f"{' or '.join('+'.join(keys) for keys in self._manifest.robot.estop_buttons)}.\n"
+            "Type MOVE and Enter to arm: ", end="", file=sys.stderr, flush=True,
+        )
+        return self._read_line() == "MOVE"
+
+    def _read_line(self) -> str:
+        while not self._stop:
+            if select.select([sys.stdin], [], [], 0.05)[0]:
+                return sys.stdin.readline().strip()
+        return ""
+
+    def _ask(self, request: Request) -> None:
+        self._asked, self._asked_at = request, time.monotonic()
+        record = self._control.record
+        record["sequence"] += 1
+        record["request"] = request
+        self._control.publish()
+
+    def _watch(self) -> None:
+        told_to_lower = False
+        while True:
+            time.sleep(POLL_S)
+            self._hear()
+            gate = self.children["gate"]
+            if not gate.is_alive() and not self._revive_gate():
+                return
+            if self._stop:
+                gate.process.terminate()
+                self._stop = False
+                self._asked = Request.DAMP
+            self._status.read()
+            self._target.read()
+            mode = Mode(int(self._status.record["mode"][0]))
+            phase = Phase(int(self._target.record["phase"][0]))
+            self._check_armed(mode)
+            self._show(mode, phase)
+            if mode >= Mode.DAMP:
+                self._let_go()
+                return
+            if phase is Phase.FINISHED and self._asked is not Request.DAMP:
+                self._ask(Request.DAMP)
+            if mode is Mode.READY and phase is Phase.READY and self._asked is Request.ARM:
+                if self.settings.target == "g1" and not self.settings.dry_run:
+                    if not told_to_lower:
+                        told_to_lower = True
+                        print("\nStart pose reached. Lower the robot until it stands, then press Enter to track.",
+                              file=sys.stderr)
+                    if select.select([sys.stdin], [], [], 0)[0] and sys.stdin.readline():
+                        self._ask(Request.TRACK)
+                    continue
+                self._ready_since = self._ready_since or time.monotonic()
+                if time.monotonic() - self._ready_since > READY_S:
+                    self._ask(Request.TRACK)
+
+    def _check_armed(self, mode: Mode) -> None:
+        if mode is not Mode.DISARMED or time.monotonic() - self._asked_at < ARM_TIMEOUT_S:
+            return
+        flags = int(self._status.record["flags"][0])
+        raise Refused(
+            "arming", expected="a healthy robot state", found=", ".join(flag_names(flags)) or "no answer of the gate",
+            what_to_do="see docs/safety.md for what each flag means; mend it and start again",
+        )
+
+    def _hear(self) -> None:
+        for name, child in self.children.items():
+            while not child.events.empty():
+                event = child.events.get()
+                if event["event"] == "error":
+                    self.notes["errors"].append(f"{name}: {event['message']}")
+                elif event["event"] == "warning":
+                    self._warn(str(event["message"]))
+
+    def _revive_gate(self) -> bool:
+        """Bring up a damping gate in place of a dead one; False when the old one ended by itself."""
+        gate = self.children["gate"]
+        if gate.process.returncode in (0, 1) or self.notes["gate_restarts"] >= GATE_RESTARTS:
+            return False
+        self.notes["gate_restarts"] += 1
+        self.notes["errors"].append(f"gate died (exit {gate.process.returncode}); a damping one took over")
+        self._spawn("gate", self._stage("gate_process", replace(self.settings, damping=True)))
+        return True
+
+    def _let_go(self) -> None:
+        """Damped: keep damping for the robot's minimum time, and on a real robot until the operator says so."""
+        if self.settings.target == "g1" and not self.settings.dry_run:
+            cause = int(self._status.record["cause"][0])
+            why = FAULTS[cause].meaning if cause >= 0 else "the run is over"
+            print(f"\nDAMPING ({why}). Secure the robot, then press Enter to release it.", file=sys.stderr)
+            while self.children["gate"].is_alive() and not self._stop:
+                if select.select([sys.stdin], [], [], 0.05)[0]:
+                    sys.stdin.readline()
+                    break
+        self._ask(Request.ZERO)
+        end = time.monotonic() + self._manifest.robot.limits.damp_min_s + CHILD_END_S
+        while time.monotonic() < end:
+            time.sleep(POLL_S)
+            if not self.children["gate"].is_alive() and not self._revive_gate():
+                return
+            if self.children["gate"].is_alive() and self.notes["gate_restarts"]:
+                self._ask(Request.ZERO)
+
+    def _end(self) -> None:
+        for name in ("gate", "policy", "sim", "telemetry"):
+            if name in self.children:
+                self.children[name].end(CHILD_END_S)
+        self._hear()
+        if self._is_terminal:
+            print(file=sys.stderr)
+        (self.out / "processes.json").unlink(missing_ok=True)
+        for name in self.children:
+            errors = self.out / f"{name}.err"
+            if errors.exists() and errors.stat().st_size == 0:
+                errors.unlink()
+        shutil.rmtree(self._shared, ignore_errors=True)
+
+    def _show(self, mode: Mode, phase: Phase) -> None:
+        if not self._is_terminal:
+            return
+        now = time.monotonic()
+        if phase is Phase.PLAY and self._play_started is None:
+            self._play_started = now
+        played = f" {now - self._play_started:5.1f} s" if self._play_started is not None else ""
+        age_ms = (time.monotonic_ns() - int(self._status.record["now_ns"][0])) / 1e6
+        print(f"\r{mode.name:<9}{phase.name:<11}{played}  gate {age_ms:4.1f} ms ago ", end="", file=sys.stderr)
+
+
+def _sweep() -> None:
+    """Remove shared memory of runs whose supervisor is gone."""
+    for folder in SHARED_ROOT.glob("exoactor-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)

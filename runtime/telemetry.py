@@ -1,0 +1,115 @@
+"""The log as a process: drains the rings into an MCAP file, listens for a simulator's truth, touches nothing else.
+
+    python -m runtime.telemetry SETTINGS.json
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+from firmware_bridge.dds import DdsSettings, Participant
+from firmware_bridge.errors import BridgeError
+from firmware_bridge.layout import GO_SPORT_MODE_STATE
+from runtime.events import emit, emit_refusal
+from runtime.log_file import LogWriter
+from runtime.realtime import die_with_parent
+from runtime.records import GATE_RING, POLICY_RING, TRUTH_DTYPE, gate_log_dtype, policy_log_dtype
+from runtime.robot import load_robot
+from runtime.settings import RunSettings
+from runtime.slots import Ring
+
+POLL_S = 0.02
+QUIET_S, LONGEST_S = 0.3, 6.0
+TRUTH_TOPIC = "rt/sportmodestate"
+_stop = False
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    global _stop
+    _stop = True
+
+
+class Truth:
+    """Base position from `rt/sportmodestate`, where simulators publish it."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self._participant = Participant(
+            DdsSettings(settings.domain, settings.interface, settings.peers), "exoactor-telemetry"
+        )
+        self._reader = self._participant.reader(TRUTH_TOPIC, GO_SPORT_MODE_STATE)
+        view = GO_SPORT_MODE_STATE.view
+        self._fields = {
+            "position": view(self._reader.buffer, "position"),
+            "velocity": view(self._reader.buffer, "velocity"),
+            "quat_wxyz": view(self._reader.buffer, "imu_state.quaternion"),
+        }
+        self.record = np.zeros(1, TRUTH_DTYPE)
+
+    def take(self) -> bool:
+        """A new record, stamped with its arrival."""
+        if not self._reader.take():
+            return False
+        self.record["now_ns"] = time.monotonic_ns()
+        for name, view in self._fields.items():
+            self.record[name][0] = view
+        return True
+
+    def wait(self, timeout_s: float) -> None:
+        """Until something arrives or the time is over."""
+        self._reader.wait(timeout_s)
+
+
+def main(argv: list[str]) -> int:
+    """Entry of the process."""
+    settings = RunSettings.load(Path(argv[0]))
+    die_with_parent(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, _on_signal)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    robot = load_robot(settings.robot)
+    shared = Path(settings.shared)
+    types = {
+        "gate": gate_log_dtype(robot.motors),
+        "policy": policy_log_dtype(robot.motors, settings.joints, settings.observation),
+    }
+    rings = {
+        "gate": Ring(shared / "gate_ring", types["gate"], settings.run, GATE_RING),
+        "policy": Ring(shared / "policy_ring", types["policy"], settings.run, POLICY_RING),
+    }
+    try:
+        truth = Truth(settings)
+    except BridgeError as error:
+        emit_refusal(error)
+        return 2
+    log = LogWriter(Path(settings.out) / "log.mcap", asdict(settings))
+    for topic, dtype in types.items():
+        log.add_channel(topic, dtype)
+    log.add_channel("truth", TRUTH_DTYPE)
+    emit("ready")
+    last_data = stopped = time.monotonic()
+    while True:
+        truth.wait(POLL_S)
+        while truth.take():
+            log.write("truth", truth.record.tobytes())
+        now = time.monotonic()
+        if any([ring.drain(lambda row, topic=topic: log.write(topic, row)) for topic, ring in rings.items()]):
+            last_data = now
+            log.flush()
+        stopped = stopped if _stop else now
+        if _stop and (now - last_data > QUIET_S or now - stopped > LONGEST_S):
+            break
+        if _stop is False and now - last_data < POLL_S:
+            time.sleep(POLL_S / 2)
+    log.close()
+    emit("done", bytes=log.written, lost={topic: ring.lost for topic, ring in rings.items()})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
