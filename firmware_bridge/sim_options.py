@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from firmware_bridge.errors import BridgeError
 
@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 PLANT = Path(__file__).with_name("plants") / "g1_29dof.xml"
 
 
-class _Options(Protocol):
-    def add_argument(self, *names: str, **settings: object) -> object: ...
-
-
-def add_robot_options(parser: _Options) -> None:
+def add_robot_options(parser: argparse._ActionsContainer) -> None:
     """What a simulated robot is and what happens to it."""
     parser.add_argument("--plant", default=str(PLANT), help="MJCF file")
     parser.add_argument("--mode-machine", type=int, default=5, help="the variant it says it is (default 5)")

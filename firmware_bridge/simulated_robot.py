@@ -233,9 +233,12 @@ class SimulatedRobot:
         sample.tick[0] = round(data.time * 1000)
         noise = self.disturbance
         if noise.noise_q_rad or noise.noise_dq_rad_s or noise.noise_gyro_rad_s:
-            sample.q += self._random.uniform(-noise.noise_q_rad, noise.noise_q_rad, self.motors)
-            sample.dq += self._random.uniform(-noise.noise_dq_rad_s, noise.noise_dq_rad_s, self.motors)
-            sample.gyro += self._random.uniform(-noise.noise_gyro_rad_s, noise.noise_gyro_rad_s, 3)
+            for values, width in (
+                (sample.q, noise.noise_q_rad),
+                (sample.dq, noise.noise_dq_rad_s),
+                (sample.gyro, noise.noise_gyro_rad_s),
+            ):
+                values[:] = values + self._random.uniform(-width, width, values.shape)
 
     def sense_accelerometer(self) -> None:
         """Fill the sample's accelerometer (specific force at the pelvis, base frame); not needed every step."""

@@ -231,15 +231,15 @@ def _check_motion(what: str, clip: Clip, robot: Robot) -> None:
     upper = np.array([joint.upper_rad for joint in rows])
     beyond = np.maximum(lower - clip.joint_pos, clip.joint_pos - upper)
     if beyond.max() > RANGE_TOLERANCE_RAD:
-        frame, column = np.unravel_index(int(np.argmax(beyond)), beyond.shape)
-        joint = rows[int(column)]
+        frame, column = divmod(int(np.argmax(beyond)), beyond.shape[1])
+        joint = rows[column]
         raise Refused(what, expected=f"{joint.name} within [{joint.lower_rad:.3f}, {joint.upper_rad:.3f}] rad",
                       found=f"{clip.joint_pos[frame, column]:.3f} rad in frame {frame} ({frame / clip.fps:.2f} s)",
                       what_to_do="check the joint order of the file, or retarget the motion within the limits")
     speed = np.abs(np.diff(clip.joint_pos, axis=0)) * clip.fps
     limit = np.array([joint.velocity_rad_s for joint in rows]) * MAX_JOINT_SPEED_RATIO
     if (speed > limit).any():
-        frame, column = np.unravel_index(int(np.argmax(speed - limit)), speed.shape)
-        raise Refused(what, expected=f"{rows[int(column)].name} below {limit[column]:.0f} rad/s",
+        frame, column = divmod(int(np.argmax(speed - limit)), speed.shape[1])
+        raise Refused(what, expected=f"{rows[column].name} below {limit[column]:.0f} rad/s",
                       found=f"{speed[frame, column]:.0f} rad/s at {frame / clip.fps:.2f} s",
                       what_to_do="the motion jumps there: smooth or cut it")

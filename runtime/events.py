@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -11,10 +12,8 @@ from typing import Any
 def emit(event: str, **details: Any) -> None:
     """Tell the supervisor; a vanished one is no error of ours."""
     line = json.dumps({"event": event, **details}) + "\n"
-    try:
+    with contextlib.suppress(OSError, ValueError):
         os.write(sys.stdout.fileno(), line.encode())
-    except (OSError, ValueError):
-        pass
 
 
 def emit_refusal(error: Any) -> None:

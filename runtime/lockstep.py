@@ -71,7 +71,7 @@ class Lockstep:
         reading = Reading.NONE if self.robot.lose_frame() else self.reading
         if reading is not Reading.NONE:
             self.robot.sense_accelerometer()
-        policy, target = self.policy, self.policy.target
+        target = self.policy.target
         start = time.perf_counter_ns()
         command = self.gate.tick(
             reading, sample, target["block"][0], int(target["sequence"][0]), int(target["made_ns"][0]),

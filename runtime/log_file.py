@@ -70,7 +70,7 @@ class LogWriter:
 
     def close(self) -> None:
         """Write the summary and close."""
-        self._writer.finish()
+        self._writer.finish()  # type: ignore[no-untyped-call]
         self._file.close()
 
 

@@ -259,7 +259,8 @@ class _Reader:
         rest = [joint.name for joint in robot.joints if joint.name not in order.names]
         if sorted(held) != sorted(rest):
             raise self.refuse(
-                "held", f"each joint of {robot.name} either in `joints` or in `held` (here {', '.join(rest) or 'none'})",
+                "held",
+                f"each joint of {robot.name} either in `joints` or in `held` (here {', '.join(rest) or 'none'})",
                 ", ".join(held) or "none",
             )
         out = {}

@@ -90,7 +90,7 @@ class Pilot:
         self._face(self._idle, self._first)
         self._start_q = controller.target[:, Q].copy()
         self._ramp_from = np.zeros_like(self._start_q)
-        self.target = controller.target.copy()
+        self.target: F32 = controller.target.copy()
         self.phase = Phase.WAIT
         self.play_time_s = 0.0
         self._tick = 0

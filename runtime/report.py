@@ -71,7 +71,8 @@ def fault_list(gate: Array, manifest: Manifest, start_ns: int) -> tuple[list[dic
 
     What a damped robot does (it sinks and tilts) is no fault; what brought it to damping is.
     """
-    faults, counts = [], {}
+    faults: list[dict[str, Any]] = []
+    counts: dict[str, int] = {}
     damped = np.flatnonzero(gate["mode"] >= Mode.DAMP)
     if len(damped):
         gate = gate[: damped[0] + 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def _timeline(x: Array, mode: Array) -> str:
     edges = [0, *(np.flatnonzero(np.diff(mode.astype(np.int64))) + 1), len(x)]
     parts = [f'<svg viewBox="0 0 {WIDTH} 60">']
     scale = (WIDTH - 12) / max(float(x[-1] - x[0]), 1e-9)
-    for first, after in zip(edges[:-1], edges[1:], strict=True):
+    for first, after in itertools.pairwise(edges):
         kind = Mode(int(mode[first]))
         left = (x[first] - x[0]) * scale
         right = (x[min(after, len(x) - 1)] - x[0]) * scale

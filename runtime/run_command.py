@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
     manifest = load_manifest(args.controller)
     settings = _settings(args, manifest, out)
+    factor: float | None
     if args.lockstep:
         factor, notes = _lockstep(args, settings, manifest, out)
     else:

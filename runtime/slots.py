@@ -71,7 +71,7 @@ class Slot(_Shared):
         sequence = (int(self._sequence[0]) + 1) & ~1  # even, also after a writer that died inside
         self._sequence[0] = sequence + 1
         self._body[:] = self._bytes
-        self._crc[0] = zlib.crc32(self._bytes)
+        self._crc[0] = zlib.crc32(self._bytes.data)
         self._sequence[0] = sequence + 2
 
     def read(self) -> bool:
@@ -82,7 +82,7 @@ class Slot(_Shared):
                 return False
             self._staging[:] = self._body
             crc = int(self._crc[0])
-            if int(self._sequence[0]) == before and zlib.crc32(self._staging) == crc:
+            if int(self._sequence[0]) == before and zlib.crc32(self._staging.data) == crc:
                 self._bytes[:] = self._staging
                 self._seen = before
                 return True

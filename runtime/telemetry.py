@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -98,7 +99,7 @@ def main(argv: list[str]) -> int:
         while truth.take():
             log.write("truth", truth.record.tobytes())
         now = time.monotonic()
-        if any([ring.drain(lambda row, topic=topic: log.write(topic, row)) for topic, ring in rings.items()]):
+        if sum(ring.drain(partial(log.write, topic)) for topic, ring in rings.items()):
             last_data = now
             log.flush()
         stopped = stopped if _stop else now

@@ -1,0 +1,78 @@
+"""`exoactor bench`: what the loop costs beside the stock Python path, and how punctual it is beside `cyclictest`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+
+def _codec() -> dict[str, Any]:
+    from firmware_bridge.wire_bench import measure_codec
+
+    return measure_codec()
+
+
+def _round_trip() -> dict[str, Any]:
+    from firmware_bridge.wire_bench import measure_round_trip
+
+    return measure_round_trip()
+
+
+def _tick() -> dict[str, Any]:
+    from runtime.tick_bench import measure_tick
+
+    return measure_tick()
+
+
+def _jitter() -> dict[str, Any]:
+    from runtime.jitter_bench import measure_jitter
+
+    return measure_jitter()
+
+
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "codec": _codec,
+    "round-trip": _round_trip,
+    "tick": _tick,
+    "jitter": _jitter,
+}
+HEADLINES = {
+    "decode_ratio": "decode a state, stock / ours",
+    "encode_ratio": "encode a command with CRC, stock / ours",
+    "round_trip_ratio": "command to answering state, stock / ours",
+    "tick_ratio": "whole tick without inference, stock / ours",
+    "jitter_p99_ratio": "wake-up jitter p99, ours / cyclictest",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `exoactor bench`."""
+    parser.epilog = "example: exoactor bench --only codec --json"
+    parser.add_argument("--only", choices=list(PARTS), help="one part")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print."""
+    result: dict[str, Any] = {}
+    for name, measure in PARTS.items():
+        if args.only in (None, name):
+            result.update({key: _rounded(value) for key, value in measure().items()})
+    if args.json:
+        print(json.dumps(result))
+        return 0
+    for key, text in HEADLINES.items():
+        if key in result:
+            value = "not measured (no cyclictest)" if result[key] is None else f"{result[key]:.2f}"
+            print(f"{text:<46} {value}")
+    print("\nmicroseconds (medians unless named otherwise):")
+    for key, value in result.items():
+        if key.endswith("_us"):
+            print(f"  {key:<28} {value}")
+    return 0
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value
