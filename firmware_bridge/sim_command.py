@@ -28,6 +28,8 @@ from firmware_bridge.unitree_bus import COMMAND_TOPIC, STATE_TOPIC, sample_over,
 IMU_TOPIC, TRUTH_TOPIC = "rt/secondary_imu", "rt/sportmodestate"
 TRUTH_EVERY, IMU_EVERY = 5, 1
 RATE_HZ = 500
+ORPHAN_S = 4.0
+"""How long a robot stays after the run that started it died: longer than its gate damps."""
 
 
 class DdsRobot:
@@ -145,6 +147,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     add_robot_options(parser)
     parser.add_argument("--seconds", type=float, help="stop after this long")
+    parser.add_argument("--follow", type=int, metavar="PID", help="stop soon after this parent process is gone")
     parser.add_argument("--view", action="store_true", help="open MuJoCo's viewer (needs a display)")
     parser.add_argument("--picture", metavar="FILE.png", help="on exit, a contact sheet of what happened (off-screen)")
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO")
@@ -177,6 +180,8 @@ def run(args: argparse.Namespace) -> int:
     while not stop and time.monotonic() < end:
         dds.tick()
         watch.look()
+        if args.follow and end == float("inf") and os.getppid() != args.follow:
+            end = time.monotonic() + ORPHAN_S
         deadline += period
         left = deadline - time.monotonic()
         if left > 0:

@@ -243,7 +243,8 @@ class SimulatedRobot:
     def sense_accelerometer(self) -> None:
         """Fill the sample's accelerometer (specific force at the pelvis, base frame); not needed every step."""
         rotation = self.data.xmat[1].reshape(3, 3)
-        self.sample.accel[:] = rotation.T @ (self.data.qacc[:3] - self.model.opt.gravity)
+        felt = -self.model.opt.gravity if self._gantry else self.data.qacc[:3] - self.model.opt.gravity
+        self.sample.accel[:] = rotation.T @ felt
 
     def torso_imu(self) -> tuple[F64, F64, F64]:
         """Orientation (w, x, y, z) in world, rates (rad/s) and specific force (m/s^2) of the torso, in its own axes."""

@@ -40,7 +40,8 @@ def measure_codec(repeats: int = 500) -> dict[str, float]:
     ``decode``: from bytes to q, dq, quaternion and gyroscope as numpy arrays. The stock path builds its
     objects and then arrays from them; it does not check the CRC. Ours is one copy under views that are bound
     once, and the members copied out into arrays of their own, as stock ends up with. ``decode_view_us`` leaves
-    that copy out, ``decode_crc_us`` checks the CRC instead, which is what the runtime does. ``encode``: 29 motors of five gains and targets, CRC, wire bytes.
+    that copy out, ``decode_crc_us`` checks the CRC instead, which is what the runtime does.
+    ``encode``: 29 motors of five gains and targets, CRC, wire bytes.
 
     Raises:
         BridgeError: the two paths disagree on a value or a byte.
@@ -104,8 +105,8 @@ def _decoders() -> dict[str, Callable[[], Any]]:
     arrival, buffer = HG_LOW_STATE.empty(), HG_LOW_STATE.empty()
     random = np.random.default_rng(0)
     for path in ("motor_state.q", "motor_state.dq", "imu_state.quaternion", "imu_state.gyroscope"):
-        view = HG_LOW_STATE.view(arrival, path)
-        view[:] = random.normal(size=view.shape)
+        member = HG_LOW_STATE.view(arrival, path)
+        member[:] = random.normal(size=member.shape)
     seal = HG_LOW_STATE.seal(buffer)
     HG_LOW_STATE.seal(arrival).write()
     wire = _HEADER + arrival.tobytes()
@@ -115,7 +116,7 @@ def _decoders() -> dict[str, Callable[[], Any]]:
         HG_LOW_STATE.view(buffer, "imu_state.quaternion"),
         HG_LOW_STATE.view(buffer, "imu_state.gyroscope"),
     ]
-    copies = [np.empty_like(view) for view in views]
+    copies = [np.empty_like(member) for member in views]
 
     def stock() -> list[Any]:
         state = kind.deserialize(wire)
@@ -137,8 +138,8 @@ def _decoders() -> dict[str, Callable[[], Any]]:
 
     def ours() -> list[Any]:
         buffer[:] = arrival
-        for copy, view in zip(copies, views, strict=True):
-            copy[:] = view
+        for copy, member in zip(copies, views, strict=True):
+            copy[:] = member
         return copies
 
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -95,6 +96,7 @@ class Child:
         """Ask it to stop; insist after the time."""
         if self.is_alive():
             self.process.terminate()
+            self.process.send_signal(signal.SIGCONT)  # a stopped process would hear nothing until then
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:

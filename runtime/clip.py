@@ -37,6 +37,8 @@ MAX_JOINT_SPEED_RATIO = 1.5
 """Of the joint's own velocity limit: good published clips reach 24 rad/s in a first frame pair."""
 RANGE_TOLERANCE_RAD = 0.05
 """Retargeted clips overshoot ranges by rounding; more than this is another robot or another order."""
+HUGE = 1e6
+"""No motion holds such a number in rad, m or quaternion parts; squares of larger ones overflow further on."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +158,11 @@ def _check(name: str, arrays: dict[str, npt.NDArray[Any]], robot: Robot) -> Clip
     if not (math.isfinite(fps) and 1 <= fps <= 1000):
         raise Refused(what, expected="fps between 1 and 1000", found=f"{fps}", what_to_do="correct `fps`")
     for label, values in (("joint positions", joint_pos), ("root position", root_pos), ("root rotation", quat)):
-        finite = np.isfinite(values).all(axis=1)
+        finite = (np.abs(values) < HUGE).all(axis=1)
         if not finite.all():
             frame = int(np.argmin(finite))
             raise Refused(what, expected=f"finite {label}",
-                          found=f"NaN or infinity in frame {frame} ({frame / fps:.2f} s)",
+                          found=f"NaN, infinity or more than {HUGE:g} in frame {frame} ({frame / fps:.2f} s)",
                           what_to_do="repair or cut the motion")
     norm = np.abs(np.linalg.norm(quat, axis=1) - 1)
     if norm.max() > 1e-2:
@@ -168,8 +170,9 @@ def _check(name: str, arrays: dict[str, npt.NDArray[Any]], robot: Robot) -> Clip
         raise Refused(what, expected="unit quaternions within 0.01",
                       found=f"norm {np.linalg.norm(quat[frame]):.3f} in frame {frame} ({frame / fps:.2f} s)",
                       what_to_do="normalise the rotation, and check that the key holds quaternions")
+    _check_range(what, names, fps, joint_pos, robot)
     clip = make_clip(name, fps, JointOrder(names), joint_pos, root_pos, quat)
-    _check_motion(what, clip, robot)
+    _check_speed(what, clip, robot)
     return clip
 
 
@@ -188,18 +191,27 @@ def _pick(what: str, arrays: dict[str, npt.NDArray[Any]]) -> tuple[float, tuple[
         raise Refused(what, expected=f"keys {', '.join(wanted)}",
                       found=f"{', '.join(sorted(arrays)) or 'nothing'} (missing {', '.join(missing)})",
                       what_to_do="see docs/clips.md for the two layouts")
-    try:
-        quat = np.asarray(arrays[quat_key], np.float64)
-        return (
-            float(arrays["fps"]),
-            tuple(str(joint) for joint in arrays["joint_names"]),
-            np.asarray(arrays[joint_key], np.float64),
-            np.asarray(arrays["root_pos"], np.float64),
-            quat if own else quat[..., [3, 0, 1, 2]],
+    for key in wanted:
+        array, kinds = arrays[key], "U" if key == "joint_names" else "fiu"
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+            found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise Refused(what, expected=f"`{key}` of {'texts' if kinds == 'U' else 'real numbers'}", found=f"{found}",
+                          what_to_do="see docs/clips.md for the two layouts")
+    if arrays["fps"].size != 1 or arrays["joint_names"].ndim != 1:
+        raise Refused(what, expected="one `fps` and a row of `joint_names`",
+                      found=f"shapes {arrays['fps'].shape} and {arrays['joint_names'].shape}",
+                      what_to_do="see docs/clips.md for the two layouts")
+    with np.errstate(over="ignore"):  # of longer floats: infinity is refused further on
+        fps, joint_pos, root_pos, quat = (
+            arrays[key].astype(np.float64) for key in ("fps", joint_key, "root_pos", quat_key)
         )
-    except (ValueError, TypeError, IndexError) as error:
-        raise Refused(what, expected="numeric arrays and names", found=str(error),
-                      what_to_do="see docs/clips.md for the two layouts") from error
+    return (
+        float(fps.reshape(-1)[0]),
+        tuple(str(joint) for joint in arrays["joint_names"]),
+        joint_pos,
+        root_pos,
+        quat if own or quat.ndim == 0 or quat.shape[-1] != 4 else quat[..., [3, 0, 1, 2]],
+    )
 
 
 def _check_shapes(
@@ -219,7 +231,20 @@ def _check_shapes(
     robot.order.index_of(JointOrder(names))
 
 
-def _check_motion(what: str, clip: Clip, robot: Robot) -> None:
+def _check_range(what: str, names: tuple[str, ...], fps: float, joint_pos: F64, robot: Robot) -> None:
+    rows = [robot.joints[i] for i in robot.order.index_of(JointOrder(names))]
+    lower = np.array([joint.lower_rad for joint in rows])
+    upper = np.array([joint.upper_rad for joint in rows])
+    beyond = np.maximum(lower - joint_pos, joint_pos - upper)
+    if beyond.max() > RANGE_TOLERANCE_RAD:
+        frame, column = divmod(int(np.argmax(beyond)), beyond.shape[1])
+        joint = rows[column]
+        raise Refused(what, expected=f"{joint.name} within [{joint.lower_rad:.3f}, {joint.upper_rad:.3f}] rad",
+                      found=f"{joint_pos[frame, column]:.3f} rad in frame {frame} ({frame / fps:.2f} s)",
+                      what_to_do="check the joint order of the file, or retarget the motion within the limits")
+
+
+def _check_speed(what: str, clip: Clip, robot: Robot) -> None:
     step = np.linalg.norm(np.diff(clip.root_pos, axis=0), axis=1) * clip.fps
     if step.max() > MAX_ROOT_SPEED_M_S:
         frame = int(np.argmax(step))
@@ -227,15 +252,6 @@ def _check_motion(what: str, clip: Clip, robot: Robot) -> None:
                       found=f"{step[frame]:.1f} m/s between frames {frame} and {frame + 1} ({frame / clip.fps:.2f} s)",
                       what_to_do="the root teleports: cut those frames")
     rows = [robot.joints[i] for i in robot.order.index_of(clip.order)]
-    lower = np.array([joint.lower_rad for joint in rows])
-    upper = np.array([joint.upper_rad for joint in rows])
-    beyond = np.maximum(lower - clip.joint_pos, clip.joint_pos - upper)
-    if beyond.max() > RANGE_TOLERANCE_RAD:
-        frame, column = divmod(int(np.argmax(beyond)), beyond.shape[1])
-        joint = rows[column]
-        raise Refused(what, expected=f"{joint.name} within [{joint.lower_rad:.3f}, {joint.upper_rad:.3f}] rad",
-                      found=f"{clip.joint_pos[frame, column]:.3f} rad in frame {frame} ({frame / clip.fps:.2f} s)",
-                      what_to_do="check the joint order of the file, or retarget the motion within the limits")
     speed = np.abs(np.diff(clip.joint_pos, axis=0)) * clip.fps
     limit = np.array([joint.velocity_rad_s for joint in rows]) * MAX_JOINT_SPEED_RATIO
     if (speed > limit).any():

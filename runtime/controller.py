@@ -79,7 +79,11 @@ class Controller:
         self._output = self._bind_action(joints)
         self.action = np.zeros(joints, np.float32)
         self._motor = manifest.motor_index
-        self.target = np.zeros((manifest.robot.motors, 5), np.float32)
+        motors = manifest.robot.motors
+        self._state_index = np.concatenate([self._motor, self._motor + motors, np.arange(10) + 3 * motors])
+        self._clipped, self._q = np.zeros(joints, np.float32), np.zeros(joints, np.float32)
+        self.target = np.zeros((motors, 5), np.float32)
+        self._target_q = self.target[:, Q]
         self.target[self._motor, KP] = manifest.kp
         self.target[self._motor, KD] = manifest.kd
         for name, (q, kp, kd) in manifest.held.items():
@@ -105,13 +109,10 @@ class Controller:
     def observe(self, state: RobotState) -> None:
         """State, window and command into the model's inputs."""
         inputs = self.inputs
-        np.take(state.q, self._motor, out=inputs.q)
-        np.take(state.dq, self._motor, out=inputs.dq)
-        inputs.quat_wxyz[:] = state.quat_wxyz
-        inputs.gyro[:] = state.gyro
-        inputs.accel[:] = state.accel
+        np.take(state.floats, self._state_index, out=inputs.state, mode="clip")
         if self._gait:
             self._gait.advance(inputs.command)
+        inputs.update()
         for observation, buffer, clip in self.observations:
             observation.fill()
             if clip is not None:
@@ -127,9 +128,12 @@ class Controller:
         self.action[:] = self._output
         clipped = self.action
         if manifest.action_clip is not None:
-            clipped = np.clip(self.action, *manifest.action_clip)
+            low, high = manifest.action_clip
+            clipped = np.minimum(np.maximum(self.action, low, out=self._clipped), high, out=self._clipped)
         inputs.action[:] = clipped if manifest.action_observed == "clipped" else self.action
-        self.target[self._motor, Q] = clipped * manifest.action_scale + manifest.action_offset
+        np.multiply(clipped, manifest.action_scale, out=self._q)
+        np.add(self._q, manifest.action_offset, out=self._q)
+        self._target_q[self._motor] = self._q
         for hidden, output in self._recurrent:
             hidden[:] = output
 

@@ -17,19 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import Refused
+from runtime.observation import history_from
 from runtime.robot import Index, JointOrder, Robot, load_robot
 from runtime.terms import TERMS
 
 F32 = npt.NDArray[np.float32]
 SCHEMA = "exoactor-controller/1"
 CONTROLLERS = Path(__file__).with_name("controllers")
+F32_MAX = float(np.finfo(np.float32).max)
 
 _TOP = {
     "schema", "name", "description", "source", "licence", "kind", "robot", "rate_hz", "joints", "default_pose",
     "gains", "held", "model", "inputs", "outputs", "recurrent", "action", "phase", "command", "reference",
 }
 _NEEDED = {"schema", "name", "kind", "robot", "rate_hz", "joints", "default_pose", "gains", "inputs", "action"}
-_BLOCK = {"name", "terms", "history", "sort", "past_of", "length", "order", "fill"}
+_TERMS_BLOCK = {"name", "terms", "history", "sort"}
+_PAST_BLOCK = {"name", "past_of", "length", "order", "fill"}
 _TERM = {"term", "label", "scale", "clip", "history", "zero_joints"}
 
 
@@ -125,7 +128,7 @@ def load_manifest(name_or_path: str) -> Manifest:
     path = find_manifest(name_or_path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Refused(f"manifest {path.name}", expected="a JSON file", found=str(error),
                       what_to_do="correct the file") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
@@ -134,7 +137,7 @@ def load_manifest(name_or_path: str) -> Manifest:
                       what_to_do="write the manifest as docs/controllers.md describes")
     try:
         return _Reader(path, data).manifest()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Refused(f"manifest {path.name}", expected="the layout of docs/controllers.md",
                       found=f"{type(error).__name__}: {error}", what_to_do="correct the file") from error
 
@@ -147,9 +150,9 @@ class _Reader:
     def manifest(self) -> Manifest:
         data = self.data
         self.keys("top level", data, _TOP, _NEEDED)
-        robot_file = self._robot_file(str(data["robot"]))
+        robot_file = self._robot_file(self.text("robot", data["robot"]))
         robot = load_robot(robot_file)
-        order = JointOrder(tuple(str(name) for name in data["joints"]))
+        order = JointOrder(self.texts("joints", data["joints"]))
         robot.order.index_of(order)
         pose = self.per_joint("default_pose", data["default_pose"], order)
         held = self.held(robot, order)
@@ -167,7 +170,7 @@ class _Reader:
         self.keys("reference", reference, {"idle_height_m"})
         return Manifest(
             path=self.path,
-            name=str(data["name"]),
+            name=self.text("name", data["name"]),
             kind=kind,
             robot=robot,
             robot_file=robot_file,
@@ -177,11 +180,11 @@ class _Reader:
             kp=kp,
             kd=kd,
             held=held,
-            model_file=model.get("file"),
-            model_sha256=model.get("sha256"),
+            model_file=self.text("model.file", model["file"]) if "file" in model else None,
+            model_sha256=self.text("model.sha256", model["sha256"]) if "sha256" in model else None,
             inputs=self.inputs(),
-            action_output=outputs.get("action"),
-            recurrent=tuple((str(pair["input"]), str(pair["output"])) for pair in data.get("recurrent", [])),
+            action_output=self.text("outputs.action", outputs["action"]) if "action" in outputs else None,
+            recurrent=self.recurrent(),
             action_scale=self.per_joint("action.scale", action["scale"], order),
             action_offset=pose if offset == "default_pose" else self.per_joint("action.offset", offset, order),
             action_clip=self.span("action.clip", action["clip"]) if "clip" in action else None,
@@ -214,26 +217,49 @@ class _Reader:
             raise self.refuse(key, f"one of {', '.join(choices)}", found)
         return str(found)
 
-    def number(self, key: str, found: Any, low: float, high: float) -> float:
+    def text(self, key: str, found: Any) -> str:
+        if not isinstance(found, str) or not found:
+            raise self.refuse(key, "a text", f"{found!r}")
+        return found
+
+    def listed(self, key: str, found: Any) -> list[Any]:
+        if not isinstance(found, list) or not found:
+            raise self.refuse(key, "a list that is not empty", f"{found!r}")
+        return found
+
+    def texts(self, key: str, found: Any) -> tuple[str, ...]:
+        return tuple(self.text(f"{key}[{i}]", name) for i, name in enumerate(self.listed(key, found)))
+
+    def number(self, key: str, found: Any, low: float = -F32_MAX, high: float = F32_MAX) -> float:
         if isinstance(found, bool) or not isinstance(found, (int, float)) or not low <= found <= high:
-            raise self.refuse(key, f"a number from {low} to {high}", found)
+            raise self.refuse(key, f"a number from {low:g} to {high:g}", f"{found!r}")
         return float(found)
 
+    def whole(self, key: str, found: Any, low: int, high: int) -> None:
+        if isinstance(found, bool) or not isinstance(found, int) or not low <= found <= high:
+            raise self.refuse(key, f"a whole number from {low} to {high}", f"{found!r}")
+
+    def numbers(self, key: str, found: Any) -> tuple[float, ...]:
+        """One number or a list of them."""
+        listed = found if isinstance(found, list) and found else [found]
+        return tuple(self.number(key, value) for value in listed)
+
     def span(self, key: str, found: Any) -> tuple[float, float]:
-        if not isinstance(found, list) or len(found) != 2 or not float(found[0]) < float(found[1]):
+        span = self.numbers(key, found)
+        if len(span) != 2 or not span[0] < span[1]:
             raise self.refuse(key, "[low, high]", found)
-        return float(found[0]), float(found[1])
+        return span[0], span[1]
 
     def per_joint(self, key: str, found: Any, order: JointOrder) -> F32:
         """One number for all, a list in policy order, or an object by joint name."""
         if isinstance(found, dict):
             JointOrder(tuple(found)).index_of(order)
             found = [found[name] for name in order.names]
-        values = np.asarray(found, np.float32)
-        if values.ndim == 0:
-            values = np.full(len(order), values, np.float32)
-        if values.shape != (len(order),) or not np.isfinite(values).all():
-            raise self.refuse(key, f"one finite number or {len(order)}, one a joint", found)
+        values = np.array(self.numbers(key, found), np.float32)
+        if not isinstance(found, list):
+            values = np.full(len(order), values[0], np.float32)
+        if values.shape != (len(order),):
+            raise self.refuse(key, f"one number or {len(order)}, one a joint", f"{len(values)}")
         return values
 
     def gains(self, robot: Robot, order: JointOrder) -> tuple[F32, F32]:
@@ -257,11 +283,11 @@ class _Reader:
     def held(self, robot: Robot, order: JointOrder) -> dict[str, tuple[float, float, float]]:
         held = self.data.get("held", {})
         rest = [joint.name for joint in robot.joints if joint.name not in order.names]
-        if sorted(held) != sorted(rest):
+        if not isinstance(held, dict) or sorted(held) != sorted(rest):
             raise self.refuse(
                 "held",
                 f"each joint of {robot.name} either in `joints` or in `held` (here {', '.join(rest) or 'none'})",
-                ", ".join(held) or "none",
+                (", ".join(held) or "none") if isinstance(held, dict) else f"{held!r}",
             )
         out = {}
         for name, row in held.items():
@@ -275,35 +301,86 @@ class _Reader:
         return out
 
     def inputs(self) -> tuple[dict[str, Any], ...]:
-        inputs = self.data["inputs"]
-        if not isinstance(inputs, list) or not inputs:
-            raise self.refuse("inputs", "a list with one entry a model input", inputs)
+        inputs = self.listed("inputs", self.data["inputs"])
         for i, entry in enumerate(inputs):
-            self.keys(f"inputs[{i}]", entry, {"name", "blocks", "clip"}, {"blocks"})
-            names = set()
-            for j, block in enumerate(entry["blocks"]):
-                key = f"inputs[{i}].blocks[{j}]"
-                self.keys(key, block, _BLOCK)
-                if ("terms" in block) == ("past_of" in block):
-                    raise self.refuse(key, "either `terms` or `past_of`", ", ".join(block))
-                names.add(block.get("name"))
-                for k, term in enumerate(block.get("terms", [])):
-                    self.term(f"{key}.terms[{k}]", term)
+            key = f"inputs[{i}]"
+            self.keys(key, entry, {"name", "blocks", "clip"}, {"blocks"})
+            if "name" in entry:
+                self.text(f"{key}.name", entry["name"])
+            if "clip" in entry:
+                self.span(f"{key}.clip", entry["clip"])
+            blocks = self.listed(f"{key}.blocks", entry["blocks"])
+            for j, block in enumerate(blocks):
+                self.block(f"{key}.blocks[{j}]", block)
+            self.distinct(f"{key}: block names", [block["name"] for block in blocks if "name" in block])
+            pasts = {block["past_of"] for block in blocks if "past_of" in block}
+            unknown = sorted(pasts - {block.get("name") for block in blocks if "terms" in block})
+            if unknown:
+                raise self.refuse(f"{key}: past_of", "the `name` of a block with terms", ", ".join(unknown))
+        self.distinct("inputs: names", [entry["name"] for entry in inputs if "name" in entry])
         return tuple(inputs)
 
+    def distinct(self, key: str, names: list[str]) -> None:
+        if len(set(names)) < len(names):
+            raise self.refuse(key, "each name once", ", ".join(names))
+
+    def block(self, key: str, block: Any) -> None:
+        self.keys(key, block, _TERMS_BLOCK | _PAST_BLOCK)
+        if ("terms" in block) == ("past_of" in block):
+            raise self.refuse(key, "either `terms` or `past_of`", ", ".join(block))
+        if "name" in block:
+            self.text(f"{key}.name", block["name"])
+        if "past_of" in block:
+            self.keys(key, block, _PAST_BLOCK, {"past_of", "length"})
+            self.text(f"{key}.past_of", block["past_of"])
+            history_from(block)
+            return
+        self.keys(key, block, _TERMS_BLOCK)
+        if "sort" in block:
+            self.one_of(f"{key}.sort", block["sort"], ("label",))
+        self.history(key, block)
+        for k, term in enumerate(self.listed(f"{key}.terms", block["terms"])):
+            self.term(f"{key}.terms[{k}]", term)
+
+    def history(self, key: str, found: dict[str, Any]) -> None:
+        if "history" in found:
+            self.keys(f"{key}.history", found["history"], {"length", "order", "fill"}, {"length"})
+            history_from(found["history"])
+
     def term(self, key: str, term: Any) -> None:
-        if not isinstance(term, dict) or term.get("term") not in TERMS:
-            found = term.get("term") if isinstance(term, dict) else term
+        found = term.get("term") if isinstance(term, dict) else term
+        if not isinstance(term, dict) or not isinstance(found, str) or found not in TERMS:
             near = difflib.get_close_matches(str(found), TERMS, 1)
             raise Refused(f"{self.what}, {key}", expected=f"a term among {', '.join(sorted(TERMS))}", found=f"{found}",
                           what_to_do=f"did you mean {near[0]}?" if near else "use one of these, or add the term's kind")
-        settings = TERMS[term["term"]].settings
+        settings = TERMS[found].settings
         needed = {name for name, default in settings.items() if default is ...}
         self.keys(key, term, _TERM | set(settings), {"term"} | needed)
         if "clip" in term:
             self.span(f"{key}.clip", term["clip"])
-        if "history" in term:
-            self.keys(f"{key}.history", term["history"], {"length", "order", "fill"}, {"length"})
+        for name in ("scale", "value"):
+            if name in term:
+                self.numbers(f"{key}.{name}", term[name])
+        for name in ("label", "output"):
+            if name in term:
+                self.text(f"{key}.{name}", term[name])
+        if "zero_joints" in term:
+            self.texts(f"{key}.zero_joints", term["zero_joints"])
+        if "frames" in term:
+            for offset in self.listed(f"{key}.frames", term["frames"]):
+                self.whole(f"{key}.frames", offset, -1000, 1000)
+        self.history(key, term)
+
+    def recurrent(self) -> tuple[tuple[str, str], ...]:
+        if "recurrent" not in self.data:
+            return ()
+        pairs = []
+        for i, pair in enumerate(self.listed("recurrent", self.data["recurrent"])):
+            key = f"recurrent[{i}]"
+            self.keys(key, pair, {"input", "output"}, {"input", "output"})
+            pairs.append((self.text(f"{key}.input", pair["input"]), self.text(f"{key}.output", pair["output"])))
+        self.distinct("recurrent: inputs", [name for name, _ in pairs])
+        return tuple(pairs)
 
     def phase(self) -> Phase | None:
         phase = self.data.get("phase")
@@ -313,9 +390,9 @@ class _Reader:
                   {"period_s", "offsets_rad"})
         return Phase(
             self.number("phase.period_s", phase["period_s"], 0.05, 60),
-            tuple(float(x) for x in phase["offsets_rad"]),
-            float(phase.get("stand_threshold", 0.0)),
-            float(phase.get("stand_rad", math.pi)),
+            self.numbers("phase.offsets_rad", self.listed("phase.offsets_rad", phase["offsets_rad"])),
+            self.number("phase.stand_threshold", phase.get("stand_threshold", 0.0)),
+            self.number("phase.stand_rad", phase.get("stand_rad", math.pi)),
         )
 
     def command(self, kind: str) -> tuple[tuple[float, float], ...] | None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import Refused
-from runtime.terms import TERMS, TickInputs
+from runtime.terms import TERMS, Source, TickInputs
 
 F32 = npt.NDArray[np.float32]
 
@@ -50,6 +50,55 @@ class Row:
     note: str
 
 
+class _Gather:
+    """Terms that stand together: taken from the inputs in one go, then shifted, clipped and scaled."""
+
+    def __init__(self, inputs: TickInputs, parts: list[_Part], out: F32) -> None:
+        self._values, self._out = inputs.values, out
+        self._index = np.concatenate([np.arange(p.source.start, p.source.start + p.source.size) for p in parts])
+        self._minus = _joined([p.minus for p in parts], 0.0)
+        self._scale = _joined([p.scale for p in parts], 1.0)
+        low, high = _joined([p.low for p in parts], -np.inf), _joined([p.high for p in parts], np.inf)
+        self._clip = None if low is None and high is None else (
+            low if low is not None else np.float32(-np.inf), high if high is not None else np.float32(np.inf)
+        )
+
+    def fill(self) -> None:
+        """Write the terms' values of this tick."""
+        out = self._out
+        np.take(self._values, self._index, out=out, mode="clip")
+        if self._minus is not None:
+            np.subtract(out, self._minus, out=out)
+        if self._clip is not None:
+            np.minimum(np.maximum(out, self._clip[0], out=out), self._clip[1], out=out)
+        if self._scale is not None:
+            np.multiply(out, self._scale, out=out)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One term, ready to be gathered; arrays are (size,) float32."""
+
+    label: str
+    note: str
+    source: Source
+    minus: F32
+    scale: F32
+    low: F32
+    high: F32
+    history: History | None
+
+    @property
+    def width(self) -> int:
+        """Numbers in the observation, history included."""
+        return self.source.size * (self.history.length if self.history else 1)
+
+
+def _joined(pieces: list[F32], neutral: float) -> F32 | None:
+    whole = np.concatenate(pieces).astype(np.float32)
+    return None if (whole == neutral).all() else whole
+
+
 class Observation:
     """One model input.
 
@@ -59,28 +108,26 @@ class Observation:
         joints: names in policy order (for `zero_joints`).
 
     Attributes:
-        values: (size,) float32, the buffer to bind.
+        values: (size,) float32.
         rows: where each term stands.
     """
 
     def __init__(self, blocks: list[dict[str, Any]], inputs: TickInputs, joints: tuple[str, ...]) -> None:
         self._inputs, self._joints = inputs, joints
         plans = [self._plan(block) for block in blocks]
-        sizes = {block.get("name"): size for block, (size, _) in zip(blocks, plans, strict=True)}
+        widths = [sum(part.width for part in parts) for parts in plans]
+        sizes = {block.get("name"): width for block, width in zip(blocks, widths, strict=True)}
+        totals = [self._block_size(block, width, sizes) for block, width in zip(blocks, widths, strict=True)]
+        places = [sum(totals[:i]) for i in range(len(totals))]
         self.rows: list[Row] = []
-        total = 0
-        places: list[int] = []
-        for block, (size, _) in zip(blocks, plans, strict=True):
-            places.append(total)
-            total += self._block_size(block, size, sizes)
-        self.values = np.zeros(total, np.float32)
-        self._fills: list[Callable[[], None]] = []
+        self.values = np.zeros(sum(totals), np.float32)
+        self._gathers: list[_Gather] = []
         self._pushes: list[Callable[[], None]] = []
         self._firsts: list[Callable[[], None]] = []
         frames: dict[str, F32] = {}
-        for block, (size, terms), start in zip(blocks, plans, places, strict=True):
+        for block, parts, width, start in zip(blocks, plans, widths, places, strict=True):
             if "terms" in block:
-                self._lay_block(block, size, terms, start, frames)
+                self._lay_block(block, parts, width, start, frames)
         for block, start in zip(blocks, places, strict=True):
             if "past_of" in block:
                 self._lay_past(block, frames[block["past_of"]], start)
@@ -92,49 +139,45 @@ class Observation:
         self._fresh = True
 
     def fill(self) -> None:
-        """Build the observation of this tick."""
+        """Build the observation of this tick; the inputs' derived places must be up to date."""
         for push in self._pushes:
             push()
-        for fill in self._fills:
-            fill()
+        for gather in self._gathers:
+            gather.fill()
         if self._fresh:
             self._fresh = False
             for first in self._firsts:
                 first()
 
-    def _plan(self, block: dict[str, Any]) -> tuple[int, list[tuple[dict[str, Any], int, Callable[[F32], None]]]]:
-        planned = []
+    def _plan(self, block: dict[str, Any]) -> list[_Part]:
         terms = block.get("terms", [])
         if block.get("sort") == "label":
             terms = sorted(terms, key=lambda term: str(term.get("label", term["term"])))
-        for term in terms:
-            size, fill = self._make(term)
-            length = term.get("history", {}).get("length", 1)
-            planned.append((term, size * length, fill))
-        return sum(size for _, size, _ in planned), planned
+        return [self._part(term) for term in terms]
 
-    def _make(self, term: dict[str, Any]) -> tuple[int, Callable[[F32], None]]:
+    def _part(self, term: dict[str, Any]) -> _Part:
         kind = TERMS[term["term"]]
         settings = {key: term.get(key, default) for key, default in kind.settings.items()}
-        size, inner = kind.make(self._inputs, settings)
+        source = kind.make(self._inputs, settings)
+        size = source.size
         scale = np.asarray(term.get("scale", 1.0), np.float32)
         if scale.ndim and scale.shape != (size,):
             raise Refused(f"scale of term {term['term']}", expected=f"one number or {size}", found=f"{scale.size}",
                           what_to_do="correct the manifest")
+        scale = np.broadcast_to(scale, (size,)).copy()
         zero = self._zeroed(term, size)
-        limits = term.get("clip")
-        if limits is None and zero is None and (scale == 1).all():
-            return size, inner
-
-        def fill(out: F32) -> None:
-            inner(out)
-            if limits is not None:
-                np.clip(out, limits[0], limits[1], out=out)
-            np.multiply(out, scale, out=out)
-            if zero is not None:
-                out[zero] = 0
-
-        return size, fill
+        if zero is not None:
+            scale[zero] = 0
+        low, high = term.get("clip", (-np.inf, np.inf))
+        note = f"x {term['scale']}" if "scale" in term else ""
+        history = history_from(term["history"]) if "history" in term else None
+        if history is not None:
+            note += f" history {history.length}"
+        return _Part(
+            str(term.get("label", term["term"])), note.strip(), source,
+            np.zeros(size, np.float32) if source.minus is None else source.minus, scale,
+            np.full(size, low, np.float32), np.full(size, high, np.float32), history,
+        )
 
     def _zeroed(self, term: dict[str, Any], size: int) -> npt.NDArray[np.intp] | None:
         names = term.get("zero_joints", [])
@@ -153,43 +196,47 @@ class Observation:
             if block["past_of"] not in sizes:
                 raise Refused("past_of", expected="the `name` of another block", found=f"{block['past_of']}",
                               what_to_do="name the block whose past this is")
-            return int(sizes[block["past_of"]] * block["length"])
-        return int(size * block.get("history", {}).get("length", 1))
+            return int(sizes[block["past_of"]] * history_from(block).length)
+        return size * (history_from(block["history"]).length if "history" in block else 1)
 
     def _lay_block(
-        self,
-        block: dict[str, Any],
-        size: int,
-        terms: list[tuple[dict[str, Any], int, Callable[[F32], None]]],
-        start: int,
-        frames: dict[str, F32],
+        self, block: dict[str, Any], parts: list[_Part], width: int, start: int, frames: dict[str, F32]
     ) -> None:
-        frame = self.values[start : start + size]
+        frame = self.values[start : start + width]
         if "history" in block:
             history = history_from(block["history"])
-            rows = self.values[start : start + size * history.length].reshape(history.length, size)
+            rows = self.values[start : start + width * history.length].reshape(history.length, width)
             frame = history.newest(rows)
             self._keep(history, rows, frame)
-            start += 0 if history.newest_first else size * (history.length - 1)
+            start += 0 if history.newest_first else width * (history.length - 1)
         frames[str(block.get("name"))] = frame
+        together: list[_Part] = []
         place = 0
-        for term, width, fill in terms:
-            view = frame[place : place + width]
-            note = f"x {term['scale']}" if "scale" in term else ""
-            if "history" in term:
-                history = history_from(term["history"])
-                rows = view.reshape(history.length, width // history.length)
-                view = history.newest(rows)
-                self._keep(history, rows, view)
-                note += f" history {history.length}"
-            self.rows.append(Row(str(term.get("label", term["term"])), start + place, width, note.strip()))
-            self._fills.append(_bind(fill, view))
-            place += width
+        for part in parts:
+            self.rows.append(Row(part.label, start + place, part.width, part.note))
+            if part.history is None:
+                together.append(part)
+            else:
+                self._gather(together, frame, place)
+                rows = frame[place : place + part.width].reshape(part.history.length, part.source.size)
+                newest = part.history.newest(rows)
+                self._keep(part.history, rows, newest, inner=True)
+                self._gathers.append(_Gather(self._inputs, [part], newest))
+            place += part.width
+        self._gather(together, frame, place)
 
-    def _keep(self, history: History, rows: F32, newest: F32) -> None:
+    def _gather(self, together: list[_Part], frame: F32, end: int) -> None:
+        """Gather the terms that stand before `end` without a history of their own; empties the list."""
+        if together:
+            width = sum(part.width for part in together)
+            self._gathers.append(_Gather(self._inputs, together, frame[end - width : end]))
+            together.clear()
+
+    def _keep(self, history: History, rows: F32, newest: F32, *, inner: bool = False) -> None:
         self._pushes.append(lambda: history.push(rows))
-        if history.repeat_first:
-            self._firsts.append(lambda: rows.__setitem__(slice(None), newest.copy()))
+        if history.repeat_first:  # a term's own history first: the block's repeats a whole frame
+            place = 0 if inner else len(self._firsts)
+            self._firsts.insert(place, lambda: rows.__setitem__(slice(None), newest.copy()))
 
     def _lay_past(self, block: dict[str, Any], frame: F32, start: int) -> None:
         history = history_from(block)
@@ -206,10 +253,6 @@ class Observation:
             self._firsts.append(lambda: rows.__setitem__(slice(None), frame))
 
 
-def _bind(fill: Callable[[F32], None], view: F32) -> Callable[[], None]:
-    return lambda: fill(view)
-
-
 def history_from(data: dict[str, Any]) -> History:
     """A history of the manifest: {length, order: oldest_first | newest_first, fill: zeros | repeat}."""
     order, fill = data.get("order", "oldest_first"), data.get("fill", "zeros")
@@ -217,8 +260,8 @@ def history_from(data: dict[str, Any]) -> History:
     if order not in ("oldest_first", "newest_first") or fill not in ("zeros", "repeat"):
         raise Refused("history", expected="order oldest_first or newest_first, fill zeros or repeat",
                       found=f"{order}, {fill}", what_to_do="correct the manifest")
-    if not isinstance(length, int) or not 1 <= length <= 1000:
-        raise Refused("history", expected="length from 1 to 1000", found=f"{length}",
+    if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= 1000:
+        raise Refused("history", expected="length from 1 to 1000", found=f"{length!r}",
                       what_to_do="correct the manifest")
     return History(length, order == "newest_first", fill == "repeat")
 

@@ -6,6 +6,9 @@ The gate says how far the robot may go (`Mode`), the pilot what to do there:
     TRACK   settle -> blend in -> play -> blend out -> settle -> finished
     HOLD    reference frozen, after a second as STAND
     STAND   blend to standing from the last commanded reference, settle, finished
+
+A controller that has not been tracking is not woken by HOLD or STAND: the pose of that moment is kept for a second,
+then the run is finished.
 """
 
 from __future__ import annotations
@@ -96,6 +99,7 @@ class Pilot:
         self._tick = 0
         self._ramp_ticks = 1
         self._mode = Mode.DISARMED
+        self._never_tracked = True
 
     @staticmethod
     def _face(idle: ReferenceFrame, like: ReferenceFrame) -> None:
@@ -114,6 +118,8 @@ class Pilot:
             return self.target
         if mode is Mode.READY:
             return self._ramp()
+        if self._never_tracked:
+            return self._keep()
         self._advance()
         self._controller.tick(state)
         self.target[:] = self._controller.target
@@ -128,11 +134,15 @@ class Pilot:
             self._ramp_ticks = max(round(RAMP_MIN_S / self._period_s), round(far / RAMP_RATE_RAD_S / self._period_s))
             self._tick = 0
             self.target[:, [KP, KD]] = self._controller.target[:, [KP, KD]]
-        elif mode is Mode.TRACK and before is Mode.READY:
+        elif mode is Mode.TRACK and self._never_tracked:
+            self._never_tracked = False
             self._controller.reset()
             self._go(Phase.SETTLE)
-        elif mode in (Mode.HOLD, Mode.STAND) and self.phase < Phase.BLEND_OUT:
-            self._leave_from_here(hold=mode is Mode.HOLD)
+        elif mode in (Mode.HOLD, Mode.STAND):
+            if self._never_tracked:
+                self._tick = 0 if before < Mode.HOLD else self._tick
+            elif self.phase < Phase.BLEND_OUT:
+                self._leave_from_here(hold=mode is Mode.HOLD)
 
     def _go(self, phase: Phase) -> None:
         self.phase, self._tick = phase, 0
@@ -142,6 +152,12 @@ class Pilot:
         self.phase = Phase.RAMP if self._tick < self._ramp_ticks else Phase.READY
         self.target[:, Q] = (1 - s) * self._ramp_from + s * self._start_q
         self._tick += 1
+        return self.target
+
+    def _keep(self) -> F32:
+        self._tick += 1
+        if self._tick > round(HOLD_S / self._period_s):
+            self.phase = Phase.FINISHED
         return self.target
 
     def _leave_from_here(self, *, hold: bool) -> None:

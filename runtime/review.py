@@ -40,6 +40,9 @@ class Review:
         velocity = robot.column("velocity_rad_s")
         self._inverse_velocity = np.divide(1, velocity, out=np.zeros_like(velocity), where=velocity > 0)
         self._ratio = np.zeros(robot.motors, np.float32)
+        # 0 * x is 0 for every finite x and NaN for the others: one product tells, and it cannot overflow as a sum does.
+        self._zeros, self._zeros3 = np.zeros(robot.motors, np.float32), np.zeros(3, np.float32)
+        self._zeros_of_target = np.zeros(robot.motors * 5, np.float32)
         self._modes = robot.mode_machine
         self._stops = [button_mask(names) for names in robot.estop_buttons]
         self._cos_tilt = math.cos(limits.tilt_rad)
@@ -64,15 +67,13 @@ class Review:
             flags |= self._raise("STATE_REJECTED", self._rejected)
         elif reading is Reading.NEW:
             flags |= self._take(sample, now_ns)
-        received = self.state.received_ns
-        if received:
-            age = now_ns - received
-            if age > self._warn_ns:
-                flags |= self._raise("STATE_LATE", age * 1e-9)
-                if age > self._hold_ns:
-                    flags |= self._raise("STATE_STALE", age * 1e-9)
-                if age > self._damp_ns:
-                    flags |= self._raise("STATE_LOST", age * 1e-9)
+        age = now_ns - self.state.received_ns  # before the first state: lost, so that nothing can be armed
+        if age > self._warn_ns:
+            flags |= self._raise("STATE_LATE", age * 1e-9)
+            if age > self._hold_ns:
+                flags |= self._raise("STATE_STALE", age * 1e-9)
+            if age > self._damp_ns:
+                flags |= self._raise("STATE_LOST", age * 1e-9)
         return flags
 
     def _take(self, sample: MotorSample, now_ns: int) -> int:
@@ -87,11 +88,12 @@ class Review:
                 self._rejected += 1
                 return flags | self._raise("STATE_REJECTED", self._rejected)
             self._last_tick, self._tick_changed_ns = tick, now_ns
-        total = sample.q.sum() + sample.dq.sum() + sample.tau.sum() + sample.quat_wxyz.sum() + sample.gyro.sum()
-        total += sample.accel.sum()
+        zeros, zeros3 = self._zeros, self._zeros3
+        total = zeros.dot(sample.q) + zeros.dot(sample.dq) + zeros.dot(sample.tau)
+        total += zeros3.dot(sample.gyro) + zeros3.dot(sample.accel)
         w, x, y, z = sample.quat_wxyz.tolist()
         norm = w * w + x * x + y * y + z * z
-        if not math.isfinite(total) or not 0.9 < norm < 1.1:
+        if total != 0 or not 0.9 < norm < 1.1:
             self._bad_states += 1
             if self._bad_states >= self._limits.non_finite_samples:
                 flags |= self._raise("STATE_NON_FINITE", self._bad_states)
@@ -124,7 +126,7 @@ class Review:
 
     def target_is_finite(self, block: F32) -> bool:
         """Whether every number of a new target may be looked at further."""
-        return math.isfinite(block.sum())
+        return bool(self._zeros_of_target.dot(block.reshape(-1)) == 0)
 
     def bad_target(self) -> int:
         """Count a non-finite target; a flag once there were too many in a row."""

@@ -31,7 +31,7 @@ class _Shared:
         size = HEADER.itemsize + dtype.itemsize * count
         if create:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            os.ftruncate(descriptor, size)
+            os.posix_fallocate(descriptor, 0, size)  # not ftruncate: a full /dev/shm must fail here, not as a SIGBUS
         else:
             descriptor = os.open(path, os.O_RDWR)
         try:

@@ -47,7 +47,7 @@ class RobotState:
         record: (1,) structured, `state_dtype`.
         q, dq, tau: (motors,) float32 views, rad, rad/s, N m.
         quat_wxyz, gyro, accel: float32 views, base orientation in world, rad/s and m/s^2 in base.
-        floats: every measured float as one flat view, for one finite check.
+        floats: every measured float as one flat view: q, dq, tau, quat_wxyz, gyro, accel.
     """
 
     def __init__(self, motors: int) -> None:

@@ -109,7 +109,7 @@ class Supervisor:
     def _start(self) -> None:
         settings = self.settings
         if settings.target == "sim":
-            self._spawn("sim", ["-m", "exoactor", "sim", *self._sim_arguments])
+            self._spawn("sim", ["-m", "exoactor", "sim", "--follow", str(os.getpid()), *self._sim_arguments])
         sizes = self._spawn("policy", self._stage("policy_process", settings))
         self.settings = settings = replace(settings, joints=sizes["joints"], observation=sizes["observation"])
         self._spawn("telemetry", self._stage("telemetry", settings))
@@ -234,6 +234,7 @@ class Supervisor:
             if name in self.children:
                 self.children[name].end(CHILD_END_S)
         self._hear()
+        self._note_a_cut_log()
         if self._is_terminal:
             print(file=sys.stderr)
         (self.out / "processes.json").unlink(missing_ok=True)
@@ -242,6 +243,15 @@ class Supervisor:
             if errors.exists() and errors.stat().st_size == 0:
                 errors.unlink()
         shutil.rmtree(self._shared, ignore_errors=True)
+
+    def _note_a_cut_log(self) -> None:
+        """A log that ends early must not make a run look better than it was."""
+        telemetry, gate = self.children.get("telemetry"), self.children.get("gate")
+        if telemetry is None or gate is None or telemetry.process.returncode in (0, 2):
+            return
+        self._warn(f"telemetry died (exit {telemetry.process.returncode}): the log is incomplete")
+        if gate.process.returncode != 0:
+            self.notes["errors"].append("the gate ended in a fault; the log may not show it")
 
     def _show(self, mode: Mode, phase: Phase) -> None:
         if not self._is_terminal:

@@ -34,7 +34,9 @@ from runtime.manifest import load_manifest
 from runtime.realtime import Metronome, go_real_time
 from runtime.settings import GATE_HZ
 
-PACE_HZ = 100
+PACE_HZ = 500
+TURN = 20
+"""Ticks of one side in a row: alternating every tick would measure each with the other's caches."""
 FEED_HZ = 500
 PATIENCE_S = 20.0
 
@@ -66,11 +68,12 @@ def measure_tick(ticks: int = 400) -> dict[str, float]:
         go_real_time(70, None)
         metronome = Metronome(1_000_000_000 // PACE_HZ)
         calls = {"stock": stock, **ours}
-        for _ in range(ticks):
-            for name, call in calls.items():
+        for turn in range(len(calls) * ticks // TURN):
+            name = list(calls)[turn % len(calls)]
+            for _ in range(TURN):
                 metronome.wait()
                 start = time.perf_counter_ns()
-                done = call()
+                done = calls[name]()
                 taken = (time.perf_counter_ns() - start) / 1e3
                 if done:
                     times[name].append(taken)

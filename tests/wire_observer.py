@@ -32,16 +32,22 @@ PRIORITY = 70
 DISCOVERY_EVERY_S = 0.02
 
 
+def set_priority(policy: int, priority: int) -> None:
+    """Of every thread of this process, where permitted."""
+    with contextlib.suppress(OSError):
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setscheduler(int(thread), policy, os.sched_param(priority))
+
+
 def observe(domain: int, out: Path) -> None:
     """Record until standard input closes."""
-    # Before DDS makes its threads, so that they inherit it: a witness that is late would blame the gate.
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
     frames, count, writers = np.zeros(MOST_FRAMES, FRAME), 0, set()
     with Participant(DdsSettings(domain), "witness") as us:
         reader = us.reader(TOPIC, HG_LOW_CMD)
         block = HG_LOW_CMD.block(reader.buffer, "motor_cmd", "q", "kd")
         seal = HG_LOW_CMD.seal(reader.buffer)
+        # A witness that is late would blame the gate; one that starts or ends in haste would hold up the policy.
+        set_priority(os.SCHED_FIFO, PRIORITY)
         print("ready", flush=True)
         looked = 0.0
         while True:
@@ -57,6 +63,7 @@ def observe(domain: int, out: Path) -> None:
                 writers.update(us.foreign_writers(TOPIC))
                 if select.select([sys.stdin], [], [], 0)[0]:
                     break
+        set_priority(os.SCHED_OTHER, 0)
     np.save(out, frames[:count])
     print(json.dumps({"frames": count, "writers": sorted(writers)}), flush=True)
 
