@@ -154,8 +154,8 @@ class _Reader:
         robot = load_robot(robot_file)
         order = JointOrder(self.texts("joints", data["joints"]))
         robot.order.index_of(order)
-        pose = self.per_joint("default_pose", data["default_pose"], order)
         held = self.held(robot, order)
+        pose = self.per_joint("default_pose", data["default_pose"], order)
         kp, kd = self.gains(robot, order)
         action = data["action"]
         self.keys("action", action, {"scale", "offset", "clip", "observed"}, {"scale"})

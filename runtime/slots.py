@@ -21,6 +21,8 @@ from runtime.errors import Refused
 
 HEADER = np.dtype([("magic", "<u8"), ("run", "<u8"), ("size", "<u8"), ("sequence", "<u8"), ("crc", "<u8")])
 MAGIC = 0x544F4C5341584531
+TRIES = 200
+"""A writer is inside for a few microseconds; this many looks outlast it."""
 Record = npt.NDArray[Any]
 
 
@@ -76,10 +78,12 @@ class Slot(_Shared):
 
     def read(self) -> bool:
         """Bring the newest record into `record`; False when there is none newer, or a writer died inside it."""
-        for _ in range(3):
+        for _ in range(TRIES):
             before = int(self._sequence[0])
-            if before == self._seen or before & 1:
+            if before == self._seen:
                 return False
+            if before & 1:
+                continue
             self._staging[:] = self._body
             crc = int(self._crc[0])
             if int(self._sequence[0]) == before and zlib.crc32(self._staging.data) == crc:

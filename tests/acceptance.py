@@ -144,7 +144,8 @@ def harm(
             before = run, wire, moment
             if trials:
                 worst = max(trial["delay_ms"] for trial in trials)
-                print(f"\r  {name} {i + 1}/{count}, worst so far {worst:.1f} ms   ", end="", file=sys.stderr, flush=True)
+                line = f"\r  {name} {i + 1}/{count}, worst so far {worst:.1f} ms   "
+                print(line, end="", file=sys.stderr, flush=True)
         if before is not None:
             settle(*before)
     print(file=sys.stderr)

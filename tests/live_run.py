@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from runtime.errors import Refused
-from runtime.faults import Mode
+from runtime.faults import FAULTS, Mode
 from runtime.pilot import Phase
 from runtime.records import status_dtype, target_dtype
 from runtime.slots import Slot
@@ -145,6 +145,12 @@ class LiveRun:
         return Mode(int(self._status.record["mode"][0])) if self._status is not None else Mode.DISARMED
 
     @property
+    def cause(self) -> str:
+        """What brought the gate to its mode, as of the last look."""
+        cause = int(self._status.record["cause"][0]) if self._status is not None else -1
+        return FAULTS[cause].flag if cause >= 0 else "an operator"
+
+    @property
     def phase(self) -> Phase:
         """The pilot's, as of the last look."""
         return Phase(int(self._target.record["phase"][0])) if self._target is not None else Phase.WAIT
@@ -155,7 +161,7 @@ class LiveRun:
         def is_there() -> bool:
             assert self.process.poll() is None, f"ended early ({self.process.returncode}): {self.output}{self.errors}"
             self.look()
-            assert self.mode <= Mode.TRACK, f"already {self.mode.name}"
+            assert self.mode <= Mode.TRACK, f"already {self.mode.name} because of {self.cause}"
             return self.mode is Mode.TRACK and self.phase >= phase
 
         await_(is_there, timeout_s, f"tracking in {phase.name}", poll_s=0.002)

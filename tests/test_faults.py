@@ -1,0 +1,189 @@
+"""The fault table and its machine: down by itself, up only by an operator, and out of DAMP only into ZERO."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.faults import (
+    BIT,
+    FAULTS,
+    PLACE,
+    Fault,
+    Machine,
+    Mode,
+    Request,
+    flag_names,
+    most_severe,
+    step,
+    table_markdown,
+)
+from runtime.robot import Limits
+
+FLAGS = st.integers(0, (1 << len(FAULTS)) - 1)
+SEVERE = [fault for fault in FAULTS if fault.reaction is not None]
+COUNTED = [fault for fault in FAULTS if fault.reaction is None]
+ARMED = (Mode.READY, Mode.TRACK, Mode.HOLD, Mode.STAND)
+UP = {Request.ARM, Request.TRACK}
+START = {mode: Machine(mode, -1, 7) for mode in Mode}
+
+
+def check(before: Machine, flags: int, request: Request, after: Machine) -> None:
+    """What holds of every step."""
+    worst = max((FAULTS[place].reaction or Mode.DISARMED for place in range(len(FAULTS)) if flags >> place & 1),
+                default=Mode.DISARMED)
+    if before.mode is Mode.DISARMED:
+        assert after.mode in (Mode.DISARMED, Mode.READY, Mode.DAMP)
+        if after.mode is Mode.READY:
+            assert request is Request.ARM
+            assert worst is Mode.DISARMED
+        if after.mode is Mode.DAMP:
+            assert request is Request.DAMP
+        return
+    if before.mode >= Mode.DAMP:
+        assert after.mode is before.mode or (after.mode is Mode.ZERO and request is Request.ZERO)
+        return
+    assert after.mode in (Mode.READY, Mode.TRACK, Mode.HOLD, Mode.STAND, Mode.DAMP), "ZERO is reached from DAMP alone"
+    assert after.mode >= worst, "no reaction is left out"
+    if after.mode < before.mode:
+        assert request is Request.TRACK
+        assert worst is Mode.DISARMED
+        assert after.mode is Mode.TRACK
+    if after.mode > before.mode and request is Request.NONE:
+        assert after.mode == worst
+        assert flags >> after.cause & 1
+        assert FAULTS[after.cause].reaction == worst
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.flag)
+def test_row_is_consistent(fault: Fault) -> None:
+    assert fault.flag == fault.flag.upper()
+    assert fault.meaning
+    assert fault.norm
+    assert BIT[fault.flag] == 1 << PLACE[fault.flag]
+    assert FAULTS[PLACE[fault.flag]] is fault
+    assert fault.reaction in (None, Mode.HOLD, Mode.STAND, Mode.DAMP)
+    if fault.limit is not None:
+        assert fault.limit in {field.name for field in fields(Limits)}
+        assert getattr(Limits(), fault.limit) > 0
+    assert f"| `{fault.flag}` |" in table_markdown()
+
+
+def test_flags_are_unique_and_fit_a_64_bit_word() -> None:
+    assert len(BIT) == len(FAULTS) <= 64
+
+
+def test_limits_are_ordered_from_warning_to_damping() -> None:
+    limits = Limits()
+    assert 0 < limits.state_warn_s < limits.state_hold_s < limits.state_damp_s
+
+
+@pytest.mark.parametrize("mode", ARMED)
+@pytest.mark.parametrize("fault", SEVERE, ids=lambda fault: fault.flag)
+def test_a_fault_leads_to_its_reaction_in_one_step_and_is_named_as_cause(fault: Fault, mode: Mode) -> None:
+    after = step(START[mode], BIT[fault.flag], Request.NONE, 100)
+    assert fault.reaction is not None
+    if fault.reaction > mode:
+        assert after == Machine(fault.reaction, PLACE[fault.flag], 100)
+    else:
+        assert after == START[mode]
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("fault", COUNTED, ids=lambda fault: fault.flag)
+def test_a_counted_flag_changes_nothing(fault: Fault, mode: Mode) -> None:
+    assert step(START[mode], BIT[fault.flag], Request.NONE, 100) == START[mode]
+
+
+@pytest.mark.parametrize("fault", SEVERE, ids=lambda fault: fault.flag)
+def test_a_fault_forbids_arming_and_nothing_else(fault: Fault) -> None:
+    assert step(Machine(), BIT[fault.flag], Request.ARM, 1) == Machine()
+    assert step(Machine(), BIT[fault.flag], Request.NONE, 1) == Machine()
+    assert step(Machine(), 0, Request.ARM, 1).mode is Mode.READY
+
+
+@pytest.mark.parametrize("fault", COUNTED, ids=lambda fault: fault.flag)
+def test_a_counted_flag_allows_arming(fault: Fault) -> None:
+    assert step(Machine(), BIT[fault.flag], Request.ARM, 1).mode is Mode.READY
+
+
+@pytest.mark.parametrize("fault", SEVERE, ids=lambda fault: fault.flag)
+def test_a_standing_fault_keeps_an_operator_from_going_up(fault: Fault) -> None:
+    for mode in ARMED:
+        assert step(START[mode], BIT[fault.flag], Request.TRACK, 1).mode >= max(mode, fault.reaction or mode)
+
+
+def test_every_pair_of_flags_in_every_mode_with_every_request_is_decided_by_the_worst() -> None:
+    pairs = [0, *BIT.values(), *(BIT[a.flag] | BIT[b.flag] for a, b in combinations(FAULTS, 2))]
+    for flags, mode, request in product(pairs, Mode, Request):
+        check(START[mode], flags, request, step(START[mode], flags, request, 9))
+
+
+@given(FLAGS, FLAGS)
+def test_more_flags_never_soften_the_reaction(flags: int, more: int) -> None:
+    for mode in ARMED:
+        assert step(START[mode], flags | more, Request.NONE, 1).mode >= step(START[mode], flags, Request.NONE, 1).mode
+
+
+@given(FLAGS)
+def test_most_severe_names_its_first_cause(flags: int) -> None:
+    worst, cause = most_severe(flags)
+    reactions = [(FAULTS[place].reaction, place) for place in range(len(FAULTS)) if flags >> place & 1]
+    ranked = [(reaction, place) for reaction, place in reactions if reaction is not None]
+    if not ranked:
+        assert (worst, cause) == (None, -1)
+    else:
+        top = max(reaction for reaction, _ in ranked)
+        assert (worst, cause) == (top, min(place for reaction, place in ranked if reaction == top))
+
+
+@given(FLAGS)
+def test_flag_names_are_those_of_the_set_bits(flags: int) -> None:
+    assert sum(BIT[name] for name in flag_names(flags)) == flags
+
+
+def test_20_000_random_steps_never_rise_without_an_operator() -> None:
+    rng = np.random.default_rng(1)
+    machine, reached = Machine(), set()
+    for i in range(20_000):
+        flags = 0
+        for place in rng.integers(0, len(FAULTS), rng.choice([0, 0, 0, 0, 0, 1, 2])):
+            flags |= 1 << int(place)
+        request = Request(int(rng.choice(6, p=[0.6, 0.3, 0.06, 0.02, 0.01, 0.01])))
+        after = step(machine, flags, request, i)
+        check(machine, flags, request, after)
+        assert after.since_ns == (i if after is not machine else machine.since_ns)
+        reached.add(after.mode)
+        machine = Machine() if after.mode >= Mode.DAMP and rng.random() < 0.1 else after
+    assert reached == set(Mode)
+
+
+@pytest.mark.parametrize("mode", [Mode.DAMP, Mode.ZERO])
+@given(FLAGS, st.sampled_from([request for request in Request if request is not Request.ZERO]))
+def test_damp_and_zero_absorb(mode: Mode, flags: int, request: Request) -> None:
+    assert step(START[mode], flags, request, 1) == START[mode]
+
+
+@pytest.mark.parametrize(("mode", "request_", "expected"), [
+    (Mode.DISARMED, Request.TRACK, Mode.DISARMED),
+    (Mode.DISARMED, Request.STAND, Mode.DISARMED),
+    (Mode.DISARMED, Request.ZERO, Mode.DISARMED),
+    (Mode.DISARMED, Request.DAMP, Mode.DAMP),
+    (Mode.READY, Request.ARM, Mode.READY),
+    (Mode.READY, Request.TRACK, Mode.TRACK),
+    (Mode.TRACK, Request.STAND, Mode.STAND),
+    (Mode.TRACK, Request.ZERO, Mode.DAMP),
+    (Mode.HOLD, Request.TRACK, Mode.TRACK),
+    (Mode.HOLD, Request.STAND, Mode.STAND),
+    (Mode.STAND, Request.TRACK, Mode.TRACK),
+    (Mode.STAND, Request.ARM, Mode.STAND),
+    (Mode.DAMP, Request.ZERO, Mode.ZERO),
+    (Mode.ZERO, Request.ARM, Mode.ZERO),
+])
+def test_an_operators_request(mode: Mode, request_: Request, expected: Mode) -> None:
+    assert step(START[mode], 0, request_, 5).mode is expected

@@ -1,0 +1,708 @@
+"""The gate's tick on fake time: both sides of every limit, every flag, and what may ever be written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorSample, Q, Reading, SafeCommand
+from runtime.enforce import READY_RATE_RAD_S
+from runtime.faults import BIT, FAULTS, PLACE, Fault, Machine, Mode, Request
+from runtime.gate import Gate
+from runtime.robot import Joint, Limits, Robot, load_robot
+from runtime.state import Calibration
+
+MS = 1_000_000
+PERIOD = 2 * MS
+G1 = load_robot("g1_29dof")
+G1_23 = load_robot("g1_23dof")
+FLOATS = ("q", "dq", "tau", "quat_wxyz", "gyro", "accel")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """As in the gate's process: a non-finite number is judged, not warned of."""
+    with np.errstate(all="ignore"):
+        yield
+
+
+class Rig:
+    """A gate on fake time between a healthy robot and a healthy policy; tests make them ill."""
+
+    def __init__(self, robot: Robot = G1, *, calibration: Calibration | None = None, checks_tick: bool = True) -> None:
+        self.robot = robot
+        self.gate = Gate(robot, PERIOD * 1e-9, calibration=calibration, checks_tick=checks_tick)
+        self.sample = MotorSample.zeros(robot.motors)
+        self.sample.mode_machine[0] = robot.mode_machine[0]
+        self.pose = np.zeros(robot.motors, np.float32)
+        for joint in robot.joints:
+            self.pose[joint.motor] = 0.5 * (joint.lower_rad + joint.upper_rad)
+        self.sample.q[:] = self.pose
+        self.target = np.zeros((robot.motors, 5), np.float32)
+        self.target[:, Q] = self.pose
+        self.target[:, KP], self.target[:, KD] = 50, 2
+        self.target[~robot.used] = 0
+        self.now, self.count, self.sequence, self.made = 10**9, 100, 0, 0
+        self.sends, self.counts, self.thinks = True, True, True
+        self.events = 0
+        self.command: SafeCommand | None = None
+
+    def tick(self, request: Request = Request.NONE, *, reading: Reading | None = None) -> Mode:
+        """One gate period."""
+        self.now += PERIOD
+        if self.counts:
+            self.count += 2
+        self.sample.tick[0] = self.count % (1 << 32)
+        if self.thinks:
+            self.sequence, self.made = self.sequence + 1, self.now
+        if reading is None:
+            reading = Reading.NEW if self.sends else Reading.NONE
+        self.command = self.gate.tick(
+            reading, self.sample, self.target, self.sequence, self.made, request, self.events, self.now
+        )
+        return self.gate.machine.mode
+
+    def ticks(self, count: int) -> Mode:
+        for _ in range(count):
+            self.tick()
+        return self.gate.machine.mode
+
+    def track(self) -> Rig:
+        """Armed and tracking."""
+        self.tick()
+        assert self.tick(Request.ARM) is Mode.READY
+        assert self.tick(Request.TRACK) is Mode.TRACK
+        self.ticks(3)
+        assert self.gate.flags == 0
+        return self
+
+    def has(self, flag: str) -> bool:
+        return bool(self.gate.flags & BIT[flag])
+
+    def measured(self, flag: str) -> float:
+        return float(self.gate.review.measured[PLACE[flag]])
+
+    @property
+    def cause(self) -> str:
+        return FAULTS[self.gate.machine.cause].flag
+
+
+def with_limits(**limits: float) -> Robot:
+    return replace(G1, limits=replace(G1.limits, **limits))  # type: ignore[arg-type]
+
+
+def tilted(angle: float, axis: int = 1) -> list[float]:
+    quat = [math.cos(angle / 2), 0.0, 0.0, 0.0]
+    quat[axis] = math.sin(angle / 2)
+    return quat
+
+
+def press(sample: MotorSample, mask: int) -> None:
+    sample.remote[2], sample.remote[3] = mask & 0xFF, mask >> 8
+
+
+# One test a flag: what raises it, within how many ticks, and the next lesser thing that does not. The table of faults
+# and this one have the same keys, which a test holds.
+
+
+def no_state(ticks: int) -> Callable[[Rig], None]:
+    def act(rig: Rig) -> None:
+        rig.sends = False
+        rig.ticks(ticks)
+
+    return act
+
+
+def frozen(ticks: int) -> Callable[[Rig], None]:
+    def act(rig: Rig) -> None:
+        rig.counts = False
+        rig.ticks(ticks)
+
+    return act
+
+
+def rejected(rig: Rig) -> None:
+    rig.tick(reading=Reading.REJECTED)
+
+
+def not_finite(ticks: int) -> Callable[[Rig], None]:
+    def act(rig: Rig) -> None:
+        rig.sample.dq[7] = np.nan
+        rig.ticks(ticks)
+
+    return act
+
+
+def tilt(angle: float) -> Callable[[Rig], None]:
+    def act(rig: Rig) -> None:
+        rig.sample.quat_wxyz[:] = tilted(angle)
+        rig.tick()
+
+    return act
+
+
+def overspeed(ratio: float, ticks: int) -> Callable[[Rig], None]:
+    def act(rig: Rig) -> None:
+        rig.sample.dq[3] = ratio * G1.joints[3].velocity_rad_s
+        rig.ticks(ticks)
+
+    return act
+
+
+def mode_machine(mode: int) -> Callable[[Rig], None]:
+    def act(rig: Rig) -> None:
+        rig.sample.mode_machine[0] = mode
+        rig.tick()
+
+    return act
+
+
+def old_target(ticks: int) -> Callable[[Rig], None]:
+    def act(rig: Rig) -> None:
+        rig.thinks = False
+        rig.ticks(ticks)
+
+    return act
+
+
+def bad_target(ticks: int) -> Callable[[Rig], None]:
+    def act(rig: Rig) -> None:
+        rig.target[5, KP] = np.inf
+        rig.ticks(ticks)
+
+    return act
+
+
+def far_target(extra: float) -> Callable[[Rig], None]:
+    def act(rig: Rig) -> None:
+        for q in np.linspace(rig.pose[0], G1.joints[0].upper_rad + extra, 60):  # slowly: a jump is limited as well
+            rig.target[0, Q] = q
+            rig.tick()
+
+    return act
+
+
+def event(flag: str | None) -> Callable[[Rig], None]:
+    def act(rig: Rig) -> None:
+        rig.events = BIT[flag] if flag else 0
+        rig.tick()
+
+    return act
+
+
+def remote(mask: int) -> Callable[[Rig], None]:
+    def act(rig: Rig) -> None:
+        press(rig.sample, mask)
+        rig.tick()
+
+    return act
+
+
+SIDES: dict[str, tuple[Callable[[Rig], None], Callable[[Rig], None]]] = {
+    "STATE_LATE": (no_state(6), no_state(5)),  # 12 and 10 ms
+    "STATE_STALE": (no_state(21), no_state(20)),  # 42 and 40 ms
+    "STATE_LOST": (no_state(51), no_state(50)),  # 102 and 100 ms
+    "STATE_REJECTED": (rejected, event(None)),
+    "STATE_FROZEN": (frozen(6), frozen(5)),  # 12 and 10 ms
+    "STATE_NON_FINITE": (not_finite(3), not_finite(2)),
+    "TILT": (tilt(math.radians(45.1)), tilt(math.radians(44.9))),
+    "OVERSPEED": (overspeed(1.01, 2), overspeed(0.99, 20)),
+    "MODE_MACHINE": (mode_machine(4), mode_machine(5)),
+    "TARGET_STALE": (old_target(21), old_target(20)),  # 42 and 40 ms
+    "TARGET_NON_FINITE": (bad_target(3), bad_target(2)),
+    "TARGET_LIMITED": (far_target(0.001), far_target(-0.001)),
+    "POLICY_FAULT": (event("POLICY_FAULT"), event(None)),
+    "SECOND_WRITER": (event("SECOND_WRITER"), event(None)),
+    "REMOTE_STOP": (remote(1 << 5 | 1 << 9), remote(1 << 5)),  # L2 + B, and L2 alone
+    "OPERATOR_STOP": (event("OPERATOR_STOP"), event(None)),
+    "GATE_RESTARTED": (event("GATE_RESTARTED"), event(None)),
+    "INTERNAL_ERROR": (event("INTERNAL_ERROR"), event(None)),
+}
+
+
+def test_every_flag_of_the_table_has_its_test() -> None:
+    assert list(SIDES) == [fault.flag for fault in FAULTS]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.flag)
+def test_a_flag_rises_past_its_limit_and_brings_its_reaction(fault: Fault) -> None:
+    rig = Rig().track()
+    SIDES[fault.flag][0](rig)
+    assert rig.has(fault.flag)
+    assert rig.gate.seen_flags & BIT[fault.flag]
+    if fault.reaction is None:
+        assert rig.gate.machine.mode is Mode.TRACK
+    else:
+        assert rig.gate.machine.mode is fault.reaction
+    if fault.reaction is Mode.DAMP and fault.flag != "STATE_LOST":
+        assert rig.cause == fault.flag
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.flag)
+def test_a_flag_stays_down_short_of_its_limit(fault: Fault) -> None:
+    rig = Rig().track()
+    SIDES[fault.flag][1](rig)
+    assert not rig.gate.seen_flags & BIT[fault.flag]
+
+
+@pytest.mark.parametrize(("flag", "measured"), [
+    ("STATE_LATE", 0.012), ("STATE_STALE", 0.042), ("STATE_LOST", 0.102), ("STATE_FROZEN", 0.012),
+    ("STATE_NON_FINITE", 3), ("TILT", math.radians(45.1)), ("OVERSPEED", 1.01), ("MODE_MACHINE", 4),
+    ("TARGET_STALE", 0.042), ("TARGET_NON_FINITE", 3), ("TARGET_LIMITED", 0.001), ("REMOTE_STOP", 1 << 5 | 1 << 9),
+    ("STATE_REJECTED", 1),
+])
+def test_a_flag_says_what_was_measured(flag: str, measured: float) -> None:
+    rig = Rig().track()
+    SIDES[flag][0](rig)
+    assert rig.measured(flag) == pytest.approx(measured, rel=2e-3)
+
+
+# State
+
+
+def test_nothing_can_be_armed_before_a_state_has_come() -> None:
+    rig = Rig()
+    rig.sends = False
+    rig.tick()
+    assert rig.tick(Request.ARM) is Mode.DISARMED
+    assert rig.has("STATE_LOST")
+    rig.sends = True
+    rig.tick()
+    assert rig.tick(Request.ARM) is Mode.READY
+
+
+def test_nothing_can_be_armed_on_a_state_that_is_not_finite() -> None:
+    rig = Rig()
+    rig.sample.q[0] = np.nan
+    rig.ticks(5)
+    assert rig.tick(Request.ARM) is Mode.DISARMED
+
+
+def test_a_stale_state_holds_then_damps_and_names_both() -> None:
+    rig = Rig().track()
+    rig.sends = False
+    modes = [rig.tick() for _ in range(60)]
+    assert modes.index(Mode.HOLD) == 20  # the 21st tick without a state: 42 ms
+    assert modes.index(Mode.DAMP) == 50
+    assert rig.cause == "STATE_LOST"
+
+
+def test_a_state_that_returns_in_time_does_not_release_the_hold() -> None:
+    rig = Rig().track()
+    rig.sends = False
+    assert rig.ticks(25) is Mode.HOLD
+    rig.sends = True
+    assert rig.ticks(10) is Mode.HOLD
+    assert rig.tick(Request.TRACK) is Mode.TRACK
+
+
+def test_a_stale_state_while_ready_holds_too() -> None:
+    rig = Rig()
+    rig.tick()
+    rig.tick(Request.ARM)
+    rig.sends = False
+    assert rig.ticks(21) is Mode.HOLD
+    assert rig.ticks(30) is Mode.DAMP
+
+
+def test_a_counter_that_stands_still_damps_before_the_state_is_stale() -> None:
+    rig = Rig().track()
+    rig.counts = False
+    rig.sample.q[0] += 1
+    assert rig.ticks(6) is Mode.DAMP
+    assert rig.cause == "STATE_FROZEN"
+    assert rig.gate.state.q[0] == rig.pose[0], "a repeated sample is no new state"
+
+
+def test_a_simulator_that_counts_nothing_may_be_excused() -> None:
+    rig = Rig(checks_tick=False).track()
+    rig.counts = False
+    assert rig.ticks(100) is Mode.TRACK
+    assert rig.gate.flags == 0
+
+
+@pytest.mark.parametrize("back", [1, 2, 1000, (1 << 31) - 1])
+def test_a_sample_from_the_past_is_dropped(back: int) -> None:
+    rig = Rig()
+    rig.count = (1 << 31) + 50
+    rig.track()
+    before = rig.gate.state.sequence
+    rig.sample.q[:] = 1
+    rig.count -= back + 2
+    rig.tick()
+    assert rig.has("STATE_REJECTED")
+    assert rig.gate.state.sequence == before
+    np.testing.assert_array_equal(rig.gate.state.q, rig.pose)
+    assert rig.gate.machine.mode is Mode.TRACK
+
+
+def test_the_counter_may_wrap() -> None:
+    rig = Rig()
+    rig.count = (1 << 32) - 11
+    rig.track()
+    assert rig.ticks(20) is Mode.TRACK
+    assert not rig.gate.seen_flags & BIT["STATE_REJECTED"]
+
+
+def test_a_robot_that_restarts_its_counter_is_damped() -> None:
+    rig = Rig()
+    rig.count = 1_000_000
+    rig.track()
+    rig.count = 0
+    assert rig.ticks(51) is Mode.DAMP
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", FLOATS)
+def test_a_non_finite_number_anywhere_is_no_state_and_the_third_damps(name: str, bad: float) -> None:
+    rig = Rig().track()
+    state = rig.gate.state.record.copy()
+    array = getattr(rig.sample, name)
+    array[-1] = bad
+    if name == "q":  # of the other sign as well, which a sum would turn to NaN or cancel
+        array[0] = -bad
+    assert rig.ticks(2) is Mode.TRACK
+    np.testing.assert_array_equal(rig.gate.state.record, state)
+    assert rig.tick() is Mode.DAMP
+    assert rig.cause == "STATE_NON_FINITE"
+
+
+def test_a_good_sample_ends_the_row_of_bad_ones() -> None:
+    rig = Rig().track()
+    for _ in range(10):
+        rig.sample.q[2] = np.nan
+        rig.ticks(2)
+        rig.sample.q[2] = rig.pose[2]
+        assert rig.tick() is Mode.TRACK
+
+
+@pytest.mark.parametrize("quat", [[0, 0, 0, 0], [2, 0, 0, 0], [0.9, 0, 0, 0], [1e20, 0, 0, 0], [3e38, 3e38, 0, 0]])
+def test_a_quaternion_that_is_not_unit_is_no_state(quat: list[float]) -> None:
+    rig = Rig().track()
+    rig.sample.quat_wxyz[:] = quat
+    assert rig.ticks(3) is Mode.DAMP
+    assert rig.cause == "STATE_NON_FINITE"
+
+
+def test_huge_but_finite_numbers_are_judged_as_what_they_are() -> None:
+    """Their sum would overflow; a speed of 3e38 is too fast, not NaN."""
+    rig = Rig().track()
+    rig.sample.dq[:] = 3e38
+    rig.sample.tau[:] = -3e38
+    assert rig.ticks(2) is Mode.DAMP
+    assert rig.cause == "OVERSPEED"
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_tilt_counts_about_both_axes_and_both_ways(axis: int, sign: int) -> None:
+    rig = Rig().track()
+    rig.sample.quat_wxyz[:] = tilted(sign * math.radians(44.9), axis)
+    assert rig.tick() is Mode.TRACK
+    rig.sample.quat_wxyz[:] = tilted(sign * math.radians(45.1), axis)
+    assert rig.tick() is Mode.DAMP
+    assert rig.cause == "TILT"
+
+
+def test_turning_about_the_vertical_is_no_tilt() -> None:
+    rig = Rig().track()
+    for angle in np.linspace(-math.pi, math.pi, 30):
+        rig.sample.quat_wxyz[:] = tilted(angle, 3)
+        assert rig.tick() is Mode.TRACK
+
+
+def test_upside_down_is_measured_as_half_a_turn() -> None:
+    rig = Rig().track()
+    rig.sample.quat_wxyz[:] = [0, 1.04, 0, 0]
+    rig.tick()
+    assert rig.measured("TILT") == pytest.approx(math.pi, abs=1e-3)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("joint", G1.joints, ids=lambda joint: joint.name)
+def test_each_joint_is_watched_for_speed_both_ways(joint: Joint, sign: int) -> None:
+    rig = Rig().track()
+    rig.sample.dq[joint.motor] = sign * joint.velocity_rad_s * 0.999
+    assert rig.ticks(5) is Mode.TRACK
+    rig.sample.dq[joint.motor] = sign * joint.velocity_rad_s * 1.001
+    assert rig.tick() is Mode.TRACK, "one sample may be a glitch"
+    assert rig.tick() is Mode.DAMP
+    assert rig.cause == "OVERSPEED"
+
+
+def test_overspeed_samples_must_follow_each_other() -> None:
+    rig = Rig().track()
+    for i in range(20):
+        rig.sample.dq[0] = 100 if i % 2 else 0
+        assert rig.tick() is Mode.TRACK
+
+
+@pytest.mark.parametrize("mode", [0, 1, 4, 255])
+def test_another_variant_of_the_robot_is_damped(mode: int) -> None:
+    rig = Rig().track()
+    rig.sample.mode_machine[0] = mode
+    assert rig.tick() is Mode.DAMP
+    assert rig.cause == "MODE_MACHINE"
+
+
+@pytest.mark.parametrize(("mask", "stops"), [
+    (1 << 5 | 1 << 9, True),  # L2 + B
+    (1 << 3, True),  # select
+    (0xFFFF, True),
+    (1 << 5, False),
+    (1 << 9, False),
+    (0xFFFF & ~(1 << 3) & ~(1 << 9), False),
+    (0, False),
+])
+def test_the_remotes_emergency_combination_damps(mask: int, stops: bool) -> None:
+    rig = Rig().track()
+    press(rig.sample, mask)
+    assert rig.tick() is (Mode.DAMP if stops else Mode.TRACK)
+
+
+@pytest.mark.parametrize(("field", "flag", "act"), [
+    ("state_hold_s", "STATE_STALE", no_state), ("state_damp_s", "STATE_LOST", no_state),
+    ("state_warn_s", "STATE_LATE", no_state), ("target_s", "TARGET_STALE", old_target),
+    ("frozen_s", "STATE_FROZEN", frozen),
+])
+def test_time_limits_are_settings(field: str, flag: str, act: Callable[[int], Callable[[Rig], None]]) -> None:
+    for ticks, up in ((8, True), (7, False)):
+        rig = Rig(with_limits(**{field: 0.014})).track()
+        act(ticks)(rig)
+        assert bool(rig.gate.seen_flags & BIT[flag]) is up
+
+
+@pytest.mark.parametrize(("limits", "flag", "over", "under"), [
+    ({"tilt_rad": 0.3}, "TILT", tilt(0.31), tilt(0.29)),
+    ({"overspeed_ratio": 0.5}, "OVERSPEED", overspeed(0.51, 2), overspeed(0.49, 5)),
+    ({"overspeed_samples": 4}, "OVERSPEED", overspeed(1.1, 4), overspeed(1.1, 3)),
+    ({"non_finite_samples": 1}, "STATE_NON_FINITE", not_finite(1), event(None)),
+    ({"bad_targets": 5}, "TARGET_NON_FINITE", bad_target(5), bad_target(4)),
+    ({"target_margin_rad": 0.2}, "TARGET_LIMITED", far_target(0.21), far_target(0.19)),
+])
+def test_other_limits_are_settings(
+    limits: dict[str, float], flag: str, over: Callable[[Rig], None], under: Callable[[Rig], None]
+) -> None:
+    for act, up in ((over, True), (under, False)):
+        rig = Rig(with_limits(**limits)).track()
+        act(rig)
+        assert bool(rig.gate.seen_flags & BIT[flag]) is up
+
+
+def test_every_limit_has_a_test_on_both_sides() -> None:
+    tested = {"state_hold_s", "state_damp_s", "state_warn_s", "target_s", "frozen_s", "tilt_rad", "overspeed_ratio",
+              "overspeed_samples", "non_finite_samples", "bad_targets", "target_margin_rad"}
+    elsewhere = {"target_rate_ratio", "damp_min_s"}  # the rate tests below; the gate's process
+    assert set(Limits.__dataclass_fields__) == tested | elsewhere
+
+
+# Targets
+
+
+def test_the_last_good_target_is_used_while_bad_ones_come_and_the_third_damps() -> None:
+    rig = Rig().track()
+    rig.target[4, KP] = 70
+    rig.tick()
+    rig.target[4] = np.nan
+    for _ in range(2):
+        assert rig.tick() is Mode.TRACK
+        assert rig.command is not None
+        assert rig.command.block[4, KP] == 70
+        assert np.isfinite(rig.command.block).all()
+    assert rig.tick() is Mode.DAMP
+    assert rig.cause == "TARGET_NON_FINITE"
+
+
+def test_one_bad_target_seen_many_times_counts_once() -> None:
+    rig = Rig().track()
+    rig.target[4] = np.nan
+    rig.tick()
+    rig.thinks = False
+    assert rig.ticks(15) is Mode.TRACK
+
+
+def test_huge_but_finite_targets_are_limited_not_dropped() -> None:
+    rig = Rig().track()
+    rig.target[:] = 3e38
+    assert rig.ticks(10) is Mode.TRACK
+    assert rig.has("TARGET_LIMITED")
+    assert rig.command is not None
+    assert rig.command.block[3, Q] == pytest.approx(G1.joints[3].upper_rad)
+
+
+def test_without_any_target_the_armed_robot_is_damped_then_faulted() -> None:
+    rig = Rig()
+    rig.thinks = False
+    rig.tick()
+    assert rig.tick(Request.ARM) is Mode.READY
+    assert rig.command is not None
+    assert not rig.command.block[:, KP].any()
+    assert rig.ticks(20) is Mode.READY
+    assert rig.tick() is Mode.DAMP
+    assert rig.cause == "TARGET_STALE"
+
+
+def test_a_target_from_before_arming_is_not_followed() -> None:
+    rig = Rig()
+    rig.ticks(5)
+    rig.thinks = False
+    rig.tick(Request.ARM)
+    rig.tick()
+    assert rig.command is not None
+    assert not rig.command.block[:, KP].any()
+
+
+def test_offsets_of_the_calibration_come_in_and_go_out() -> None:
+    calibration = Calibration(29)
+    calibration.encoder_offset_rad[3], calibration.command_offset_rad[3] = 0.1, 0.05
+    rig = Rig(calibration=calibration).track()
+    rig.ticks(50)
+    assert rig.gate.state.q[3] == pytest.approx(rig.pose[3] - 0.1)
+    assert rig.command is not None
+    assert rig.command.block[3, Q] == pytest.approx(rig.pose[3] + 0.05)
+
+
+# What is written
+
+
+def test_nothing_is_written_while_disarmed() -> None:
+    rig = Rig()
+    for request in (Request.NONE, Request.TRACK, Request.STAND, Request.ZERO):
+        for flag in (None, "SECOND_WRITER", "OPERATOR_STOP"):
+            event(flag)(rig)
+            rig.tick(request)
+            assert rig.command is None
+
+
+@pytest.mark.parametrize("robot", [G1, G1_23], ids=lambda robot: robot.name)
+def test_damping_is_no_stiffness_and_the_tables_damping(robot: Robot) -> None:
+    rig = Rig(robot).track()
+    rig.target[:, DQ:KP] = 1
+    rig.tick()
+    rig.tick(Request.DAMP)
+    for _ in range(2000):
+        command = rig.command
+        assert command is not None
+        assert command.enabled
+        assert not command.block[:, [Q, DQ, TAU, KP]].any()
+        np.testing.assert_array_equal(command.block[:, KD], robot.column("damping_kd"))
+        rig.tick()
+
+
+def test_damp_now_needs_no_state() -> None:
+    command = Gate(G1, 0.002).damp_now()
+    np.testing.assert_array_equal(command.block[:, KD], G1.column("damping_kd"))
+    assert not command.block[:, [Q, DQ, TAU, KP]].any()
+
+
+def test_damping_is_sent_whatever_comes_afterwards() -> None:
+    rig = Rig().track()
+    rig.tick(Request.DAMP)
+    rig.sends = rig.thinks = False
+    rig.sample.q[:], rig.target[:] = np.nan, np.nan
+    for request in (Request.ARM, Request.TRACK, Request.STAND, Request.NONE):
+        assert rig.tick(request) is Mode.DAMP
+        assert rig.command is not None
+        assert np.isfinite(rig.command.block).all()
+
+
+def test_zero_turns_the_drives_off() -> None:
+    rig = Rig().track()
+    rig.tick(Request.DAMP)
+    assert rig.tick(Request.ZERO) is Mode.ZERO
+    assert rig.command is not None
+    assert not rig.command.enabled
+    assert not rig.command.block.any()
+
+
+def test_on_the_way_to_the_start_pose_targets_move_slowly_from_the_measured_pose() -> None:
+    rig = Rig()
+    rig.tick()
+    rig.target[:, Q] += 0.2
+    rig.tick(Request.ARM)
+    last = rig.pose.copy()
+    for _ in range(40):
+        rig.tick()
+        assert rig.command is not None
+        q = rig.command.block[:, Q].copy()
+        assert np.abs(q - last).max() <= READY_RATE_RAD_S * PERIOD * 1e-9 + 1e-6
+        last = q
+    np.testing.assert_allclose(last, rig.target[:, Q], atol=1e-6)
+
+
+def test_a_pose_beyond_the_range_starts_from_the_range() -> None:
+    rig = Rig()
+    rig.sample.q[0] = G1.joints[0].upper_rad + 0.5
+    rig.tick()
+    rig.tick(Request.ARM)
+    rig.tick()
+    assert rig.command is not None
+    assert rig.command.block[0, Q] <= G1.joints[0].upper_rad
+
+
+def test_slots_without_a_joint_are_never_driven() -> None:
+    rig = Rig(G1_23).track()
+    unused = ~G1_23.used
+    assert unused.sum() == 4
+    rig.target[:] = 100
+    for request in (Request.NONE, Request.STAND, Request.DAMP, Request.ZERO):
+        rig.tick(request)
+        assert rig.command is not None
+        assert not rig.command.block[unused].any()
+
+
+def odd_targets(rng: np.random.Generator, robot: Robot, count: int) -> Iterator[np.ndarray]:
+    """Walks, jumps, and numbers no policy should make."""
+    odd = np.array([np.nan, np.inf, -np.inf, 1e38, -1e38, 3.4e38, 1e-45, -1e-40, 0, -0.0, 1e6, -5], np.float32)
+    target = np.zeros((robot.motors, 5), np.float32)
+    for _ in range(count):
+        kind = rng.random()
+        if kind < 0.5:
+            target[:, Q] += rng.normal(0, 0.2, robot.motors)
+        elif kind < 0.7:
+            target[:] = rng.normal(0, 10.0 ** rng.integers(-3, 6), target.shape)
+        elif kind < 0.8:
+            target[:] = rng.choice([-1, 1]) * np.float32(3e38)
+        elif kind < 0.97:
+            target[:] = np.nan_to_num(target, nan=0, posinf=3, neginf=-3)
+            target[:, KP:] = rng.uniform(0, 600, (robot.motors, 2))
+        if rng.random() < 0.3:
+            target[rng.integers(robot.motors), rng.integers(5)] = rng.choice(odd)
+        yield target
+        target[~np.isfinite(target)] = 0
+
+
+@pytest.mark.parametrize(("robot", "count"), [(G1, 40_000), (G1_23, 10_000)], ids=["29", "23"])
+def test_whatever_is_asked_every_command_stays_within_every_limit(robot: Robot, count: int) -> None:
+    rng = np.random.default_rng(2)
+    rig = Rig(robot).track()
+    lower, upper = robot.column("lower_rad"), robot.column("upper_rad")
+    effort, velocity = robot.column("effort_n_m"), robot.column("velocity_rad_s")
+    low = np.stack([lower, -velocity, -effort, 0 * lower, 0 * lower], axis=1)
+    high = np.stack([upper, velocity, effort, robot.kp_max * robot.used, robot.kd_max * robot.used], axis=1)
+    rate = velocity * robot.limits.target_rate_ratio * PERIOD * 1e-9 + 1e-5
+    assert rig.command is not None
+    last, restarts = rig.command.block[:, Q].copy(), 0
+    for target in odd_targets(rng, robot, count):
+        rig.target = target
+        mode = rig.tick()
+        if mode is Mode.DAMP:  # three bad ones in a row: a new run
+            assert rig.cause == "TARGET_NON_FINITE"
+            rig, restarts = Rig(robot).track(), restarts + 1
+        command = rig.command
+        assert command is not None
+        block = command.block
+        # One comparison, false for NaN: finite and within position, velocity, torque and gain limits.
+        assert ((low <= block) & (block <= high)).all()
+        if mode is Mode.TRACK:
+            assert (np.abs(block[:, Q] - last) <= rate).all()
+        last[:] = block[:, Q]
+    assert restarts > 0
+
+
+def test_the_gate_starts_disarmed() -> None:
+    assert Gate(G1, 0.002).machine == Machine()
