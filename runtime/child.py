@@ -17,6 +17,8 @@ from typing import Any
 from runtime.errors import Refused
 
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+LAST_WORDS_S = 1.0
+"""How long what a dead child said may take from the pipe into `events`."""
 
 
 class Child:
@@ -39,17 +41,19 @@ class Child:
                 start_new_session=True,
                 env={**os.environ, **THREADS},
             )
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict) and "event" in event:
-                self.events.put(event)
+        with self.process.stdout as lines:
+            for line in lines:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(event, dict) and "event" in event:
+                    self.events.put(event)
 
     @property
     def pid(self) -> int:
@@ -69,7 +73,10 @@ class Child:
             try:
                 event = self.events.get(timeout=0.05)
             except queue.Empty:
-                if time.monotonic() < end and (self.is_alive() or not self.events.empty()):
+                alive = self.is_alive()
+                if not alive:
+                    self._listener.join(LAST_WORDS_S)
+                if time.monotonic() < end and (alive or not self.events.empty()):
                     continue
                 found = "silence" if self.is_alive() else f"exit code {self.process.returncode}: {self.last_words()}"
                 raise Refused(f"process {self.name}", expected=f"ready within {timeout_s:.0f} s", found=found,
@@ -102,3 +109,4 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._listener.join(LAST_WORDS_S)

@@ -98,7 +98,7 @@ class Controller:
         for state, _ in self._recurrent:
             state[:] = 0
         for values in self.inputs.outputs.values():
-            values[:] = 0
+            values[...] = 0
         self.inputs.action[:] = 0
         self.inputs.step[:] = 0
         self.action[:] = 0
@@ -115,10 +115,7 @@ class Controller:
         inputs.update()
         for observation, buffer, clip in self.observations:
             observation.fill()
-            if clip is not None:
-                np.clip(observation.values, clip[0], clip[1], out=buffer)
-            else:
-                buffer[:] = observation.values
+            buffer[:] = observation.values if clip is None else np.clip(observation.values, clip[0], clip[1])
 
     def tick(self, state: RobotState) -> None:
         """One control period: `action` and `target` are new afterwards, non-finite ones included (the gate judges)."""
@@ -142,6 +139,9 @@ class Controller:
         for name_in, name_out in self.manifest.recurrent:
             if name_in not in self.model.inputs or name_out not in self.model.outputs:
                 raise self._mismatch(f"recurrent state {name_in} <- {name_out}", "no such tensors")
+            if self.model.inputs[name_in].shape != self.model.outputs[name_out].shape:
+                raise self._mismatch(f"recurrent state {name_in} <- {name_out} of one shape",
+                                     f"{self.model.inputs[name_in].shape} and {self.model.outputs[name_out].shape}")
             pairs.append((self.model.inputs[name_in], self.model.outputs[name_out]))
         return pairs
 

@@ -76,7 +76,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("MODE_MACHINE", "the robot says it is another variant", "mode", Mode.DAMP, None, "unitree_rl_lab g1_sub.h"),
     Fault("TARGET_STALE", "the policy's target is old: it died, hangs or is late", "s", Mode.DAMP, "target_s", OURS),
     Fault("TARGET_NON_FINITE", "NaN or infinity in the policy's target", "count", Mode.DAMP, "bad_targets", OURS),
-    Fault("TARGET_LIMITED", "a target left position, rate or gain limits and was held to them", "rad", None, None,
+    Fault("TARGET_LIMITED", "a target left the position or rate limit and was held to it", "rad", None, None,
           OURS),
     Fault("POLICY_FAULT", "the policy process reported an error", "", Mode.DAMP, None, OURS),
     Fault("SECOND_WRITER", "somebody else commands the motors", "count", Mode.DAMP, None,

@@ -21,6 +21,7 @@ class Gate:
     Args:
         robot: table and limits.
         period_s: time between ticks.
+        policy_hz: how often targets are made; a slower policy than 50 Hz may be late in proportion.
         calibration: applied to states coming in and targets going out.
         checks_tick: see `Review`.
 
@@ -32,14 +33,20 @@ class Gate:
     """
 
     def __init__(
-        self, robot: Robot, period_s: float, *, calibration: Calibration | None = None, checks_tick: bool = True
+        self,
+        robot: Robot,
+        period_s: float,
+        *,
+        policy_hz: float = 50.0,
+        calibration: Calibration | None = None,
+        checks_tick: bool = True,
     ) -> None:
         self.state = RobotState(robot.motors)
         self.machine = Machine()
         self.flags = self.seen_flags = 0
         self.target_sequence = 0
         calibration = calibration or Calibration(robot.motors)
-        self.review = Review(robot, self.state, calibration, checks_tick=checks_tick)
+        self.review = Review(robot, self.state, calibration, policy_hz=policy_hz, checks_tick=checks_tick)
         self._enforcer = Enforcer(robot, period_s)
         self._command_offset = calibration.command_offset_rad
         self._target = np.zeros((robot.motors, 5), np.float32)

@@ -52,7 +52,7 @@ class GateProcess:
         self._profile = profile
         dds = DdsSettings(settings.domain, settings.interface, settings.peers)
         self._bus = UnitreeBus(dds, robot.wire, robot.motors, profile, "exoactor-gate")
-        self._gate = Gate(robot, 1 / GATE_HZ, checks_tick=profile.checks_tick)
+        self._gate = Gate(robot, 1 / GATE_HZ, policy_hz=settings.rate_hz, checks_tick=profile.checks_tick)
         shared, run, motors = Path(settings.shared), settings.run, robot.motors
         self._status = Slot(shared / "status", status_dtype(motors), run)
         self._target = Slot(shared / "target", target_dtype(motors), run)
@@ -61,7 +61,7 @@ class GateProcess:
         self._log = GateLog(self._gate, motors, self._ring.record)
         self._stop = False
         self._release = False
-        self._armed_once = settings.damping
+        self._has_writer = False
         self._others = 0
         self._damp_until_ns = self._damped_ticks = 0
         self._status_state = self._status.record["state"]
@@ -70,7 +70,9 @@ class GateProcess:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """SIGINT damps until released; the others, the parent's death among them, damp for the minimum and end."""
         self._stop = True
+        self._release |= number != signal.SIGINT
 
     def connect(self) -> None:
         """Wait for the robot and check that it is ours alone.
@@ -116,6 +118,7 @@ class GateProcess:
 
     def arm_bus(self) -> None:
         """Announce the writer, unless the run is dry."""
+        self._has_writer = True
         if self._settings.dry_run:
             return
         self._bus.open_writer()
@@ -167,13 +170,13 @@ class GateProcess:
         record = target.record
         if record["failed"][0]:
             events |= BIT["POLICY_FAULT"]
-        if request is Request.ARM and not self._armed_once and not events:
-            self._armed_once = True
-            self.arm_bus()
-        return self._gate.tick(
+        command = self._gate.tick(
             self._bus.read(), self._bus.sample, self._block, int(record["sequence"][0]), int(record["made_ns"][0]),
             request if request is not Request.ZERO else Request.NONE, events, now,
         )
+        if command is not None and not self._has_writer:
+            self.arm_bus()
+        return command
 
     def _publish(self, now: int, command: SafeCommand | None, written: bool, late_ns: int, tick_ns: int) -> None:
         gate, status = self._gate, self._status
@@ -196,7 +199,7 @@ class GateProcess:
         # Counted as well as timed: on a loaded machine without SCHED_FIFO periods are skipped.
         self._damped_ticks += 1
         is_long = now >= self._damp_until_ns and self._damped_ticks > self._robot.limits.damp_min_s * GATE_HZ
-        return is_long and (self._stop or self._release)
+        return is_long and self._release
 
 
 def main(argv: list[str]) -> int:

@@ -26,7 +26,7 @@ def measure_jitter(seconds: float = 8.0) -> dict[str, float | None]:
     reference = _start_cyclictest(seconds, cores[0])
     ours = subprocess.run(
         [sys.executable, "-m", "runtime.jitter_bench", str(seconds), str(len(cores) - 1)],
-        capture_output=True, text=True, check=True,
+        stdout=subprocess.PIPE, text=True, check=True,
     )
     result: dict[str, float | None] = {f"jitter_{key}": value for key, value in json.loads(ours.stdout).items()}
     result["jitter_p99_ratio"] = None

@@ -10,7 +10,8 @@ import numpy as np
 
 from firmware_bridge.motor_bus import Reading
 from firmware_bridge.simulated_robot import SimulatedRobot
-from runtime.faults import Mode, Request
+from runtime.errors import Refused
+from runtime.faults import Mode, Request, flag_names
 from runtime.gate import Gate
 from runtime.gate_log import GateLog
 from runtime.log_file import LogWriter
@@ -46,7 +47,7 @@ class Lockstep:
     ) -> None:
         description = policy.manifest.robot
         self.settings, self.policy, self.robot, self._log = settings, policy, robot, log
-        self.gate = Gate(description, 1 / GATE_HZ)
+        self.gate = Gate(description, 1 / GATE_HZ, policy_hz=policy.manifest.rate_hz)
         self._gate_log = GateLog(self.gate, description.motors)
         self._truth = Truth(robot)
         if log is not None:
@@ -58,7 +59,8 @@ class Lockstep:
         self.reading = Reading.NEW
         self.events = 0
         self.ticks = 0
-        self._policy_every = round(GATE_HZ / policy.manifest.rate_hz)
+        self._policy_period_ns = round(1e9 / policy.manifest.rate_hz)
+        self._policy_due_ns = self.now_ns
         self._ready_ticks = 0
         self._damped_ticks = 0
         self.real_time_factor = 0.0
@@ -88,7 +90,8 @@ class Lockstep:
             self._log.write("gate", self._gate_log.record.tobytes())
             if self.ticks % TRUTH_EVERY == 0:
                 self._log.write("truth", self._truth.record(self.now_ns))
-        if self.ticks % self._policy_every == 0:
+        if self.now_ns >= self._policy_due_ns:
+            self._policy_due_ns += self._policy_period_ns
             self.policy_tick()
 
     def policy_tick(self) -> None:
@@ -106,6 +109,9 @@ class Lockstep:
         mode, phase = self.gate.machine.mode, self.policy.pilot.phase
         if mode is Mode.DISARMED and self.ticks == ARM_AFTER_TICKS:
             self.request = Request.ARM
+        elif mode is Mode.DISARMED and self.ticks > 2 * ARM_AFTER_TICKS:
+            raise Refused("arming", expected="a healthy robot state", found=", ".join(flag_names(self.gate.flags)),
+                          what_to_do="see docs/safety.md for what each flag means")
         elif mode is Mode.READY and phase is Phase.READY:
             self._ready_ticks += 1
             if self._ready_ticks > READY_S * GATE_HZ:
@@ -123,9 +129,10 @@ class Lockstep:
     def run(self, longest_s: float = 3600.0) -> None:
         """From hanging on the gantry to damped."""
         start = time.perf_counter()
-        while not self.is_over and self.ticks < longest_s * GATE_HZ:
-            self.operate()
-            self.tick()
+        with np.errstate(all="ignore"):  # as the gate's process: what is not finite is a flag, not a warning
+            while not self.is_over and self.ticks < longest_s * GATE_HZ:
+                self.operate()
+                self.tick()
         self.real_time_factor = self.ticks / GATE_HZ / (time.perf_counter() - start)
 
 

@@ -104,14 +104,13 @@ def controller_names() -> list[str]:
 
 def find_manifest(name_or_path: str) -> Path:
     """A shipped name, a manifest file, or a bundle folder with `controller.json` in it."""
-    path = Path(name_or_path)
-    if path.is_dir() and (path / "controller.json").is_file():
-        return path / "controller.json"
-    if path.is_file():
-        return path
-    shipped = CONTROLLERS / f"{name_or_path}.json"
-    if shipped.is_file():
-        return shipped
+    path, shipped = Path(name_or_path), CONTROLLERS / f"{name_or_path}.json"
+    try:
+        for candidate in (path / "controller.json", path, shipped):
+            if candidate.is_file():
+                return candidate
+    except OSError:  # a text too long for any file system
+        pass
     near = difflib.get_close_matches(name_or_path, controller_names(), 1)
     raise Refused(
         "controller", expected=f"one of {', '.join(controller_names())}, a .json manifest or a bundle folder",

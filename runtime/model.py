@@ -38,6 +38,9 @@ class Model:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if backend not in PROVIDERS:
+            raise Refused("backend", expected=f"one of {', '.join(PROVIDERS)}", found=backend,
+                          what_to_do="choose one of these")
         wanted = PROVIDERS[backend]
         if wanted not in ort.get_available_providers():
             raise Refused("backend", expected=f"{wanted} in this onnxruntime",
@@ -59,6 +62,13 @@ class Model:
             self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, array in self.outputs.items():
             self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+        try:
+            self.run()
+        except Exception as error:
+            raise Refused(f"model {path.name}", expected="a network that runs on a batch of one",
+                          found=str(error).splitlines()[0][:300],
+                          what_to_do="export it with fixed sizes, the batch alone may be symbolic") from error
 
     @staticmethod
     def _array(node: Any) -> npt.NDArray[Any]:

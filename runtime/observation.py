@@ -131,6 +131,7 @@ class Observation:
         for block, start in zip(blocks, places, strict=True):
             if "past_of" in block:
                 self._lay_past(block, frames[block["past_of"]], start)
+        self.rows.sort(key=lambda row: row.start)
         self._fresh = True
 
     def reset(self) -> None:

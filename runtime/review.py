@@ -18,6 +18,8 @@ from runtime.robot import Robot
 from runtime.state import Calibration, RobotState, update_state
 
 F32 = npt.NDArray[np.float32]
+TARGET_LIMIT_FOR_HZ = 50.0
+"""The policy rate `Limits.target_s` is meant for: two periods."""
 
 
 class Review:
@@ -26,13 +28,22 @@ class Review:
     Args:
         robot: table and limits.
         state: filled from accepted samples.
+        policy_hz: of the targets; below 50 Hz their age limit grows in proportion.
         checks_tick: whether the robot's counter must advance (some simulators leave it zero).
 
     Attributes:
         measured: (faults,) float32, the value behind each flag, kept from when it was last set.
     """
 
-    def __init__(self, robot: Robot, state: RobotState, calibration: Calibration, *, checks_tick: bool = True) -> None:
+    def __init__(
+        self,
+        robot: Robot,
+        state: RobotState,
+        calibration: Calibration,
+        *,
+        policy_hz: float = 50.0,
+        checks_tick: bool = True,
+    ) -> None:
         self.state = state
         self.measured = np.zeros(len(FAULTS), np.float32)
         self._limits, self._calibration, self._checks_tick = robot.limits, calibration, checks_tick
@@ -49,9 +60,10 @@ class Review:
         self._hold_ns = round(limits.state_hold_s * 1e9)
         self._warn_ns = round(limits.state_warn_s * 1e9)
         self._damp_ns = round(limits.state_damp_s * 1e9)
-        self._target_ns = round(limits.target_s * 1e9)
+        self._target_ns = round(limits.target_s * max(1.0, TARGET_LIMIT_FOR_HZ / policy_hz) * 1e9)
         self._frozen_ns = round(limits.frozen_s * 1e9)
         self._last_tick = -1
+        self._standing = 0
         self._tick_changed_ns = 0
         self._bad_states = self._fast_states = self._bad_targets = self._rejected = 0
 
@@ -66,7 +78,8 @@ class Review:
             self._rejected += 1
             flags |= self._raise("STATE_REJECTED", self._rejected)
         elif reading is Reading.NEW:
-            flags |= self._take(sample, now_ns)
+            self._standing = self._take(sample, now_ns)
+        flags |= self._standing
         age = now_ns - self.state.received_ns  # before the first state: lost, so that nothing can be armed
         if age > self._warn_ns:
             flags |= self._raise("STATE_LATE", age * 1e-9)
@@ -104,8 +117,9 @@ class Review:
         if upright < self._cos_tilt:
             flags |= self._raise("TILT", math.acos(max(upright, -1.0)))
         np.multiply(self.state.dq, self._inverse_velocity, out=self._ratio)
-        np.abs(self._ratio, out=self._ratio)
-        fastest = float(self._ratio.max())
+        # The norm bounds the largest entry: the two passes that find it run only when it may matter.
+        bound = float(self._ratio.dot(self._ratio)) ** 0.5
+        fastest = bound if bound <= self._limits.overspeed_ratio else float(np.abs(self._ratio).max())
         self._fast_states = self._fast_states + 1 if fastest > self._limits.overspeed_ratio else 0
         if self._fast_states >= self._limits.overspeed_samples:
             flags |= self._raise("OVERSPEED", fastest)

@@ -1,7 +1,7 @@
 """The robot as one table: a row a joint. Orders are objects, and permutations come from names.
 
-Every per-motor array is in MOTOR order, one entry a motor slot: a variant that lacks joints (the 23-joint G1)
-keeps the slots of the full robot, and the slots it lacks are never driven.
+Every per-motor array is in MOTOR order, one entry a motor slot up to the highest in use: a variant that lacks joints
+(the 23-joint G1) keeps the slot numbers of the full robot, and the slots between that it lacks are never driven.
 """
 
 from __future__ import annotations
@@ -17,10 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import Refused
+from runtime.remote import BUTTONS
 
 F32 = npt.NDArray[np.float32]
 Index = npt.NDArray[np.intp]
 ROBOTS = Path(__file__).with_name("robots")
+SCHEMA = "exoactor-robot/1"
+MAX_MOTORS = 64
+_KEYS = {
+    "schema", "name", "description", "source", "wire", "mode_machine", "estop_buttons", "gain_limits", "limits",
+    "joint_columns", "joints",
+}
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,6 @@ class Robot:
     description: str
     wire: str
     mode_machine: tuple[int, ...]
-    plant: str | None
-    stand_height_m: float
     estop_buttons: tuple[tuple[str, ...], ...]
     kp_max: float
     kd_max: float
@@ -159,44 +164,83 @@ def load_robot(name_or_file: str) -> Robot:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return _robot_from(data)
-    except Refused:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Refused as error:
+        raise Refused(error.what.replace("robot file", f"robot file {path.name}", 1), expected=error.expected,
+                      found=error.found, what_to_do=error.what_to_do) from error
+    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise Refused(
-            f"robot file {path}", expected="the layout of runtime/robots/g1_29dof.json",
-            found=f"{type(error).__name__}: {error}", what_to_do="correct the file",
+            f"robot file {path.name}", expected="the layout of runtime/robots/g1_29dof.json",
+            found=f"{type(error).__name__}: {str(error)[:200]}", what_to_do="correct the file",
         ) from error
 
 
-def _robot_from(data: dict[str, Any]) -> Robot:
-    columns = data["joint_columns"]
+def _refuse(key: str, expected: str, found: object) -> Refused:
+    return Refused(f"robot file, {key}", expected=expected, found=str(found)[:200],
+                   what_to_do="correct the robot's file")
+
+
+def _number(key: str, found: Any, low: float, high: float) -> float:
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not low <= found <= high:
+        raise _refuse(key, f"a number from {low} to {high}", found)
+    return float(found)
+
+
+def _joint(row: list[Any]) -> Joint:
     wanted = [field.name for field in fields(Joint)]
-    if columns != wanted:
-        raise Refused("robot file", expected=f"joint_columns {wanted}", found=f"{columns}",
-                      what_to_do="write the columns in this order")
-    joints = tuple(Joint(str(row[0]), int(row[1]), *(float(x) for x in row[2:])) for row in data["joints"])
-    for joint in joints:
-        if not joint.lower_rad < joint.upper_rad or joint.effort_n_m <= 0 or joint.velocity_rad_s <= 0:
-            raise Refused(f"joint {joint.name}", expected="lower < upper and positive effort and velocity",
-                          found=f"{joint}", what_to_do="correct the robot's file")
-    if len({joint.motor for joint in joints}) != len(joints):
-        raise Refused("robot file", expected="one joint a motor slot", found="a motor index used twice",
-                      what_to_do="correct the motor column")
-    known = {field.name for field in fields(Limits)}
-    unknown = sorted(set(data["limits"]) - known)
-    if unknown:
-        raise Refused("robot limits", expected=f"keys among {sorted(known)}", found=f"{unknown}",
-                      what_to_do="remove or rename them")
+    if not isinstance(row, list) or len(row) != len(wanted) or not isinstance(row[0], str) or not row[0]:
+        raise _refuse("joints", f"rows of {', '.join(wanted)}", row)
+    name = row[0]
+    if isinstance(row[1], bool) or not isinstance(row[1], int) or not 0 <= row[1] < MAX_MOTORS:
+        raise _refuse(f"{name}.motor", f"a slot from 0 to {MAX_MOTORS - 1}", row[1])
+    bounds = [(-100.0, 100.0)] * 2 + [(1e-3, 1e4)] * 2 + [(0.0, 1e4)] * 4
+    numbers = [
+        _number(f"{name}.{key}", value, *bound) for key, value, bound in zip(wanted[2:], row[2:], bounds, strict=True)
+    ]
+    if not numbers[0] < numbers[1]:
+        raise _refuse(f"joint {name}", "lower < upper", f"{numbers[0]}, {numbers[1]}")
+    return Joint(name, row[1], *numbers)
+
+
+def _robot_from(data: dict[str, Any]) -> Robot:
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise _refuse("schema", SCHEMA, data.get("schema") if isinstance(data, dict) else type(data).__name__)
+    unknown = sorted(set(data) - _KEYS)
+    if unknown or set(_KEYS) - set(data) - {"source"}:
+        raise _refuse("keys", ", ".join(sorted(_KEYS)), f"unknown {unknown}, missing {sorted(_KEYS - set(data))}")
+    wanted = [field.name for field in fields(Joint)]
+    if data["joint_columns"] != wanted:
+        raise _refuse("joint_columns", ", ".join(wanted), data["joint_columns"])
+    joints = tuple(_joint(row) for row in data["joints"])
+    if not joints or len({joint.motor for joint in joints}) != len(joints):
+        raise _refuse("joints", "at least one, each on a motor slot of its own", f"{len(joints)} joints")
+    JointOrder(tuple(joint.name for joint in joints))
+    modes = data["mode_machine"]
+    if not isinstance(modes, list) or not all(isinstance(mode, int) and 0 <= mode <= 255 for mode in modes):
+        raise _refuse("mode_machine", "a list of numbers from 0 to 255", modes)
+    stops = data["estop_buttons"]
+    if not isinstance(stops, list) or not stops or not all(
+        isinstance(keys, list) and keys and all(key in BUTTONS for key in keys) for keys in stops
+    ):
+        raise _refuse("estop_buttons", f"a list of combinations of {', '.join(BUTTONS)}", stops)
     return Robot(
-        name=data["name"],
-        description=data["description"],
-        wire=data["wire"],
-        mode_machine=tuple(int(mode) for mode in data["mode_machine"]),
-        plant=data["plant"],
-        stand_height_m=float(data["stand_height_m"]),
-        estop_buttons=tuple(tuple(combination) for combination in data["estop_buttons"]),
-        kp_max=float(data["gain_limits"]["kp"]),
-        kd_max=float(data["gain_limits"]["kd"]),
-        limits=Limits(**data["limits"]),
+        name=str(data["name"]),
+        description=str(data["description"]),
+        wire=str(data["wire"]),
+        mode_machine=tuple(modes),
+        estop_buttons=tuple(tuple(keys) for keys in stops),
+        kp_max=_number("gain_limits.kp", data["gain_limits"]["kp"], 0, 1e4),
+        kd_max=_number("gain_limits.kd", data["gain_limits"]["kd"], 0, 1e4),
+        limits=_limits(data["limits"]),
         joints=joints,
     )
+
+
+def _limits(given: Any) -> Limits:
+    known = {field.name: field for field in fields(Limits)}
+    if not isinstance(given, dict) or set(given) - set(known):
+        raise _refuse("limits", f"keys among {', '.join(sorted(known))}", given)
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        number = _number(f"limits.{name}", value, 0, 1e6)
+        values[name] = int(number) if isinstance(known[name].default, int) else number
+    return Limits(**values)

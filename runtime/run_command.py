@@ -16,6 +16,7 @@ from runtime.manifest import Manifest, find_model, load_manifest
 from runtime.settings import RunSettings
 
 if TYPE_CHECKING:
+    from firmware_bridge.simulated_robot import SimulatedRobot
     from runtime.policy import Policy
 
 TARGETS = ("sim", "dds", "g1", "unitree-mujoco")
@@ -88,6 +89,9 @@ def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
 def _lockstep(
     args: argparse.Namespace, settings: RunSettings, manifest: Manifest, out: Path
 ) -> tuple[float, dict[str, Any]]:
+    if args.dry_run:
+        raise Refused("--dry-run", expected="a run over DDS", found="--lockstep",
+                      what_to_do="simulated time has nothing to keep quiet towards: leave one of the two out")
     if args.robot != "sim":
         raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
                       what_to_do="simulated time needs our own simulated robot: leave one of the two out")
@@ -97,7 +101,7 @@ def _lockstep(
 
     policy = Policy(settings)
     robot = make_robot(args)
-    check_plant(policy, robot.joint_names)
+    check_plant(policy, robot)
     factor = run_lockstep(settings, policy, robot, out)
     return factor, {"warnings": [], "errors": [], "gate_restarts": 0}
 
@@ -121,9 +125,15 @@ def _processes(args: argparse.Namespace, settings: RunSettings, manifest: Manife
     return None, supervisor.notes
 
 
-def check_plant(policy: Policy, joint_names: tuple[str, ...]) -> None:
-    """The plant's actuators must be the robot's motors, in motor order."""
-    robot = policy.manifest.robot
+def check_plant(policy: Policy, simulated: SimulatedRobot) -> None:
+    """The plant's actuators must be the robot's motors, in motor order, and the variant one it may be."""
+    robot, joint_names = policy.manifest.robot, simulated.joint_names
+    if simulated.mode_machine not in robot.mode_machine:
+        raise Refused("mode_machine", expected=f"{robot.mode_machine} ({robot.description})",
+                      found=f"{simulated.mode_machine}", what_to_do="choose the controller of this variant")
+    if len(joint_names) != robot.motors:
+        raise Refused("plant", expected=f"{robot.motors} actuators for {robot.name}", found=f"{len(joint_names)}",
+                      what_to_do="give the plant of this robot with --plant FILE.xml")
     for joint in robot.joints:
         found = joint_names[joint.motor] if joint.motor < len(joint_names) else "nothing"
         if found != joint.name:
@@ -153,6 +163,7 @@ def _settings(args: argparse.Namespace, manifest: Manifest, out: Path) -> RunSet
         interface=args.interface,
         peers=tuple(args.peer),
         out=str(out),
+        rate_hz=manifest.rate_hz,
         backend=args.backend,
         dry_run=args.dry_run,
         real_time=not args.no_realtime,

@@ -24,6 +24,7 @@ class RunSettings:
         duration_s: how long to play; None plays the whole clip.
         target: sim (own simulated robot), dds (somebody else's), g1 (the real one), unitree-mujoco.
         domain, interface, peers: DDS; interface None is loopback.
+        rate_hz: of the policy.
         dry_run: everything but write.
         real_time: ask for SCHED_FIFO and locked memory.
         run, shared: id and folder of the run's shared memory.
@@ -43,6 +44,7 @@ class RunSettings:
     interface: str | None
     peers: tuple[str, ...]
     out: str
+    rate_hz: float = 50.0
     backend: str = "cpu"
     dry_run: bool = False
     real_time: bool = True

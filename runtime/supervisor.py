@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import select
 import shutil
 import signal
 import sys
@@ -20,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from runtime.child import Child
+from runtime.console import Console
 from runtime.errors import Refused
 from runtime.faults import FAULTS, Mode, Request, flag_names
 from runtime.lockstep import READY_S
@@ -35,6 +35,7 @@ GATE_RESTARTS = 3
 READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "gate": 30.0}
 CHILD_END_S = 8.0
 ARM_TIMEOUT_S = 3.0
+GATE_STUCK_NS = 300_000_000
 
 
 class Supervisor:
@@ -68,6 +69,7 @@ class Supervisor:
         self._asked = Request.NONE
         self._asked_at = 0.0
         self._ready_since: float | None = None
+        self._console = Console()
         self._is_terminal = sys.stderr.isatty()
         self._play_started: float | None = None
 
@@ -80,7 +82,8 @@ class Supervisor:
         handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._start()
-            if not self._stop and self._confirmed():
+            if not self._stop:
+                self._confirm()
                 self._ask(Request.ARM)
                 self._watch()
         finally:
@@ -122,22 +125,25 @@ class Supervisor:
         fresh.write_text(json.dumps({name: child.pid for name, child in self.children.items()}), encoding="utf-8")
         fresh.replace(path)
 
-    def _confirmed(self) -> bool:
-        if self.settings.target != "g1" or self.settings.dry_run:
-            return True
-        print(
+    @property
+    def _moves_a_robot(self) -> bool:
+        return self.settings.target == "g1" and not self.settings.dry_run
+
+    def _confirm(self) -> None:
+        if not self._moves_a_robot:
+            return
+        self._console.say(
             f"About to move a real robot on interface {self.settings.interface}. It must hang on its gantry, the area\n"
             "must be clear and the hardware stop in a hand. Damping combination on the remote: "
             f"{' or '.join('+'.join(keys) for keys in self._manifest.robot.estop_buttons)}.\n"
-            "Type MOVE and Enter to arm: ", end="", file=sys.stderr, flush=True,
+            "Type MOVE and Enter to arm:"
         )
-        return self._read_line() == "MOVE"
-
-    def _read_line(self) -> str:
-        while not self._stop:
-            if select.select([sys.stdin], [], [], 0.05)[0]:
-                return sys.stdin.readline().strip()
-        return ""
+        line = None
+        while line is None and not self._stop and not self._console.is_closed:
+            line = self._console.line(0.05)
+        if line != "MOVE":
+            raise Refused("confirmation", expected="MOVE", found=repr(line or "nothing"),
+                          what_to_do="type MOVE in a terminal when the robot may move")
 
     def _ask(self, request: Request) -> None:
         self._asked, self._asked_at = request, time.monotonic()
@@ -147,15 +153,15 @@ class Supervisor:
         self._control.publish()
 
     def _watch(self) -> None:
-        told_to_lower = False
         while True:
             time.sleep(POLL_S)
             self._hear()
             gate = self.children["gate"]
+            self._end_a_stuck_gate(gate)
             if not gate.is_alive() and not self._revive_gate():
                 return
             if self._stop:
-                gate.process.terminate()
+                gate.process.send_signal(signal.SIGINT)
                 self._stop = False
                 self._asked = Request.DAMP
             self._status.read()
@@ -170,17 +176,24 @@ class Supervisor:
             if phase is Phase.FINISHED and self._asked is not Request.DAMP:
                 self._ask(Request.DAMP)
             if mode is Mode.READY and phase is Phase.READY and self._asked is Request.ARM:
-                if self.settings.target == "g1" and not self.settings.dry_run:
-                    if not told_to_lower:
-                        told_to_lower = True
-                        print("\nStart pose reached. Lower the robot until it stands, then press Enter to track.",
-                              file=sys.stderr)
-                    if select.select([sys.stdin], [], [], 0)[0] and sys.stdin.readline():
-                        self._ask(Request.TRACK)
-                    continue
-                self._ready_since = self._ready_since or time.monotonic()
-                if time.monotonic() - self._ready_since > READY_S:
-                    self._ask(Request.TRACK)
+                self._offer_tracking()
+            elif mode is Mode.TRACK and self._moves_a_robot and self._console.line() is not None:
+                self._ask(Request.STAND)
+
+    def _offer_tracking(self) -> None:
+        """The start pose is held: a simulated robot tracks at once, a real one when its operator says so."""
+        if self._ready_since is None:
+            self._ready_since = time.monotonic()
+            if self._moves_a_robot:
+                self._console.say(
+                    "\nStart pose reached. Lower the robot until it stands, then press Enter to track.\n"
+                    "While it tracks, Enter brings it back to standing and Ctrl-C damps it."
+                )
+        if self._moves_a_robot:
+            if self._console.line() is not None:
+                self._ask(Request.TRACK)
+        elif time.monotonic() - self._ready_since > READY_S:
+            self._ask(Request.TRACK)
 
     def _check_armed(self, mode: Mode) -> None:
         if mode is not Mode.DISARMED or time.monotonic() - self._asked_at < ARM_TIMEOUT_S:
@@ -200,9 +213,22 @@ class Supervisor:
                 elif event["event"] == "warning":
                     self._warn(str(event["message"]))
 
+    def _end_a_stuck_gate(self, gate: Child) -> None:
+        """A gate that is stopped or hangs commands nothing: kill it, so that a damping one can take over."""
+        self._status.read()
+        beat_ns = int(self._status.record["now_ns"][0])
+        if beat_ns and gate.is_alive() and time.monotonic_ns() - beat_ns > GATE_STUCK_NS:
+            self.notes["errors"].append("gate stuck: killed")
+            gate.process.kill()
+            gate.process.wait()
+
     def _revive_gate(self) -> bool:
         """Bring up a damping gate in place of a dead one; False when the old one ended by itself."""
         gate = self.children["gate"]
+        self._status.read()
+        if int(self._status.record["mode"][0]) == Mode.DISARMED:
+            self.notes["errors"].append(f"gate died unarmed (exit {gate.process.returncode})")
+            return False
         if gate.process.returncode in (0, 1) or self.notes["gate_restarts"] >= GATE_RESTARTS:
             return False
         self.notes["gate_restarts"] += 1
@@ -212,14 +238,12 @@ class Supervisor:
 
     def _let_go(self) -> None:
         """Damped: keep damping for the robot's minimum time, and on a real robot until the operator says so."""
-        if self.settings.target == "g1" and not self.settings.dry_run:
+        if self._moves_a_robot:
             cause = int(self._status.record["cause"][0])
             why = FAULTS[cause].meaning if cause >= 0 else "the run is over"
-            print(f"\nDAMPING ({why}). Secure the robot, then press Enter to release it.", file=sys.stderr)
-            while self.children["gate"].is_alive() and not self._stop:
-                if select.select([sys.stdin], [], [], 0.05)[0]:
-                    sys.stdin.readline()
-                    break
+            self._console.say(f"\nDAMPING ({why}). Secure the robot, then press Enter to release it.")
+            while self.children["gate"].is_alive() and not self._stop and self._console.line(0.05) is None:
+                self._hear()
         self._ask(Request.ZERO)
         end = time.monotonic() + self._manifest.robot.limits.damp_min_s + CHILD_END_S
         while time.monotonic() < end:

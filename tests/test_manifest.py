@@ -109,6 +109,12 @@ def test_an_unknown_controller_is_refused_with_the_nearest_name() -> None:
         load_manifest("twist3")
 
 
+@pytest.mark.parametrize("name", ["", "x" * 5000, "a\0b", "no/such/folder"])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(Refused, match="one of holosoma-velocity, twist2"):
+        load_manifest(name)
+
+
 # Gains and values by joint
 
 
