@@ -31,7 +31,7 @@ DATA = Path(os.environ.get("EXOACTOR_SHARED_DATA", ROOT.parent / "shared" / "dat
 TRACKER = ["--controller", "twist2", "--model", str(DATA / "policies" / "twist2_1017_20k.onnx")]
 WALKER = ["--controller", "holosoma-velocity", "--model", str(DATA / "policies" / "ppo_g1_29dof.onnx")]
 WALKS = ("twist2_walk_001", "twist2_walk_002", "twist2_walk_005", "twist2_walk_007")
-DOMAINS = (90, 91, 92)
+DOMAINS = (60, 61, 62)
 """Runs take turns: one damps and writes its report while the next one starts."""
 LONGEST_S = 240.0
 
