@@ -5,7 +5,7 @@ Arrays are allocated once and keep their identity, so a bus may hand out views o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -37,6 +37,7 @@ class MotorSample:
         q, dq, tau: (n,) float32, motor order, rad, rad/s, N m (estimated).
         temperature_c: (n,) int16, hottest sensor of each motor.
         motor_error: (n,) uint32, 0 is healthy.
+        imu: (10,) float32, the next three as one array.
         quat_wxyz: (4,) float32, base orientation in world.
         gyro, accel: (3,) float32, base frame, rad/s and m/s^2 (specific force: +g upright).
         tick: (1,) uint32, the robot's own counter.
@@ -49,12 +50,17 @@ class MotorSample:
     tau: F32
     temperature_c: npt.NDArray[np.int16]
     motor_error: npt.NDArray[np.uint32]
-    quat_wxyz: F32
-    gyro: F32
-    accel: F32
+    imu: F32
     tick: npt.NDArray[np.uint32]
     mode_machine: npt.NDArray[np.uint8]
     remote: npt.NDArray[np.uint8]
+    quat_wxyz: F32 = field(init=False)
+    gyro: F32 = field(init=False)
+    accel: F32 = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name, part in (("quat_wxyz", slice(0, 4)), ("gyro", slice(4, 7)), ("accel", slice(7, 10))):
+            object.__setattr__(self, name, self.imu[part])
 
     @staticmethod
     def zeros(motors: int) -> MotorSample:
@@ -65,9 +71,7 @@ class MotorSample:
             tau=np.zeros(motors, np.float32),
             temperature_c=np.zeros(motors, np.int16),
             motor_error=np.zeros(motors, np.uint32),
-            quat_wxyz=np.array([1, 0, 0, 0], np.float32),
-            gyro=np.zeros(3, np.float32),
-            accel=np.array([0, 0, 9.81], np.float32),
+            imu=np.array([1, 0, 0, 0, 0, 0, 0, 0, 0, 9.81], np.float32),
             tick=np.zeros(1, np.uint32),
             mode_machine=np.zeros(1, np.uint8),
             remote=np.zeros(40, np.uint8),

@@ -52,15 +52,14 @@ def sample_over(wire: Wire, buffer: Buffer, motors: int) -> MotorSample:
 
     temperature = layout.view(buffer, "motor_state.temperature")[:motors]
     has_mode = wire.head is None
+    imu = layout.offset("imu_state.quaternion")
     return MotorSample(
         q=motor("q"),
         dq=motor("dq"),
         tau=motor("tau_est"),
         temperature_c=temperature[:, 0] if temperature.ndim == 2 else temperature,
         motor_error=layout.view(buffer, "motor_state.motorstate" if has_mode else "motor_state.lost")[:motors],
-        quat_wxyz=layout.view(buffer, "imu_state.quaternion"),
-        gyro=layout.view(buffer, "imu_state.gyroscope"),
-        accel=layout.view(buffer, "imu_state.accelerometer"),
+        imu=buffer[imu : imu + 40].view(np.float32),  # quaternion, gyroscope, accelerometer follow each other
         tick=layout.view(buffer, "tick"),
         mode_machine=layout.view(buffer, "mode_machine") if has_mode else np.zeros(1, np.uint8),
         remote=layout.view(buffer, "wireless_remote"),

@@ -115,7 +115,10 @@ class Controller:
         inputs.update()
         for observation, buffer, clip in self.observations:
             observation.fill()
-            buffer[:] = observation.values if clip is None else np.clip(observation.values, clip[0], clip[1])
+            if clip is not None:
+                buffer[:] = np.clip(observation.values, clip[0], clip[1])
+            elif observation.values is not buffer:
+                buffer[:] = observation.values
 
     def tick(self, state: RobotState) -> None:
         """One control period: `action` and `target` are new afterwards, non-finite ones included (the gate judges)."""
@@ -156,8 +159,11 @@ class Controller:
             name = entry.get("name") or (free[0] if len(free) == 1 else None)
             if name not in free:
                 raise self._mismatch(f"inputs[{i}].name among {', '.join(free)}", f"{name}")
-            observation = Observation(entry["blocks"], self.inputs, self.manifest.order.names)
             buffer = self.model.inputs[name].reshape(-1)
+            clip = entry.get("clip")
+            observation = Observation(
+                entry["blocks"], self.inputs, self.manifest.order.names, buffer if clip is None else None
+            )
             if buffer.size != observation.values.size:
                 raise Refused(
                     f"model of {self.manifest.name}",
@@ -166,7 +172,6 @@ class Controller:
                     found=f"{buffer.size} numbers",
                     what_to_do="this model belongs to another manifest, or the manifest lacks or repeats a term",
                 )
-            clip = entry.get("clip")
             bound.append((observation, buffer, None if clip is None else (float(clip[0]), float(clip[1]))))
         return bound
 

@@ -55,7 +55,7 @@ class _Gather:
 
     def __init__(self, inputs: TickInputs, parts: list[_Part], out: F32) -> None:
         self._values, self._out = inputs.values, out
-        self._index = np.concatenate([np.arange(p.source.start, p.source.start + p.source.size) for p in parts])
+        self._index = np.concatenate([part.source.index for part in parts])
         self._minus = _joined([p.minus for p in parts], 0.0)
         self._scale = _joined([p.scale for p in parts], 1.0)
         low, high = _joined([p.low for p in parts], -np.inf), _joined([p.high for p in parts], np.inf)
@@ -106,13 +106,16 @@ class Observation:
         blocks: checked block dictionaries of the manifest.
         inputs: what terms read.
         joints: names in policy order (for `zero_joints`).
+        out: where to build it, when that fits: the model's own input, so that nothing need be copied.
 
     Attributes:
         values: (size,) float32.
         rows: where each term stands.
     """
 
-    def __init__(self, blocks: list[dict[str, Any]], inputs: TickInputs, joints: tuple[str, ...]) -> None:
+    def __init__(
+        self, blocks: list[dict[str, Any]], inputs: TickInputs, joints: tuple[str, ...], out: F32 | None = None
+    ) -> None:
         self._inputs, self._joints = inputs, joints
         plans = [self._plan(block) for block in blocks]
         widths = [sum(part.width for part in parts) for parts in plans]
@@ -120,7 +123,8 @@ class Observation:
         totals = [self._block_size(block, width, sizes) for block, width in zip(blocks, widths, strict=True)]
         places = [sum(totals[:i]) for i in range(len(totals))]
         self.rows: list[Row] = []
-        self.values = np.zeros(sum(totals), np.float32)
+        fits = out is not None and out.shape == (sum(totals),) and out.dtype == np.float32
+        self.values: F32 = out if out is not None and fits else np.zeros(sum(totals), np.float32)
         self._gathers: list[_Gather] = []
         self._pushes: list[Callable[[], None]] = []
         self._firsts: list[Callable[[], None]] = []

@@ -19,6 +19,7 @@ class ReferenceFrame:
     """The reference at one instant, joints in POLICY order.
 
     Attributes:
+        values: (2n + 16,) everything below, in this order, as one array; the others are views of it.
         joint_pos, joint_vel: (n,) rad, rad/s.
         root_pos: (3,) in world, m; [2] is the height.
         root_rpy: (3,) roll, pitch, yaw, rad (the blend runs in these: both ends are near upright).
@@ -27,37 +28,28 @@ class ReferenceFrame:
     """
 
     def __init__(self, joints: int) -> None:
-        self.joint_pos: F64 = np.zeros(joints)
-        self.joint_vel: F64 = np.zeros(joints)
-        self.root_pos: F64 = np.zeros(3)
-        self.root_rpy: F64 = np.zeros(3)
-        self.root_quat_wxyz: F64 = np.array([1.0, 0.0, 0.0, 0.0])
-        self.root_lin_vel: F64 = np.zeros(3)
-        self.root_ang_vel: F64 = np.zeros(3)
+        self.values: F64 = np.zeros(2 * joints + 16)
+        self.joint_pos: F64 = self.values[:joints]
+        self.joint_vel: F64 = self.values[joints : 2 * joints]
+        root = self.values[2 * joints :]
+        self.root_pos: F64 = root[0:3]
+        self.root_rpy: F64 = root[3:6]
+        self.root_quat_wxyz: F64 = root[6:10]
+        self.root_lin_vel: F64 = root[10:13]
+        self.root_ang_vel: F64 = root[13:16]
+        self.root_quat_wxyz[0] = 1
 
     def copy_from(self, other: ReferenceFrame) -> None:
         """Take every value of another frame."""
-        self.joint_pos[:] = other.joint_pos
-        self.joint_vel[:] = other.joint_vel
-        self.root_pos[:] = other.root_pos
-        self.root_rpy[:] = other.root_rpy
-        self.root_quat_wxyz[:] = other.root_quat_wxyz
-        self.root_lin_vel[:] = other.root_lin_vel
-        self.root_ang_vel[:] = other.root_ang_vel
+        self.values[:] = other.values
 
     def blend(self, a: ReferenceFrame, b: ReferenceFrame, s: float) -> None:
         """(1 - s) a + s b of every quantity; the yaw turns the short way."""
-        for mine, x, y in (
-            (self.joint_pos, a.joint_pos, b.joint_pos),
-            (self.joint_vel, a.joint_vel, b.joint_vel),
-            (self.root_pos, a.root_pos, b.root_pos),
-            (self.root_lin_vel, a.root_lin_vel, b.root_lin_vel),
-            (self.root_ang_vel, a.root_ang_vel, b.root_ang_vel),
-        ):
-            mine[:] = (1 - s) * x + s * y
         turn = (b.root_rpy - a.root_rpy + np.pi) % (2 * np.pi) - np.pi
-        self.root_rpy[:] = a.root_rpy + s * turn
-        self.root_quat_wxyz[:] = rotation.quat_from_rpy(*self.root_rpy)
+        rpy = a.root_rpy + s * turn
+        self.values[:] = (1 - s) * a.values + s * b.values
+        self.root_rpy[:] = rpy
+        self.root_quat_wxyz[:] = rotation.quat_from_rpy(*rpy)
 
     def stop(self) -> None:
         """Freeze: all velocities to zero."""

@@ -15,7 +15,7 @@ from firmware_bridge.motor_bus import MotorSample, Reading
 from runtime.faults import BIT, FAULTS, PLACE
 from runtime.remote import button_mask, buttons_in
 from runtime.robot import Robot
-from runtime.state import Calibration, RobotState, update_state
+from runtime.state import Calibration, Intake, RobotState
 
 F32 = npt.NDArray[np.float32]
 TARGET_LIMIT_FOR_HZ = 50.0
@@ -46,13 +46,12 @@ class Review:
     ) -> None:
         self.state = state
         self.measured = np.zeros(len(FAULTS), np.float32)
-        self._limits, self._calibration, self._checks_tick = robot.limits, calibration, checks_tick
+        self._limits, self._checks_tick = robot.limits, checks_tick
+        self._intake = Intake(state, calibration)
         limits = robot.limits
         velocity = robot.column("velocity_rad_s")
         self._inverse_velocity = np.divide(1, velocity, out=np.zeros_like(velocity), where=velocity > 0)
         self._ratio = np.zeros(robot.motors, np.float32)
-        # 0 * x is 0 for every finite x and NaN for the others: one product tells, and it cannot overflow as a sum does.
-        self._zeros, self._zeros3 = np.zeros(robot.motors, np.float32), np.zeros(3, np.float32)
         self._zeros_of_target = np.zeros(robot.motors * 5, np.float32)
         self._modes = robot.mode_machine
         self._stops = [button_mask(names) for names in robot.estop_buttons]
@@ -101,18 +100,14 @@ class Review:
                 self._rejected += 1
                 return flags | self._raise("STATE_REJECTED", self._rejected)
             self._last_tick, self._tick_changed_ns = tick, now_ns
-        zeros, zeros3 = self._zeros, self._zeros3
-        total = zeros.dot(sample.q) + zeros.dot(sample.dq) + zeros.dot(sample.tau)
-        total += zeros3.dot(sample.gyro) + zeros3.dot(sample.accel)
         w, x, y, z = sample.quat_wxyz.tolist()
         norm = w * w + x * x + y * y + z * z
-        if total != 0 or not 0.9 < norm < 1.1:
+        if not 0.9 < norm < 1.1 or not self._intake.take(sample, now_ns):
             self._bad_states += 1
             if self._bad_states >= self._limits.non_finite_samples:
                 flags |= self._raise("STATE_NON_FINITE", self._bad_states)
             return flags
         self._bad_states = 0
-        update_state(sample, self._calibration, now_ns, self.state)
         upright = 1 - 2 * (x * x + y * y) / norm
         if upright < self._cos_tilt:
             flags |= self._raise("TILT", math.acos(max(upright, -1.0)))

@@ -48,6 +48,7 @@ class RobotState:
         q, dq, tau: (motors,) float32 views, rad, rad/s, N m.
         quat_wxyz, gyro, accel: float32 views, base orientation in world, rad/s and m/s^2 in base.
         floats: every measured float as one flat view: q, dq, tau, quat_wxyz, gyro, accel.
+        received_view, sequence_view, tick_view: (1,) views of the record's other fields.
     """
 
     def __init__(self, motors: int) -> None:
@@ -63,29 +64,49 @@ class RobotState:
         start = dtype.fields["q"][1]
         self.floats: F32 = self.record.view(np.uint8)[start:].view(np.float32)
         self.quat_wxyz[0] = 1.0
-        self._received = self.record["received_ns"]
-        self._sequence = self.record["sequence"]
-        self._tick = self.record["tick"]
+        self.received_view = self.record["received_ns"]
+        self.sequence_view = self.record["sequence"]
+        self.tick_view = self.record["tick"]
 
     @property
     def received_ns(self) -> int:
         """When this state arrived, monotonic; 0 before the first."""
-        return int(self._received[0])
+        return int(self.received_view[0])
 
     @property
     def sequence(self) -> int:
         """Counts accepted samples."""
-        return int(self._sequence[0])
+        return int(self.sequence_view[0])
 
 
-def update_state(sample: MotorSample, calibration: Calibration, received_ns: int, out: RobotState) -> None:
-    """One accepted sample into the state."""
-    np.subtract(sample.q, calibration.encoder_offset_rad, out=out.q)
-    out.dq[:] = sample.dq
-    out.tau[:] = sample.tau
-    out.quat_wxyz[:] = sample.quat_wxyz
-    out.gyro[:] = sample.gyro
-    out.accel[:] = sample.accel
-    out._tick[0] = sample.tick[0]
-    out._received[0] = received_ns
-    out._sequence[0] += 1
+class Intake:
+    """Takes samples into a state, whole or not at all.
+
+    Args:
+        state: to be kept up to date.
+        calibration: applied on the way in.
+    """
+
+    def __init__(self, state: RobotState, calibration: Calibration) -> None:
+        n = len(state.q)
+        self._state, self._offset = state, calibration.encoder_offset_rad
+        self._floats: F32 = np.zeros_like(state.floats)
+        self._zeros: F32 = np.zeros_like(state.floats)
+        self._q, self._dq, self._tau = (self._floats[i * n : (i + 1) * n] for i in range(3))
+        self._imu = self._floats[3 * n :]
+
+    def take(self, sample: MotorSample, received_ns: int) -> bool:
+        """One sample into the state; False, and the state unchanged, when a number of it is not finite."""
+        np.subtract(sample.q, self._offset, out=self._q)
+        self._dq[:] = sample.dq
+        self._tau[:] = sample.tau
+        self._imu[:] = sample.imu
+        # 0 * x is 0 for every finite x and NaN for the others: one product tells, and it cannot overflow as a sum does.
+        if self._zeros.dot(self._floats) != 0:
+            return False
+        state = self._state
+        state.floats[:] = self._floats
+        state.tick_view[0] = sample.tick[0]
+        state.received_view[0] = received_ns
+        state.sequence_view[0] += 1
+        return True

@@ -21,6 +21,7 @@ from runtime.errors import Refused
 from runtime.reference import ReferenceFrame, ReferenceWindow
 
 F32 = npt.NDArray[np.float32]
+Index = npt.NDArray[np.intp]
 CAPACITY = 1 << 14
 """Numbers a controller may look at in one tick; the largest published one needs under 4,000."""
 
@@ -29,9 +30,13 @@ CAPACITY = 1 << 14
 class Source:
     """Where a term's value stands in `TickInputs.values`, and what is subtracted from it."""
 
-    start: int
-    size: int
+    index: Index
     minus: F32 | None = None
+
+    @property
+    def size(self) -> int:
+        """Numbers of the value."""
+        return len(self.index)
 
 
 class TickInputs:
@@ -70,27 +75,36 @@ class TickInputs:
         self.step = self._own("step", 1)
 
     def _own(self, name: str, size: int) -> F32:
-        source = self._place(name, size)
-        return self.values[source.start : source.start + size]
+        first = self._place(name, size).index[0]
+        return self.values[first : first + size]
 
     def _place(self, key: Hashable, size: int) -> Source:
         if self._used + size > CAPACITY:
             raise Refused("observation", expected=f"at most {CAPACITY} different numbers a tick", found="more",
                           what_to_do="remove terms or look-ahead frames")
-        self._sources[key] = Source(self._used, size)
+        self._sources[key] = Source(np.arange(self._used, self._used + size))
         self._used += size
         return self._sources[key]
 
     def source(self, name: str, first: int = 0, size: int | None = None, minus: F32 | None = None) -> Source:
         """A place that is filled from outside: q, dq, quat, gyro, accel, action, command, step."""
-        whole = self._sources[name]
-        return Source(whole.start + first, whole.size if size is None else size, minus)
+        whole = self._sources[name].index
+        return Source(whole[first:] if size is None else whole[first : first + size], minus)
+
+    def frame(self, offset: int) -> Source:
+        """All of the reference frame `offset` control periods ahead, as `ReferenceFrame.values` has it."""
+        values = self.window.at(offset).values
+
+        def write(out: F32) -> None:
+            out[:] = values
+
+        return self.derive(("frame", offset), len(values), write)
 
     def derive(self, key: Hashable, size: int, write: Callable[[F32], None]) -> Source:
         """A place that `write` fills once a tick; the same key is the same place."""
         if key not in self._sources:
             source = self._place(key, size)
-            out = self.values[source.start : source.start + size]
+            out = self.values[source.index[0] : source.index[0] + size]
             self._updates.append(lambda: write(out))
         return self._sources[key]
 
@@ -142,18 +156,14 @@ def _derived_term(name: str, meaning: str, size: int, value: Callable[[TickInput
 
 
 def _reference_term(
-    name: str, meaning: str, size: Callable[[int], int], value: Callable[[TickInputs, ReferenceFrame], Any]
+    name: str, meaning: str, first: Callable[[int], int], size: Callable[[int], int], *, relative: bool = False
 ) -> None:
+    """A part of `ReferenceFrame.values`; `first` and `size` take the number of joints."""
+
     def make(inputs: TickInputs, settings: dict[str, Any]) -> Source:
-        one = size(len(inputs.default_pose))
-        offsets = reference_offsets(settings)
-        frames = [inputs.window.at(k) for k in offsets]
-
-        def write(out: F32) -> None:
-            for i, frame in enumerate(frames):
-                out[i * one : (i + 1) * one] = value(inputs, frame)
-
-        return inputs.derive((name, offsets), one * len(frames), write)
+        n, offsets = len(inputs.default_pose), reference_offsets(settings)
+        parts = [inputs.frame(k).index[first(n) : first(n) + size(n)] for k in offsets]
+        return Source(np.concatenate(parts), np.tile(inputs.default_pose, len(offsets)) if relative else None)
 
     TERMS[name] = Term(make, meaning, {"frames": [0]})
 
@@ -175,35 +185,41 @@ _derived_term(
 _derived_term(
     "roll_pitch", "roll and pitch of the base, rad (2)", 2, lambda i: rotation.roll_pitch_yaw(i.quat_wxyz)[:2]
 )
-_reference_term("ref_joint_pos", "reference joint positions, rad (n a frame)", lambda n: n, lambda _, f: f.joint_pos)
+_reference_term("ref_joint_pos", "reference joint positions, rad (n a frame)", lambda n: 0, lambda n: n)
 _reference_term(
-    "ref_joint_pos_rel", "the same minus the default pose (n a frame)", lambda n: n,
-    lambda i, f: f.joint_pos - i.default_pose,
+    "ref_joint_pos_rel", "the same minus the default pose (n a frame)", lambda n: 0, lambda n: n, relative=True
 )
-_reference_term("ref_joint_vel", "reference joint velocities, rad/s (n a frame)", lambda n: n, lambda _, f: f.joint_vel)
-_reference_term("ref_root_height", "reference root height, m (1)", lambda _: 1, lambda _, f: f.root_pos[2])
-_reference_term("ref_roll_pitch", "reference roll and pitch, rad (2)", lambda _: 2, lambda _, f: f.root_rpy[:2])
+_reference_term("ref_joint_vel", "reference joint velocities, rad/s (n a frame)", lambda n: n, lambda n: n)
+_reference_term("ref_root_height", "reference root height, m (1)", lambda n: 2 * n + 2, lambda n: 1)
+_reference_term("ref_roll_pitch", "reference roll and pitch, rad (2)", lambda n: 2 * n + 3, lambda n: 2)
 _reference_term(
-    "ref_root_lin_vel_xy", "reference root velocity in its own base, x and y, m/s (2)", lambda _: 2,
-    lambda _, f: f.root_lin_vel[:2],
-)
-_reference_term(
-    "ref_root_lin_vel", "reference root velocity in its own base, m/s (3)", lambda _: 3, lambda _, f: f.root_lin_vel
+    "ref_root_lin_vel_xy", "reference root velocity in its own base, x and y, m/s (2)", lambda n: 2 * n + 10,
+    lambda n: 2,
 )
 _reference_term(
-    "ref_yaw_rate", "reference angular velocity about its own base z, rad/s (1)", lambda _: 1,
-    lambda _, f: f.root_ang_vel[2],
+    "ref_root_lin_vel", "reference root velocity in its own base, m/s (3)", lambda n: 2 * n + 10, lambda n: 3
 )
 _reference_term(
-    "ref_root_ang_vel", "reference angular velocity in its own base, rad/s (3)", lambda _: 3,
-    lambda _, f: f.root_ang_vel,
+    "ref_yaw_rate", "reference angular velocity about its own base z, rad/s (1)", lambda n: 2 * n + 15, lambda n: 1
 )
 _reference_term(
-    "ref_projected_gravity", "unit gravity in the reference's base (3)", lambda _: 3,
-    lambda _, f: rotation.gravity_in_base(f.root_quat_wxyz),
+    "ref_root_ang_vel", "reference angular velocity in its own base, rad/s (3)", lambda n: 2 * n + 13, lambda n: 3
 )
 
 
+def _reference_gravity(inputs: TickInputs, settings: dict[str, Any]) -> Source:
+    parts = []
+    for offset in reference_offsets(settings):
+        frame = inputs.window.at(offset)
+
+        def write(out: F32, frame: ReferenceFrame = frame) -> None:
+            out[:] = rotation.gravity_in_base(frame.root_quat_wxyz)
+
+        parts.append(inputs.derive(("ref_projected_gravity", offset), 3, write).index)
+    return Source(np.concatenate(parts))
+
+
+TERMS["ref_projected_gravity"] = Term(_reference_gravity, "unit gravity in the reference's base (3)", {"frames": [0]})
 TERMS["joint_pos_rel"] = Term(
     lambda inputs, _: inputs.source("q", minus=inputs.default_pose), "joint positions minus the default pose, rad (n)"
 )
