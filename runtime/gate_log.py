@@ -20,11 +20,12 @@ class GateLog:
         self.dtype: Dtype = gate_log_dtype(motors)
         self.record = np.zeros(1, self.dtype) if record is None else record
         self._gate = gate
-        state = gate.state
-        self._copies = [
-            (self.record[name][0], getattr(state, name)) for name in ("q", "dq", "tau", "quat_wxyz", "gyro", "accel")
-        ]
-        self._copies.append((self.record["measured"][0], gate.review.measured))
+        fields = self.dtype.fields
+        assert fields is not None
+        start = fields["received_ns"][1]  # the state's fields stand together, in its own record's order
+        self._state_from = gate.state.record.view(np.uint8)
+        self._state_to = self.record.view(np.uint8)[start : start + self._state_from.size]
+        self._measured = self.record["measured"][0]
         self._command = self.record["command"][0]
         self._scalar = {name: self.record[name] for name in self.dtype.names or () if not self.dtype[name].shape}
 
@@ -34,9 +35,6 @@ class GateLog:
         """Describe the tick the gate has just done."""
         gate, scalar = self._gate, self._scalar
         scalar["now_ns"][0] = now_ns
-        scalar["received_ns"][0] = gate.state.received_ns
-        scalar["sequence"][0] = gate.state.sequence
-        scalar["tick"][0] = gate.state.record["tick"][0]
         scalar["flags"][0] = gate.flags
         scalar["target_sequence"][0] = gate.target_sequence
         scalar["target_state_ns"][0] = target_state_ns
@@ -45,8 +43,8 @@ class GateLog:
         scalar["mode"][0] = gate.machine.mode
         scalar["cause"][0] = gate.machine.cause
         scalar["written"][0] = written
-        for mine, theirs in self._copies:
-            mine[:] = theirs
+        self._state_to[:] = self._state_from
+        self._measured[:] = gate.review.measured
         if command is not None:
             self._command[:] = command.block
         else:

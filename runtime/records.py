@@ -5,6 +5,8 @@ Fields stand largest alignment first, so a record's bytes are also its CDR body 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from runtime.faults import FAULTS
@@ -47,25 +49,21 @@ CONTROL_DTYPE: Dtype = np.dtype([("sequence", "<u8"), ("request", "<u4"), ("spar
 """Supervisor -> gate: an operator's request, counted."""
 
 
+def _fields(dtype: Dtype) -> list[tuple[str, Any]]:
+    return [(name, dtype[name]) for name in dtype.names or ()]
+
+
 def gate_log_dtype(motors: int) -> Dtype:
     """One line of the gate's log, at its own rate."""
     return np.dtype(
         [
             ("now_ns", "<i8"),
-            ("received_ns", "<i8"),
-            ("sequence", "<u8"),
             ("flags", "<u8"),
             ("target_sequence", "<u8"),
             ("target_state_ns", "<i8"),
             ("late_ns", "<i8"),
             ("tick_ns", "<i8"),
-            ("tick", "<u4"),
-            ("q", "<f4", (motors,)),
-            ("dq", "<f4", (motors,)),
-            ("tau", "<f4", (motors,)),
-            ("quat_wxyz", "<f4", (4,)),
-            ("gyro", "<f4", (3,)),
-            ("accel", "<f4", (3,)),
+            *_fields(state_dtype(motors)),
             ("command", "<f4", (motors, 5)),
             ("measured", "<f4", (len(FAULTS),)),
             ("mode", "<u4"),
