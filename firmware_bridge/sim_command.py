@@ -21,12 +21,12 @@ from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.layout import GO_SPORT_MODE_STATE, HG_IMU_STATE, Layout
 from firmware_bridge.motor_bus import MotorCommand
-from firmware_bridge.sim_options import add_robot_options, make_robot
+from firmware_bridge.sim_options import add_robot_options, make_robot, parse_press
 from firmware_bridge.simulated_robot import SimulatedRobot
 from firmware_bridge.unitree_bus import COMMAND_TOPIC, STATE_TOPIC, sample_over, wire_named
 
 IMU_TOPIC, TRUTH_TOPIC = "rt/secondary_imu", "rt/sportmodestate"
-TRUTH_EVERY, IMU_EVERY = 5, 1
+TRUTH_EVERY = 5
 RATE_HZ = 500
 ORPHAN_S = 4.0
 """How long a robot stays after the run that started it died: longer than its gate damps."""
@@ -174,10 +174,13 @@ def run(args: argparse.Namespace) -> int:
     print(json.dumps({"event": "ready", "domain": args.domain, "interface": where, "motors": robot.motors,
                       "pid": os.getpid()}), flush=True)
     watch = _Watch(robot, args)
+    press_s, buttons = parse_press(args.press)
     period = 1 / RATE_HZ
     deadline = time.monotonic()
     end = deadline + args.seconds if args.seconds else float("inf")
     while not stop and time.monotonic() < end:
+        if robot.time_s >= press_s:
+            dds.buttons = buttons
         dds.tick()
         watch.look()
         if args.follow and end == float("inf") and os.getppid() != args.follow:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.remote import BUTTONS, button_mask
 
 if TYPE_CHECKING:
     from firmware_bridge.simulated_robot import SimulatedRobot
@@ -24,6 +25,7 @@ def add_robot_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--loss", type=float, default=0.0, metavar="P", help="fraction of states lost")
     parser.add_argument("--push", action="append", default=[], metavar="T,DT,FX,FY,FZ",
                         help="force on the torso (s, s, N, N, N); repeatable")
+    parser.add_argument("--press", metavar="T,BUTTONS", help="press buttons of the remote from T seconds on: 8,L2+B")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-gantry", action="store_true", help="start free, not hanging")
 
@@ -34,7 +36,21 @@ def robot_option_words(args: argparse.Namespace) -> list[str]:
              "--latency", str(args.latency), "--loss", str(args.loss), "--seed", str(args.seed)]
     for push in args.push:
         words += ["--push", push]
+    if args.press:
+        words += ["--press", args.press]
     return [*words, "--no-gantry"] if args.no_gantry else words
+
+
+def parse_press(text: str | None) -> tuple[float, int]:
+    """When which buttons are pressed: seconds and bits; never for None."""
+    if text is None:
+        return float("inf"), 0
+    try:
+        start, names = text.split(",")
+        return float(start), button_mask(names.split("+"))
+    except ValueError:
+        raise BridgeError("--press", expected=f"T,BUTTONS with buttons among {', '.join(BUTTONS)}", found=text,
+                          what_to_do="give e.g. 8,L2+B") from None
 
 
 def make_robot(args: argparse.Namespace) -> SimulatedRobot:

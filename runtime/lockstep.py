@@ -38,6 +38,7 @@ class Lockstep:
 
     Attributes:
         gate: for tests and campaigns to look at.
+        press: when (s) which buttons of the remote are pressed.
         now_ns: simulated monotonic time.
         real_time_factor: simulated seconds a second, after `run`.
     """
@@ -55,6 +56,7 @@ class Lockstep:
             log.add_channel("policy", policy.log.dtype)
             log.add_channel("truth", TRUTH_DTYPE)
         self.now_ns = 1_000_000_000
+        self.press = float("inf"), 0
         self.request = Request.NONE
         self.reading = Reading.NEW
         self.events = 0
@@ -68,6 +70,8 @@ class Lockstep:
     def tick(self) -> None:
         """One gate period; every so often a policy period inside it."""
         sample = self.robot.step()
+        if self.robot.time_s >= self.press[0]:
+            sample.remote[2], sample.remote[3] = self.press[1] & 0xFF, self.press[1] >> 8
         self.now_ns += PERIOD_NS
         self.ticks += 1
         reading = Reading.NONE if self.robot.lose_frame() else self.reading
@@ -153,10 +157,13 @@ class Truth:
         return record.tobytes()
 
 
-def run_lockstep(settings: RunSettings, policy: Policy, robot: SimulatedRobot, out: Path) -> float:
+def run_lockstep(
+    settings: RunSettings, policy: Policy, robot: SimulatedRobot, out: Path, press: tuple[float, int]
+) -> float:
     """A whole run with its log; returns how many times faster than real time it was."""
     log = LogWriter(out / "log.mcap", asdict(settings))
     lockstep = Lockstep(settings, policy, robot, log)
+    lockstep.press = press
     try:
         lockstep.run()
     finally:

@@ -36,14 +36,15 @@ def main(argv: list[str]) -> int:
     die_with_parent(signal.SIGTERM)
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if settings.real_time:
-        for line in go_real_time(PRIORITY, CORE):
-            emit("warning", message=f"policy without {line}")
     try:
         policy = Policy(settings)
     except BridgeError as error:
         emit_refusal(error)
         return 2
+    # Only now: loading a model takes tens of milliseconds, which at this priority would stall whoever else is armed.
+    if settings.real_time:
+        for line in go_real_time(PRIORITY, CORE):
+            emit("warning", message=f"policy without {line}")
     motors, shared = policy.manifest.robot.motors, Path(settings.shared)
     status = Slot(shared / "status", status_dtype(motors), settings.run)
     target = Slot(shared / "target", target_dtype(motors), settings.run)

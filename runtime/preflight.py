@@ -16,10 +16,10 @@ from typing import Any
 from firmware_bridge.dds import DdsSettings
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import Reading
+from firmware_bridge.remote import button_mask, buttons_in
 from firmware_bridge.unitree_bus import PROFILES, UnitreeBus
 from runtime.clip import load_clip
 from runtime.manifest import find_model, load_manifest
-from runtime.remote import button_mask, buttons_in
 from runtime.robot import Robot
 from runtime.settings import GATE_HZ, RunSettings
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.motor_bus import MotorSample, Reading
+from firmware_bridge.remote import button_mask, buttons_in
 from runtime.faults import BIT, FAULTS, PLACE
-from runtime.remote import button_mask, buttons_in
 from runtime.robot import Robot
 from runtime.state import Calibration, Intake, RobotState
 

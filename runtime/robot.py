@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firmware_bridge.remote import BUTTONS
 from runtime.errors import Refused
-from runtime.remote import BUTTONS
 
 F32 = npt.NDArray[np.float32]
 Index = npt.NDArray[np.intp]

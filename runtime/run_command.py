@@ -95,14 +95,14 @@ def _lockstep(
     if args.robot != "sim":
         raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
                       what_to_do="simulated time needs our own simulated robot: leave one of the two out")
-    from firmware_bridge.sim_options import make_robot
+    from firmware_bridge.sim_options import make_robot, parse_press
     from runtime.lockstep import run_lockstep
     from runtime.policy import Policy
 
     policy = Policy(settings)
     robot = make_robot(args)
     check_plant(policy, robot)
-    factor = run_lockstep(settings, policy, robot, out)
+    factor = run_lockstep(settings, policy, robot, out, parse_press(args.press))
     return factor, {"warnings": [], "errors": [], "gate_restarts": 0}
 
 

@@ -32,7 +32,7 @@ TRACKER = ["--controller", "twist2", "--model", str(DATA / "policies" / "twist2_
 WALKER = ["--controller", "holosoma-velocity", "--model", str(DATA / "policies" / "ppo_g1_29dof.onnx")]
 WALKS = ("twist2_walk_001", "twist2_walk_002", "twist2_walk_005", "twist2_walk_007")
 DOMAINS = (46, 47, 48)
-"""Runs take turns: one damps and writes its report while the next one starts. No test and no benchmark meets on these."""
+"""Runs take turns: one damps and reports while the next one starts. No test and no benchmark meets on these."""
 LONGEST_S = 240.0
 
 

@@ -16,6 +16,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,7 +113,7 @@ import contextlib, os, select, sys, time
 from firmware_bridge.dds import DdsSettings
 from firmware_bridge.sim_command import DdsRobot
 from firmware_bridge.simulated_robot import SimulatedRobot
-from runtime.remote import button_mask
+from firmware_bridge.remote import button_mask
 with contextlib.suppress(OSError):
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
 robot = DdsRobot(SimulatedRobot(), DdsSettings(int(sys.argv[1])))
@@ -256,9 +257,9 @@ def test_gate_and_policy_are_small(full: SimpleNamespace) -> None:
 # --- Something dies, hangs or is stopped while the robot walks --------------------------------------------------------
 
 
-def gate_dies(run: LiveRun) -> int:
+def gate_falls_to(number: signal.Signals, run: LiveRun) -> int:
     old = run.pids["gate"]
-    moment = run.signal("gate", signal.SIGKILL)
+    moment = run.signal("gate", number)
     await_(lambda: run.look() or run.pids["gate"] != old, 10, "another gate")
     return moment
 
@@ -273,7 +274,8 @@ def rival_comes(run: LiveRun) -> int:
 HARMS: dict[str, Callable[[LiveRun], int]] = {
     "policy killed": lambda run: run.signal("policy", signal.SIGKILL),
     "policy stopped": lambda run: run.signal("policy", signal.SIGSTOP),
-    "gate killed": gate_dies,
+    "gate killed": partial(gate_falls_to, signal.SIGKILL),
+    "gate stopped": partial(gate_falls_to, signal.SIGSTOP),
     "robot vanishes": lambda run: run.signal("sim", signal.SIGKILL),
     "second writer comes": rival_comes,
     "exception in the policy": lambda run: time.monotonic_ns(),
@@ -286,13 +288,15 @@ FLAGS = {
     "policy killed": ["TARGET_STALE"],
     "policy stopped": ["TARGET_STALE"],
     "gate killed": ["GATE_RESTARTED"],
+    "gate stopped": ["GATE_RESTARTED"],
     "robot vanishes": ["STATE_STALE", "STATE_LOST"],
     "second writer comes": ["SECOND_WRITER"],
     "exception in the policy": ["POLICY_FAULT"],
     "SIGINT": ["OPERATOR_STOP"],
     "SIGTERM": ["OPERATOR_STOP"],
 }
-WITHIN_MS = {"policy killed": DEADLINE_MS, "policy stopped": DEADLINE_MS, "gate killed": RESTART_MS}
+WITHIN_MS = {"policy killed": DEADLINE_MS, "policy stopped": DEADLINE_MS, "gate killed": RESTART_MS,
+             "gate stopped": RESTART_MS}
 
 
 @pytest.fixture(scope="module")
@@ -337,11 +341,11 @@ def test_the_report_names_what_ended_the_run(harmed: dict[str, SimpleNamespace],
     assert run.code == 1
     assert run.report["outcome"] == "fault"
     assert not run.report["fell"]
-    if name == "gate killed":  # the new one has not seen a state yet, and says so too
+    if name.startswith("gate"):  # the new one has not seen a state yet, and says so too
         assert set(FLAGS[name]) <= set(run.flags)
     else:
         assert run.flags == FLAGS[name]
-    assert run.report["gate_restarts"] == (name == "gate killed")
+    assert run.report["gate_restarts"] == name.startswith("gate")
     assert ("a bug in the policy" in " ".join(run.report["errors"])) == (name == "exception in the policy")
     assert_nothing_is_left(run)
 
