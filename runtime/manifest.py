@@ -60,6 +60,7 @@ class Manifest:
         action_observed: "raw" or "clipped", what `last_action` shows.
         robot_file: name or path `robot` was read from.
         held: joints outside the policy: name -> (q, kp, kd).
+        metadata_keys: which of the model's own metadata count, ours -> theirs (`model_metadata.py`).
         inputs: per model input: name or None for the only one, blocks, clip.
         action_output: name of the output that is the action, or None for the first.
         recurrent: pairs (input, output) of hidden state, zero at reset.
@@ -80,6 +81,7 @@ class Manifest:
     held: dict[str, tuple[float, float, float]]
     model_file: str | None
     model_sha256: str | None
+    metadata_keys: dict[str, str]
     inputs: tuple[dict[str, Any], ...]
     action_output: str | None
     recurrent: tuple[tuple[str, str], ...]
@@ -162,7 +164,9 @@ class _Reader:
         observed = self.one_of("action.observed", action.get("observed", "raw"), ("raw", "clipped"))
         kind = self.one_of("kind", data["kind"], ("tracker", "velocity"))
         model = data.get("model", {})
-        self.keys("model", model, {"file", "sha256", "source"})
+        self.keys("model", model, {"file", "sha256", "source", "metadata"})
+        metadata = model.get("metadata", {})
+        self.keys("model.metadata", metadata, {"joints", "kp", "kd", "action_scale", "default_pose"})
         outputs = data.get("outputs", {})
         self.keys("outputs", outputs, {"action"})
         reference = data.get("reference", {})
@@ -180,6 +184,7 @@ class _Reader:
             kd=kd,
             held=held,
             model_file=self.text("model.file", model["file"]) if "file" in model else None,
+            metadata_keys={key: self.text(f"model.metadata.{key}", name) for key, name in metadata.items()},
             model_sha256=self.text("model.sha256", model["sha256"]) if "sha256" in model else None,
             inputs=self.inputs(),
             action_output=self.text("outputs.action", outputs["action"]) if "action" in outputs else None,

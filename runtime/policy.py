@@ -10,6 +10,7 @@ from runtime.errors import Refused
 from runtime.faults import Mode
 from runtime.manifest import Manifest, find_model, load_manifest
 from runtime.model import Model
+from runtime.model_metadata import adopt_metadata
 from runtime.pilot import Phase, Pilot
 from runtime.records import policy_log_dtype, target_dtype
 from runtime.reference import ClipReference
@@ -32,9 +33,9 @@ class Policy:
 
     def __init__(self, settings: RunSettings) -> None:
         manifest = load_manifest(settings.controller)
-        self.manifest = manifest
         source, play_s = _motion(manifest, settings)
-        self.controller = Controller(manifest, Model(find_model(manifest, settings.model), settings.backend))
+        self.controller = open_controller(manifest, settings)
+        self.manifest = manifest = self.controller.manifest
         self.pilot = Pilot(self.controller, source, play_s, settings.command)
         motors, joints = manifest.robot.motors, len(manifest.order)
         self.target = np.zeros(1, target_dtype(motors))
@@ -82,6 +83,12 @@ class Policy:
     def is_finished(self) -> bool:
         """The pilot has nothing left to do."""
         return self.pilot.phase is Phase.FINISHED
+
+
+def open_controller(manifest: Manifest, settings: RunSettings) -> Controller:
+    """The controller of a run, with what its model says of itself."""
+    model = Model(find_model(manifest, settings.model), settings.backend)
+    return Controller(adopt_metadata(manifest, model.metadata()), model)
 
 
 def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | None, float]:

@@ -19,7 +19,7 @@ from firmware_bridge.motor_bus import Reading
 from firmware_bridge.remote import button_mask, buttons_in
 from firmware_bridge.unitree_bus import PROFILES, UnitreeBus
 from runtime.clip import load_clip
-from runtime.manifest import find_model, load_manifest
+from runtime.manifest import load_manifest
 from runtime.robot import Robot
 from runtime.settings import GATE_HZ, RunSettings
 
@@ -76,11 +76,9 @@ def check_controller(settings: RunSettings) -> Iterator[Check]:
         manifest = load_manifest(settings.controller)
         yield Check("controller", True, f"{manifest.name} for {manifest.robot.name}", "a valid manifest", "")
         if settings.model is not None or manifest.model_file is not None:
-            from runtime.controller import Controller
-            from runtime.model import Model
+            from runtime.policy import open_controller
 
-            model = Model(find_model(manifest, settings.model), settings.backend)
-            Controller(manifest, model)
+            open_controller(manifest, settings)
             yield Check("model", True, f"fits {manifest.name}, {settings.backend}", "sizes of the manifest", "")
         if settings.clip is not None:
             clip = load_clip(settings.clip, manifest.robot)

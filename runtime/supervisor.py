@@ -68,6 +68,7 @@ class Supervisor:
         self._stop = False
         self._asked = Request.NONE
         self._asked_at = 0.0
+        self._gate_ready_ns = 0
         self._ready_since: float | None = None
         self._console = Console()
         self._is_terminal = sys.stderr.isatty()
@@ -101,6 +102,7 @@ class Supervisor:
     def _spawn(self, name: str, arguments: list[str]) -> dict[str, Any]:
         self.children[name] = Child(name, arguments, self.out / f"{name}.err")
         ready = self.children[name].await_ready(READY_TIMEOUT_S[name], self._warn)
+        self._gate_ready_ns = time.monotonic_ns()
         self._write_processes()
         return ready
 
@@ -216,8 +218,8 @@ class Supervisor:
     def _end_a_stuck_gate(self, gate: Child) -> None:
         """A gate that is stopped or hangs commands nothing: kill it, so that a damping one can take over."""
         self._status.read()
-        beat_ns = int(self._status.record["now_ns"][0])
-        if beat_ns and gate.is_alive() and time.monotonic_ns() - beat_ns > GATE_STUCK_NS:
+        beat_ns = max(int(self._status.record["now_ns"][0]), self._gate_ready_ns)
+        if gate.is_alive() and time.monotonic_ns() - beat_ns > GATE_STUCK_NS:
             self.notes["errors"].append("gate stuck: killed")
             gate.process.kill()
             gate.process.wait()

@@ -1,0 +1,69 @@
+"""What an exporter wrote into a network, where the manifest says it counts: joint names, gains, scales, default pose.
+
+Published networks carry these as text, either JSON (amazon-far/holosoma) or comma-separated (whole_body_tracking,
+mjlab). Two checkpoints of a family may differ in them, so a manifest that names the keys fits both.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import Refused
+from runtime.manifest import Manifest
+
+FIELDS = {"kp": "kp", "kd": "kd", "action_scale": "action_scale", "default_pose": "default_pose"}
+
+
+def adopt_metadata(manifest: Manifest, metadata: dict[str, str]) -> Manifest:
+    """The manifest with the values the model itself carries under the keys of `model.metadata`.
+
+    A key that the model lacks leaves the manifest's own value.
+
+    Raises:
+        Refused: other joint names or another order, wrong lengths, values out of the robot's limits.
+    """
+    what = f"metadata of the model of {manifest.name}"
+    keys = manifest.metadata_keys
+    names = metadata.get(keys.get("joints", ""))
+    if names is not None and tuple(_parse(names)) != manifest.order.names:
+        raise Refused(what, expected=f"joints {', '.join(manifest.order.names)}", found=names[:2000],
+                      what_to_do="this model was trained for other joints or another order: write a manifest for it")
+    changes: dict[str, Any] = {}
+    for field, attribute in FIELDS.items():
+        text = metadata.get(keys.get(field, ""))
+        if text is not None:
+            changes[attribute] = _numbers(what, keys[field], text, len(manifest.order))
+    for attribute, limit in (("kp", manifest.robot.kp_max), ("kd", manifest.robot.kd_max)):
+        values = changes.get(attribute)
+        if values is not None and not (values.min() >= 0 and values.max() <= limit):
+            found = f"{values.min()} to {values.max()}"
+            raise Refused(f"{what}, {attribute}", expected=f"from 0 to {limit}", found=found,
+                          what_to_do="this model does not belong to this robot")
+    if "default_pose" in changes and (manifest.action_offset == manifest.default_pose).all():
+        changes["action_offset"] = changes["default_pose"]
+    return replace(manifest, **changes)
+
+
+def _parse(text: str) -> list[Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = [part.strip() for part in text.split(",")]
+    return value if isinstance(value, list) else [value]
+
+
+def _numbers(what: str, key: str, text: str, size: int) -> np.ndarray:
+    try:
+        values = np.asarray([float(part) for part in _parse(text)], np.float32)
+    except (TypeError, ValueError):
+        values = np.zeros(0, np.float32)
+    if len(values) == 1:
+        values = np.repeat(values, size)
+    if len(values) != size or not np.isfinite(values).all():
+        raise Refused(f"{what}, {key}", expected=f"{size} finite numbers", found=text[:200],
+                      what_to_do="export the model again, or leave this key out of `model.metadata`")
+    return values
