@@ -68,6 +68,7 @@ class LiveRun:
         out: its folder.
         words: its command line after `run`.
         environment: on top of ours.
+        typed: keep its standard input open for `type`; otherwise it is closed.
 
     Attributes:
         pids: every child process seen so far, by name; the newest of a name.
@@ -75,14 +76,16 @@ class LiveRun:
         report: `report.json`, after `finish`; empty when there is none.
     """
 
-    def __init__(self, out: Path, *words: object, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, out: Path, *words: object, environment: dict[str, str] | None = None, typed: bool = False
+    ) -> None:
         self.out = out
         out.mkdir(parents=True, exist_ok=True)
         self._output, self._errors = out / "run.stdout", out / "run.stderr"
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "exoactor", "run", *map(str, words), "--out", str(out)],
-                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+                cwd=ROOT, stdin=subprocess.PIPE if typed else subprocess.DEVNULL, stdout=output, stderr=errors,
                 env={**os.environ, **(environment or {})},
             )
         self._seen: set[int] = set()
@@ -103,6 +106,8 @@ class LiveRun:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         for pid in self.living():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -165,6 +170,12 @@ class LiveRun:
             return self.mode is Mode.TRACK and self.phase >= phase
 
         await_(is_there, timeout_s, f"tracking in {phase.name}", poll_s=0.002)
+
+    def type(self, line: str) -> None:
+        """What an operator types, with Enter."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
 
     def signal(self, name: str, number: signal.Signals) -> int:
         """Send a signal to a child, or to the `supervisor`; returns the moment just before."""

@@ -44,7 +44,7 @@ from tests.wire_observer import WireObserver
 pytest.importorskip("mujoco")
 pytest.importorskip("onnxruntime")
 
-FULL, ESTOP, WIRE_LEVEL, RIVAL_ROBOT, DRY, UNCHECKED = 20, 21, 22, 23, 24, 25
+FULL, ESTOP, WIRE_LEVEL, RIVAL_ROBOT, DRY, UNCHECKED, OPERATED = 20, 21, 22, 23, 24, 25, 26
 HARMED, REFUSED = 30, 50
 """DDS domains of this file, 20 to 59; the last two are the first of a row, one a scenario."""
 
@@ -454,6 +454,48 @@ def test_a_dry_run_goes_through_the_motions_and_writes_nothing(tmp_path: Path) -
         assert wire.writers == [] and len(wire.frames) == 0
         assert run.report["damping_frames"] == 0
         assert run.report["ticks"] > 100
+        assert_nothing_is_left(run)
+
+
+def test_a_robot_moves_only_as_far_as_its_operator_says(tmp_path: Path) -> None:
+    with (
+        simulated_robot(OPERATED),
+        WireObserver(OPERATED, tmp_path / "f.npy") as wire,
+        LiveRun(tmp_path / "o", *words(OPERATED, "--robot", "g1", "--interface", "lo"), typed=True) as run,
+    ):
+        await_(lambda: "Type MOVE" in run.errors, 30, "the question")
+        run.look()
+        assert run.mode is Mode.DISARMED
+        run.type("MOVE")
+        await_(lambda: "press Enter to track" in run.errors, 20, "the start pose")
+        run.look()
+        assert run.mode is Mode.READY
+        run.type("")
+        run.await_tracking()
+        run.type("")  # back to standing
+        await_(lambda: run.look() or run.mode is Mode.STAND, 5, "standing")
+        await_(lambda: "press Enter to release" in run.errors, 20, "the end")
+        moment = time.monotonic_ns()
+        await_(lambda: time.monotonic_ns() - moment > 3e9, 10, "more than the shortest damping")
+        run.look()
+        assert run.mode is Mode.DAMP, "it was released without its operator"
+        run.type("")
+        assert run.finish() == 0, run.output + run.errors
+        wire.stop()
+        assert len(wire.damping_after(moment)) > DAMPING_FRAMES
+        assert_nothing_is_left(run)
+
+
+def test_without_an_operator_no_robot_is_armed(tmp_path: Path) -> None:
+    with (
+        simulated_robot(OPERATED),
+        WireObserver(OPERATED, tmp_path / "f.npy") as wire,
+        LiveRun(tmp_path / "o", *words(OPERATED, "--robot", "g1", "--interface", "lo")) as run,
+    ):
+        assert run.finish() == 2
+        assert "expected MOVE" in run.errors
+        wire.stop()
+        assert wire.writers == [] and len(wire.frames) == 0
         assert_nothing_is_left(run)
 
 
