@@ -72,7 +72,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("STATE_NON_FINITE", "NaN or infinity in the robot state", "count", Mode.DAMP, "non_finite_samples", OURS),
     Fault("TILT", "the base tilts too far: a fall", "rad", Mode.DAMP, "tilt_rad", "dimensionalOS/dimos#3621: 45 deg"),
     Fault("OVERSPEED", "a joint turns faster than its limit, either way", "ratio", Mode.DAMP, "overspeed_ratio",
-          "velocity column of the robot's table"),
+          "35 rad/s in NVlabs/GR00T-WholeBodyControl, one-sided there"),
     Fault("MODE_MACHINE", "the robot says it is another variant", "mode", Mode.DAMP, None, "unitree_rl_lab g1_sub.h"),
     Fault("TARGET_STALE", "the policy's target is old: it died, hangs or is late", "s", Mode.DAMP, "target_s", OURS),
     Fault("TARGET_NON_FINITE", "NaN or infinity in the policy's target", "count", Mode.DAMP, "bad_targets", OURS),

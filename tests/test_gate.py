@@ -145,6 +145,9 @@ def tilt(angle: float) -> Callable[[Rig], None]:
     return act
 
 
+FAST = G1.limits.overspeed_ratio
+
+
 def overspeed(ratio: float, ticks: int) -> Callable[[Rig], None]:
     def act(rig: Rig) -> None:
         rig.sample.dq[3] = ratio * G1.joints[3].velocity_rad_s
@@ -210,7 +213,7 @@ SIDES: dict[str, tuple[Callable[[Rig], None], Callable[[Rig], None]]] = {
     "STATE_FROZEN": (frozen(6), frozen(5)),  # 12 and 10 ms
     "STATE_NON_FINITE": (not_finite(3), not_finite(2)),
     "TILT": (tilt(math.radians(45.1)), tilt(math.radians(44.9))),
-    "OVERSPEED": (overspeed(1.01, 2), overspeed(0.99, 20)),
+    "OVERSPEED": (overspeed(1.01 * FAST, 2), overspeed(0.99 * FAST, 20)),
     "MODE_MACHINE": (mode_machine(4), mode_machine(5)),
     "TARGET_STALE": (old_target(21), old_target(20)),  # 42 and 40 ms
     "TARGET_NON_FINITE": (bad_target(3), bad_target(2)),
@@ -251,7 +254,7 @@ def test_a_flag_stays_down_short_of_its_limit(fault: Fault) -> None:
 
 @pytest.mark.parametrize(("flag", "measured"), [
     ("STATE_LATE", 0.012), ("STATE_STALE", 0.042), ("STATE_LOST", 0.102), ("STATE_FROZEN", 0.012),
-    ("STATE_NON_FINITE", 3), ("TILT", math.radians(45.1)), ("OVERSPEED", 1.01), ("MODE_MACHINE", 4),
+    ("STATE_NON_FINITE", 3), ("TILT", math.radians(45.1)), ("OVERSPEED", 1.01 * FAST), ("MODE_MACHINE", 4),
     ("TARGET_STALE", 0.042), ("TARGET_NON_FINITE", 3), ("TARGET_LIMITED", 0.001), ("REMOTE_STOP", 1 << 5 | 1 << 9),
     ("STATE_REJECTED", 1),
 ])
@@ -426,9 +429,9 @@ def test_upside_down_is_measured_as_half_a_turn() -> None:
 @pytest.mark.parametrize("joint", G1.joints, ids=lambda joint: joint.name)
 def test_each_joint_is_watched_for_speed_both_ways(joint: Joint, sign: int) -> None:
     rig = Rig().track()
-    rig.sample.dq[joint.motor] = sign * joint.velocity_rad_s * 0.999
+    rig.sample.dq[joint.motor] = sign * joint.velocity_rad_s * FAST * 0.999
     assert rig.ticks(5) is Mode.TRACK
-    rig.sample.dq[joint.motor] = sign * joint.velocity_rad_s * 1.001
+    rig.sample.dq[joint.motor] = sign * joint.velocity_rad_s * FAST * 1.001
     assert rig.tick() is Mode.TRACK, "one sample may be a glitch"
     assert rig.tick() is Mode.DAMP
     assert rig.cause == "OVERSPEED"
@@ -479,7 +482,7 @@ def test_time_limits_are_settings(field: str, flag: str, act: Callable[[int], Ca
 @pytest.mark.parametrize(("limits", "flag", "over", "under"), [
     ({"tilt_rad": 0.3}, "TILT", tilt(0.31), tilt(0.29)),
     ({"overspeed_ratio": 0.5}, "OVERSPEED", overspeed(0.51, 2), overspeed(0.49, 5)),
-    ({"overspeed_samples": 4}, "OVERSPEED", overspeed(1.1, 4), overspeed(1.1, 3)),
+    ({"overspeed_samples": 4}, "OVERSPEED", overspeed(1.1 * FAST, 4), overspeed(1.1 * FAST, 3)),
     ({"non_finite_samples": 1}, "STATE_NON_FINITE", not_finite(1), event(None)),
     ({"bad_targets": 5}, "TARGET_NON_FINITE", bad_target(5), bad_target(4)),
     ({"target_margin_rad": 0.2}, "TARGET_LIMITED", far_target(0.21), far_target(0.19)),
