@@ -142,16 +142,6 @@ class SimulatedRobot:
         return float(self.data.time)
 
     @property
-    def on_gantry(self) -> bool:
-        """True while the pelvis is held."""
-        return self._gantry
-
-    @property
-    def base_height_m(self) -> float:
-        """Pelvis height above the floor, the truth no sensor tells."""
-        return float(self.data.qpos[2])
-
-    @property
     def base_position(self) -> F64:
         """(3,) pelvis in world, m."""
         return np.asarray(self.data.qpos[:3])

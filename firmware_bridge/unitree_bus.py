@@ -169,17 +169,9 @@ class UnitreeBus:
         self._encoder.encode(command)
         return self._writer.write()
 
-    def listeners(self) -> int:
-        """How many readers hear our commands."""
-        return self._writer.matched() if self._writer is not None else 0
-
     def other_writers(self) -> list[str]:
         """Who else announces commands for this robot."""
         return self._participant.foreign_writers(COMMAND_TOPIC)
-
-    def other_participants(self) -> list[str]:
-        """Who else is on this domain."""
-        return self._participant.foreign_participants()
 
     def close(self) -> None:
         self._participant.close()

@@ -15,7 +15,7 @@ from runtime.faults import Mode, Request, flag_names
 from runtime.gate import Gate
 from runtime.gate_log import GateLog
 from runtime.log_file import LogWriter
-from runtime.pilot import Phase
+from runtime.pilot import READY_S, Phase
 from runtime.policy import Policy
 from runtime.records import TRUTH_DTYPE
 from runtime.settings import GATE_HZ, RunSettings
@@ -23,8 +23,6 @@ from runtime.settings import GATE_HZ, RunSettings
 PERIOD_NS = 1_000_000_000 // GATE_HZ
 ARM_AFTER_TICKS = 50
 TRUTH_EVERY = 5
-READY_S = 0.4
-"""How long the start pose is held before tracking: the gantry lets go meanwhile."""
 
 
 class Lockstep:

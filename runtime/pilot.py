@@ -41,6 +41,8 @@ class Phase(IntEnum):
     FINISHED = 8
 
 
+READY_S = 0.4
+"""How long a simulated robot holds the start pose before it tracks: the gantry lets go meanwhile."""
 SETTLE_S = 1.0
 BLEND_IN_S = 0.5
 BLEND_OUT_S = 1.0

@@ -11,7 +11,7 @@ from runtime.faults import Mode
 from runtime.manifest import Manifest, find_model, load_manifest
 from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
-from runtime.pilot import Phase, Pilot
+from runtime.pilot import Pilot
 from runtime.records import policy_log_dtype, target_dtype
 from runtime.reference import ClipReference
 from runtime.settings import RunSettings
@@ -79,10 +79,6 @@ class Policy:
             self._observation[start : start + observation.values.size] = observation.values
             start += observation.values.size
 
-    @property
-    def is_finished(self) -> bool:
-        """The pilot has nothing left to do."""
-        return self.pilot.phase is Phase.FINISHED
 
 
 def open_controller(manifest: Manifest, settings: RunSettings) -> Controller:

@@ -22,9 +22,8 @@ from runtime.child import Child
 from runtime.console import Console
 from runtime.errors import Refused
 from runtime.faults import FAULTS, Mode, Request, flag_names
-from runtime.lockstep import READY_S
 from runtime.manifest import Manifest
-from runtime.pilot import Phase
+from runtime.pilot import READY_S, Phase
 from runtime.records import CONTROL_DTYPE, GATE_RING, gate_log_dtype, status_dtype, target_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot

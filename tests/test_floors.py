@@ -183,6 +183,30 @@ import {package}
     assert done.returncode == 0, done.stderr
 
 
+ROBOT_SIDE = (
+    "runtime.run_command", "runtime.check_command", "runtime.supervisor", "runtime.gate_process",
+    "runtime.policy_process", "runtime.telemetry", "runtime.report",
+)
+
+
+@pytest.mark.parametrize("module", ROBOT_SIDE)
+def test_what_runs_on_a_robot_needs_no_simulator(module):
+    """The extra `robot` brings neither mujoco nor any development tool."""
+    code = f"""
+import sys
+
+class NoSimulator:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("mujoco", "matplotlib", "scipy", "torch", "onnx", "smplx"):
+            raise ModuleNotFoundError(f"{module} reached for {{name}}", name=name)
+
+sys.meta_path.insert(0, NoSimulator())
+import {module}
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 # ---- the checks themselves, on planted trees
 
 
