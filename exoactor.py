@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("runtime.run_command", "run a controller on a clip, in simulation or on the robot"),
     "sim": ("firmware_bridge.sim_command", "stand in for the robot: a simulated G1 on the robot's own wire"),
     "check": ("runtime.check_command", "say whether controller, clip and machine fit; nothing moves"),
+    "export": ("export.command", "make what a robot loads: bundles, engines, distilled controllers, estimators"),
     "bench": ("runtime.bench_command", "measure the loop's cost and jitter against the stock path"),
 }
 
@@ -29,12 +30,14 @@ EXTRA_OF_LIBRARY = {
     "cyclonedds": "robot",
     "mcap": "robot",
     "mujoco": "sim",
+    "nacl": "robot",
     "onnx": "export",
     "onnxruntime": "robot",
     "serial": "robot",
     "smplx": "export",
     "tensorrt": "gpu",
     "torch": "export",
+    "yaml": "export",
 }
 
 EXIT_CODES = "exit codes: 0 done, 1 ended in a fault, 2 refused (bad input, preflight), 130 interrupted"

@@ -14,13 +14,14 @@ CYCLONEDDS = 'cyclonedds>=0.10.5; platform_machine != "aarch64"'
 MCAP = "mcap>=1.1"
 ONNXRUNTIME = "onnxruntime>=1.20"  # 1.23.2 is the last one for Python 3.10
 PYSERIAL = "pyserial>=3.5"
+PYNACL = "PyNaCl>=1.5"
 
 # JetPack 6 (aarch64, Python 3.10) has no use for either: its TensorRT comes with the system, its
 # onnxruntime-gpu from NVIDIA's own index.
 GPU_WHEELS_EXIST = 'platform_machine != "aarch64" or python_version >= "3.12"'
 
-SIM = ["mujoco>=3.2", ONNXRUNTIME, CYCLONEDDS, MCAP]  # mujoco 3.17 is the last one for Python 3.10
-ROBOT = [ONNXRUNTIME, PYSERIAL, MCAP, CYCLONEDDS]
+SIM = ["mujoco>=3.2", ONNXRUNTIME, CYCLONEDDS, MCAP, PYNACL]  # mujoco 3.17 is the last one for Python 3.10
+ROBOT = [ONNXRUNTIME, PYSERIAL, MCAP, CYCLONEDDS, PYNACL]
 # Instead of `robot`, never beside it: onnxruntime and onnxruntime-gpu install over each other.
 GPU = [
     f"onnxruntime-gpu>=1.20; {GPU_WHEELS_EXIST}",
@@ -28,8 +29,9 @@ GPU = [
     PYSERIAL,
     MCAP,
     CYCLONEDDS,
+    PYNACL,
 ]
-EXPORT = ["torch>=2.4", "onnx>=1.16", ONNXRUNTIME, "smplx>=0.1.28"]
+EXPORT = ["torch>=2.4", "onnx>=1.16", ONNXRUNTIME, "PyYAML>=6", "smplx>=0.1.28", "tqdm>=4.60", *SIM]
 DEV = [
     "pytest>=8",
     "hypothesis>=6.100",
@@ -37,7 +39,10 @@ DEV = [
     "mypy>=1.11",
     "import-linter>=2.1",
     "packaging>=23",
-    *dict.fromkeys(SIM + ROBOT),
+    "types-PyYAML",
+    # One release, so that tests need no GPU build: a range would take the newest, with gigabytes of CUDA.
+    'torch==2.13.0; python_version >= "3.11"',
+    *dict.fromkeys(SIM + ROBOT + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
 ]
 
 FLOORS = ("runtime", "firmware_bridge", "calibration", "export")

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.manifest import load_manifest
+from runtime.manifest_reader import load_manifest
 from runtime.preflight import Check, check_controller, check_machine, check_robot
 from runtime.robot import load_robot
 from runtime.run_command import TARGETS

@@ -8,7 +8,8 @@ from runtime.clip import load_clip
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.faults import Mode
-from runtime.manifest import Manifest, find_model, load_manifest
+from runtime.manifest import Manifest, find_model
+from runtime.manifest_reader import load_manifest
 from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
 from runtime.pilot import Pilot

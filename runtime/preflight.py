@@ -19,7 +19,7 @@ from firmware_bridge.motor_bus import Reading
 from firmware_bridge.remote import button_mask, buttons_in
 from firmware_bridge.unitree_bus import PROFILES, UnitreeBus
 from runtime.clip import load_clip
-from runtime.manifest import load_manifest
+from runtime.manifest_reader import load_manifest
 from runtime.robot import Robot
 from runtime.settings import GATE_HZ, RunSettings
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
 from runtime.errors import Refused
-from runtime.manifest import Manifest, find_model, load_manifest
+from runtime.manifest import Manifest, find_model
+from runtime.manifest_reader import load_manifest
 from runtime.settings import RunSettings
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from runtime.controller import Controller
 from runtime.enforce import Enforcer
 from runtime.faults import Request
 from runtime.gate import Gate
-from runtime.manifest import load_manifest
+from runtime.manifest_reader import load_manifest
 from runtime.realtime import Metronome, go_real_time
 from runtime.settings import GATE_HZ
 

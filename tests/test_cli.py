@@ -99,7 +99,7 @@ def test_no_command_shows_the_help_and_is_refused(capsys):
     ("arguments", "hint"),
     [
         (["chekc", "--json"], "did you mean check?"),
-        (["xyzzy"], "there are: run, sim, check, bench"),
+        (["xyzzy"], "there are: run, sim, check"),
         (["--json", "run"], "options go after the command: exoactor run"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 
 from runtime.clip import load_clip
 from runtime.controller import Controller, idle_frame
-from runtime.manifest import load_manifest
+from runtime.manifest_reader import load_manifest
 from runtime.model import Model
 from runtime.reference import ClipReference, ReferenceFrame
 from runtime.state import RobotState

@@ -15,14 +15,8 @@ import pytest
 
 from runtime.controller import Controller
 from runtime.errors import Refused
-from runtime.manifest import (
-    CONTROLLERS,
-    Manifest,
-    controller_names,
-    find_manifest,
-    find_model,
-    load_manifest,
-)
+from runtime.manifest import CONTROLLERS, Manifest, controller_names, find_manifest, find_model
+from runtime.manifest_reader import load_manifest
 from runtime.robot import load_robot
 from tests.stub_model import StubModel
 

@@ -13,7 +13,8 @@ pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
 
 from runtime.controller import Controller
 from runtime.errors import Refused
-from runtime.manifest import CONTROLLERS, Manifest, load_manifest
+from runtime.manifest import CONTROLLERS, Manifest
+from runtime.manifest_reader import load_manifest
 from runtime.model import Model
 from runtime.state import RobotState
 from tests import tiny_onnx

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import Refused
-from runtime.manifest import load_manifest
+from runtime.manifest_reader import load_manifest
 from runtime.model_metadata import adopt_metadata
 
 HOLOSOMA = load_manifest("holosoma-velocity")

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from runtime.controller import Controller
-from runtime.manifest import CONTROLLERS, load_manifest
+from runtime.manifest import CONTROLLERS
+from runtime.manifest_reader import load_manifest
 from runtime.state import RobotState
 from tests.stub_model import StubModel
 

@@ -11,7 +11,7 @@ from firmware_bridge.motor_bus import KD, KP, Q
 from runtime.clip import make_clip
 from runtime.controller import Controller
 from runtime.faults import Mode
-from runtime.manifest import load_manifest
+from runtime.manifest_reader import load_manifest
 from runtime.pilot import BLEND_IN_S, BLEND_OUT_S, HOLD_S, RAMP_MIN_S, SETTLE_S, Phase, Pilot, min_jerk
 from runtime.reference import ClipReference
 from runtime.state import RobotState

@@ -1,0 +1,38 @@
+"""`exoactor export`: one table of offline jobs, each imported only when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+# name: (module offering `add_arguments(parser)` and `run(args) -> int`, one line of help)
+JOBS: dict[str, tuple[str, str]] = {
+    "controller": ("export.controller_command", "turn a trained network and a manifest into a signed bundle"),
+    "bundle": ("export.bundle_command", "sign, verify or look into a bundle; make and trust keys"),
+    "parity": ("export.parity_command", "compare a bundle's network on every backend, observation by observation"),
+    "engine": ("export.engine_command", "build a TensorRT engine for this machine's GPU"),
+    "sonic": ("export.sonic_command", "bundle SONIC's encoder and decoder, or networks with the same signatures"),
+    "distill": ("export.distill_command", "train a small student to do what a teacher bundle does"),
+    "estimator": ("export.estimator_command", "train and export a base-velocity estimator"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The job's name, and everything after it for the job itself."""
+    width = max(len(name) for name in JOBS)
+    table = "\n".join(f"  {name:<{width}}  {summary}" for name, (_, summary) in JOBS.items())
+    parser.usage = "exoactor export [--help] JOB ..."
+    parser.epilog = f"jobs:\n{table}\n\n`exoactor export JOB --help` shows one job's options."
+    parser.add_argument("job", choices=JOBS, metavar="JOB", help="what to do")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """One job; returns its exit code."""
+    module, summary = JOBS[args.job]
+    job = importlib.import_module(module)
+    parser = argparse.ArgumentParser(
+        prog=f"exoactor export {args.job}", description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    job.add_arguments(parser)
+    return int(job.run(parser.parse_args(args.rest)))

@@ -1,0 +1,269 @@
+"""Reads a `controller.json` key by key into a `Manifest`. docs/controllers.md describes every key for people."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import Refused
+from runtime.manifest import F32, Manifest, Phase, find_manifest
+from runtime.observation import history_from
+from runtime.reader import Reader
+from runtime.robot import JointOrder, Robot, load_robot
+from runtime.terms import TERMS
+
+SCHEMA = "exoactor-controller/1"
+_TOP = {
+    "schema", "name", "description", "source", "licence", "kind", "robot", "rate_hz", "joints", "default_pose",
+    "gains", "held", "model", "inputs", "outputs", "recurrent", "action", "phase", "command", "reference",
+}
+_NEEDED = {"schema", "name", "kind", "robot", "rate_hz", "joints", "default_pose", "gains", "inputs", "action"}
+_TERMS_BLOCK = {"name", "terms", "history", "sort"}
+_PAST_BLOCK = {"name", "past_of", "length", "order", "fill"}
+_TERM = {"term", "label", "scale", "clip", "history", "zero_joints"}
+
+
+class ManifestReader(Reader):
+    """One manifest being read.
+
+    Args:
+        path: the file, for names of things beside it.
+        data: its parsed content.
+    """
+
+    def __init__(self, path: Path, data: dict[str, Any]) -> None:
+        super().__init__(f"manifest {path.name}", "correct the manifest (docs/controllers.md)")
+        self.path, self.data = path, data
+
+    def manifest(self) -> Manifest:
+        """The checked manifest."""
+        data = self.data
+        self.keys("top level", data, _TOP, _NEEDED)
+        robot_file = self._robot_file(self.text("robot", data["robot"]))
+        robot = load_robot(robot_file)
+        order = JointOrder(self.texts("joints", data["joints"]))
+        robot.order.index_of(order)
+        held = self.held(robot, order)
+        pose = self.per_joint("default_pose", data["default_pose"], order)
+        kp, kd = self.gains(robot, order)
+        action = data["action"]
+        self.keys("action", action, {"scale", "offset", "clip", "observed"}, {"scale"})
+        offset = action.get("offset", "default_pose")
+        observed = self.one_of("action.observed", action.get("observed", "raw"), ("raw", "clipped"))
+        kind = self.one_of("kind", data["kind"], ("tracker", "velocity"))
+        model = data.get("model", {})
+        self.keys("model", model, {"file", "sha256", "source", "metadata"})
+        metadata = model.get("metadata", {})
+        self.keys("model.metadata", metadata, {"joints", "kp", "kd", "action_scale", "default_pose"})
+        outputs = data.get("outputs", {})
+        self.keys("outputs", outputs, {"action"})
+        reference = data.get("reference", {})
+        self.keys("reference", reference, {"idle_height_m"})
+        return Manifest(
+            path=self.path,
+            name=self.text("name", data["name"]),
+            kind=kind,
+            robot=robot,
+            robot_file=robot_file,
+            rate_hz=self.number("rate_hz", data["rate_hz"], 1, 1000),
+            order=order,
+            default_pose=pose,
+            kp=kp,
+            kd=kd,
+            held=held,
+            model_file=self.text("model.file", model["file"]) if "file" in model else None,
+            metadata_keys={key: self.text(f"model.metadata.{key}", name) for key, name in metadata.items()},
+            model_sha256=self.text("model.sha256", model["sha256"]) if "sha256" in model else None,
+            inputs=self.inputs(),
+            action_output=self.text("outputs.action", outputs["action"]) if "action" in outputs else None,
+            recurrent=self.recurrent(),
+            action_scale=self.per_joint("action.scale", action["scale"], order),
+            action_offset=pose if offset == "default_pose" else self.per_joint("action.offset", offset, order),
+            action_clip=self.span("action.clip", action["clip"]) if "clip" in action else None,
+            action_observed=observed,
+            phase=self.phase(),
+            command_ranges=self.command(kind),
+            idle_height_m=self.number("reference.idle_height_m", reference.get("idle_height_m", 0.8), 0.05, 3),
+        )
+
+    def _robot_file(self, name: str) -> str:
+        beside = self.path.parent / name
+        return str(beside) if name.endswith(".json") and beside.is_file() else name
+
+    def per_joint(self, key: str, found: Any, order: JointOrder) -> F32:
+        """One number for all, a list in policy order, or an object by joint name."""
+        if isinstance(found, dict):
+            JointOrder(tuple(found)).index_of(order)
+            found = [found[name] for name in order.names]
+        values = np.array(self.numbers(key, found), np.float32)
+        if not isinstance(found, list):
+            values = np.full(len(order), values[0], np.float32)
+        if values.shape != (len(order),):
+            raise self.refuse(key, f"one number or {len(order)}, one a joint", f"{len(values)}")
+        return values
+
+    def gains(self, robot: Robot, order: JointOrder) -> tuple[F32, F32]:
+        gains = self.data["gains"]
+        self.keys("gains", gains, {"kp", "kd", "order"}, {"kp", "kd"})
+        given = self.one_of("gains.order", gains.get("order", "policy"), ("policy", "motor"))
+        out = []
+        for key, limit in (("kp", robot.kp_max), ("kd", robot.kd_max)):
+            if given == "motor" and isinstance(gains[key], list):
+                in_motor_order = sorted(order.names, key=lambda name: int(robot.motor_index(JointOrder((name,)))[0]))
+                values = self.per_joint(f"gains.{key}", gains[key], JointOrder(tuple(in_motor_order)))
+                values = values[JointOrder(tuple(in_motor_order)).index_of(order)]
+            else:
+                values = self.per_joint(f"gains.{key}", gains[key], order)
+            if values.min() < 0 or values.max() > limit:
+                raise self.refuse(f"gains.{key}", f"from 0 to {limit} ({robot.name})",
+                                  f"{values.min()} to {values.max()}")
+            out.append(values)
+        return out[0], out[1]
+
+    def held(self, robot: Robot, order: JointOrder) -> dict[str, tuple[float, float, float]]:
+        held = self.data.get("held", {})
+        rest = [joint.name for joint in robot.joints if joint.name not in order.names]
+        if not isinstance(held, dict) or sorted(held) != sorted(rest):
+            raise self.refuse(
+                "held",
+                f"each joint of {robot.name} either in `joints` or in `held` (here {', '.join(rest) or 'none'})",
+                (", ".join(held) or "none") if isinstance(held, dict) else f"{held!r}",
+            )
+        out = {}
+        for name, row in held.items():
+            self.keys(f"held.{name}", row, {"q", "kp", "kd"}, {"q", "kp", "kd"})
+            joint = robot.joints[int(robot.order.index_of(JointOrder((name,)))[0])]
+            out[name] = (
+                self.number(f"held.{name}.q", row["q"], joint.lower_rad, joint.upper_rad),
+                self.number(f"held.{name}.kp", row["kp"], 0, robot.kp_max),
+                self.number(f"held.{name}.kd", row["kd"], 0, robot.kd_max),
+            )
+        return out
+
+    def inputs(self) -> tuple[dict[str, Any], ...]:
+        inputs = self.listed("inputs", self.data["inputs"])
+        for i, entry in enumerate(inputs):
+            key = f"inputs[{i}]"
+            self.keys(key, entry, {"name", "blocks", "clip"}, {"blocks"})
+            if "name" in entry:
+                self.text(f"{key}.name", entry["name"])
+            if "clip" in entry:
+                self.span(f"{key}.clip", entry["clip"])
+            blocks = self.listed(f"{key}.blocks", entry["blocks"])
+            for j, block in enumerate(blocks):
+                self.block(f"{key}.blocks[{j}]", block)
+            self.distinct(f"{key}: block names", [block["name"] for block in blocks if "name" in block])
+            pasts = {block["past_of"] for block in blocks if "past_of" in block}
+            unknown = sorted(pasts - {block.get("name") for block in blocks if "terms" in block})
+            if unknown:
+                raise self.refuse(f"{key}: past_of", "the `name` of a block with terms", ", ".join(unknown))
+        self.distinct("inputs: names", [entry["name"] for entry in inputs if "name" in entry])
+        return tuple(inputs)
+
+    def block(self, key: str, block: Any) -> None:
+        self.keys(key, block, _TERMS_BLOCK | _PAST_BLOCK)
+        if ("terms" in block) == ("past_of" in block):
+            raise self.refuse(key, "either `terms` or `past_of`", ", ".join(block))
+        if "name" in block:
+            self.text(f"{key}.name", block["name"])
+        if "past_of" in block:
+            self.keys(key, block, _PAST_BLOCK, {"past_of", "length"})
+            self.text(f"{key}.past_of", block["past_of"])
+            history_from(block)
+            return
+        self.keys(key, block, _TERMS_BLOCK)
+        if "sort" in block:
+            self.one_of(f"{key}.sort", block["sort"], ("label",))
+        self.history(key, block)
+        for k, term in enumerate(self.listed(f"{key}.terms", block["terms"])):
+            self.term(f"{key}.terms[{k}]", term)
+
+    def history(self, key: str, found: dict[str, Any]) -> None:
+        if "history" in found:
+            self.keys(f"{key}.history", found["history"], {"length", "order", "fill"}, {"length"})
+            history_from(found["history"])
+
+    def term(self, key: str, term: Any) -> None:
+        found = term.get("term") if isinstance(term, dict) else term
+        if not isinstance(term, dict) or not isinstance(found, str) or found not in TERMS:
+            near = difflib.get_close_matches(str(found), TERMS, 1)
+            raise Refused(f"{self.what}, {key}", expected=f"a term among {', '.join(sorted(TERMS))}", found=f"{found}",
+                          what_to_do=f"did you mean {near[0]}?" if near else "use one of these, or add the term's kind")
+        settings = TERMS[found].settings
+        needed = {name for name, default in settings.items() if default is ...}
+        self.keys(key, term, _TERM | set(settings), {"term"} | needed)
+        if "clip" in term:
+            self.span(f"{key}.clip", term["clip"])
+        for name in ("scale", "value"):
+            if name in term:
+                self.numbers(f"{key}.{name}", term[name])
+        for name in ("label", "output"):
+            if name in term:
+                self.text(f"{key}.{name}", term[name])
+        if "zero_joints" in term:
+            self.texts(f"{key}.zero_joints", term["zero_joints"])
+        if "frames" in term:
+            for offset in self.listed(f"{key}.frames", term["frames"]):
+                self.whole(f"{key}.frames", offset, -1000, 1000)
+        self.history(key, term)
+
+    def recurrent(self) -> tuple[tuple[str, str], ...]:
+        if "recurrent" not in self.data:
+            return ()
+        pairs = []
+        for i, pair in enumerate(self.listed("recurrent", self.data["recurrent"])):
+            key = f"recurrent[{i}]"
+            self.keys(key, pair, {"input", "output"}, {"input", "output"})
+            pairs.append((self.text(f"{key}.input", pair["input"]), self.text(f"{key}.output", pair["output"])))
+        self.distinct("recurrent: inputs", [name for name, _ in pairs])
+        return tuple(pairs)
+
+    def phase(self) -> Phase | None:
+        phase = self.data.get("phase")
+        if phase is None:
+            return None
+        self.keys("phase", phase, {"period_s", "offsets_rad", "stand_threshold", "stand_rad"},
+                  {"period_s", "offsets_rad"})
+        return Phase(
+            self.number("phase.period_s", phase["period_s"], 0.05, 60),
+            self.numbers("phase.offsets_rad", self.listed("phase.offsets_rad", phase["offsets_rad"])),
+            self.number("phase.stand_threshold", phase.get("stand_threshold", 0.0)),
+            self.number("phase.stand_rad", phase.get("stand_rad", math.pi)),
+        )
+
+    def command(self, kind: str) -> tuple[tuple[float, float], ...] | None:
+        command = self.data.get("command")
+        if kind != "velocity":
+            return None
+        if command is None:
+            raise self.refuse("command", "ranges of vx, vy, yaw_rate for a velocity controller", "nothing")
+        self.keys("command", command, {"vx", "vy", "yaw_rate"}, {"vx", "vy", "yaw_rate"})
+        return tuple(self.span(f"command.{key}", command[key]) for key in ("vx", "vy", "yaw_rate"))
+
+
+def load_manifest(name_or_path: str) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        Refused: naming the key, what was expected and what was found.
+    """
+    path = find_manifest(name_or_path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise Refused(f"manifest {path.name}", expected="a JSON file", found=str(error),
+                      what_to_do="correct the file") from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        raise Refused(f"manifest {path.name}", expected=f'"schema": "{SCHEMA}"', found=f"{found}",
+                      what_to_do="write the manifest as docs/controllers.md describes")
+    try:
+        return ManifestReader(path, data).manifest()
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise Refused(f"manifest {path.name}", expected="the layout of docs/controllers.md",
+                      found=f"{type(error).__name__}: {error}", what_to_do="correct the file") from error
