@@ -70,7 +70,7 @@ class Controller:
     def __init__(self, manifest: Manifest, model: Model) -> None:
         self.manifest, self.model = manifest, model
         joints = len(manifest.order)
-        self.window = ReferenceWindow(joints, _offsets(manifest))
+        self.window = ReferenceWindow(joints, reference_frames(manifest))
         self._gait = GaitPhase(manifest.phase, manifest.rate_hz) if manifest.phase else None
         phase = self._gait.values if self._gait else np.zeros(0, np.float32)
         self.inputs = TickInputs(manifest.default_pose, self.window, phase, dict(model.outputs))
@@ -193,7 +193,8 @@ class Controller:
                        what_to_do="this model and this manifest do not belong together")
 
 
-def _offsets(manifest: Manifest) -> list[int]:
+def reference_frames(manifest: Manifest) -> list[int]:
+    """The look-ahead offsets (control periods) that a manifest's terms ask for."""
     offsets = [0]
     for entry in manifest.inputs:
         for block in entry["blocks"]:
