@@ -19,12 +19,12 @@ WALKS: tuple[tuple[float, float, float], ...] = (
     (0.3, 0.0, 0.0), (0.6, 0.0, 0.0), (0.9, 0.0, 0.0), (1.0, 0.0, 0.3), (0.6, 0.0, 0.5), (0.4, 0.0, 0.9),
     (0.0, 0.0, 0.7), (0.0, 0.4, 0.0), (0.4, 0.3, 0.0), (-0.4, 0.0, 0.0), (-0.3, 0.2, 0.3), (0.1, 0.0, 0.0),
 )
-"""vx, vy (m/s), yaw rate (rad/s): slow to fast, turning, sideways, backwards; their mirror images come by themselves."""
+"""vx, vy (m/s), yaw rate (rad/s): slow to fast, turning, sideways, backwards; mirror images come by themselves."""
 WALK_S = 8.0
 
 
 def recorded_walks(settings: RunSettings) -> Iterator[Clip]:
-    """A velocity controller's simulated walks over speeds and turns; the recorded noise of contacts is smoothed away."""
+    """A velocity controller's simulated walks over speeds and turns, the jitter of contacts smoothed away."""
     for vx, vy, yaw in WALKS:
         walk = replace(settings, command=(vx, vy, yaw), duration_s=WALK_S)
         yield smoothed(record_walk(walk, f"walk {vx:g} {vy:g} {yaw:g}"), 5)

@@ -1,7 +1,7 @@
-"""DAgger (Ross, Gordon and Bagnell 2011) in simulation: rounds of gathering with the student, then fitting to its teacher.
+"""DAgger (Ross, Gordon and Bagnell 2011) in simulation: gather with the student, fit it to its teacher, again.
 
 Worker processes gather, this process fits. Everything random is decided by (seed, round, worker, robot), and every
-round leaves its gathering and the student's weights in a work folder, so a run that was cut off goes on where it was and
+round leaves its gathering and the student's weights in a work folder: a run that was cut off goes on where it was, and
 a run of a fixed number of rounds can be repeated.
 """
 

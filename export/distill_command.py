@@ -18,12 +18,14 @@ from export.recorder import measure, settings_for
 from export.student import HISTORY, student_manifest
 from firmware_bridge.sim_options import PLANT
 from firmware_bridge.simulated_robot import Disturbance, Push
-from runtime.clip import load_clip, save_clip
+from runtime.clip import find_clip, load_clip, save_clip
 from runtime.errors import Refused
 from runtime.manifest import Manifest, find_model
 from runtime.manifest_reader import load_manifest
 
 PUSH_N_S = 15.0
+SHARES = (2.0, 1.0, 1.0)
+"""How often given motions, gestures and recorded walks are drawn."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,17 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, bundle, evaluate."""
-    if args.minutes is not None and not 0 < args.minutes <= 24 * 60:
-        raise Refused("--minutes", expected="more than 0, at most a day", found=f"{args.minutes}",
-                      what_to_do="give a time in that range")
-    if args.rounds is not None and args.rounds < 1:
-        raise Refused("--rounds", expected="at least 1", found=f"{args.rounds}", what_to_do="give more")
+    hidden = _check(args)
     out = Path(args.out)
-    if out.exists():
-        raise Refused("--out", expected="a folder that does not exist yet", found=str(out),
-                      what_to_do="remove it or name another")
     teacher = load_manifest(args.teacher)
     model = find_model(teacher, args.teacher_model)
+    if teacher.kind == "tracker" and not any(clip_files(args.motions)):
+        raise Refused("--motions", expected="at least one clip", found="none", what_to_do="name clips or folders")
     work = Path(f"{out}.work")
     work.mkdir(parents=True, exist_ok=True)
     manifest = student_manifest(json.loads(teacher.path.read_text(encoding="utf-8")), args.name or out.name,
@@ -78,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     course = Course(
         teacher=str(teacher.path), teacher_model=str(model), student=str(work / "student.json"), clips=clips,
         plant=args.plant, rounds=args.rounds or 0, minutes=args.minutes or 0.0, seed=args.seed, workers=args.workers,
-        robots=args.robots, hidden=tuple(int(size) for size in args.hidden.split(",")),
+        robots=args.robots, hidden=hidden,
     )
     with tqdm(total=100, unit="%", bar_format="{percentage:3.0f}% |{bar}| {elapsed} {postfix}") as bar:
         def tell(done: float, line: str) -> None:
@@ -91,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     manifest |= _about(args, teacher)
     (work / "policy.onnx").write_bytes(student.onnx())
     (work / "controller.json").write_text(json.dumps(manifest), encoding="utf-8")
-    evaluation = {} if args.no_evaluation else evaluate(work, [Path(path) for path in args.motions], teacher)
+    evaluation = {} if args.no_evaluation else evaluate(work, list(clip_files(args.motions)), teacher)
     provenance = {
         "teacher": teacher.name, "teacher_licence": manifest["licence"], "seed": args.seed, "curve": lesson.curve,
         "motions": [Path(path).name for path, _ in clips], "evaluation": evaluation,
@@ -105,6 +102,25 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"bundle: {out}")
     return 0
+
+
+def _check(args: argparse.Namespace) -> tuple[int, ...]:
+    """Refuses options that make no sense; returns the sizes of the hidden layers."""
+    if args.minutes is not None and not 0 < args.minutes <= 24 * 60:
+        raise Refused("--minutes", expected="more than 0, at most a day", found=f"{args.minutes}",
+                      what_to_do="give a time in that range")
+    for name, low in (("rounds", 1), ("history", 0), ("workers", 1), ("robots", 1), ("gestures", 0)):
+        value = getattr(args, name)
+        if value is not None and value < low:
+            raise Refused(f"--{name}", expected=f"at least {low}", found=f"{value}", what_to_do="give more")
+    if Path(args.out).exists():
+        raise Refused("--out", expected="a folder that does not exist yet", found=args.out,
+                      what_to_do="remove it or name another")
+    sizes = args.hidden.split(",")
+    if not all(size.isdigit() and 1 <= int(size) <= 4096 for size in sizes):
+        raise Refused("--hidden", expected="sizes from 1 to 4096, with commas between", found=args.hidden,
+                      what_to_do="give e.g. --hidden 512,256,128")
+    return tuple(int(size) for size in sizes)
 
 
 def _about(args: argparse.Namespace, teacher: Manifest) -> dict[str, Any]:
@@ -132,23 +148,17 @@ def _clips(args: argparse.Namespace, teacher: Manifest, work: Path) -> tuple[tup
                 save_clip(made / f"{name}_{i:03d}.npz", clip)
             files = sorted(made.glob(f"{name}_*.npz"))
         groups.append(files)
-    groups = [group for group in groups if group]
-    if not groups:
-        raise Refused("--motions", expected="at least one clip", found="none", what_to_do="name clips or folders")
-    shares = [2.0, 1.0, 1.0]
-    out: list[tuple[str, float]] = []
-    for share, group in zip(shares, groups, strict=False):
-        for path in group:
-            seconds = load_clip(path, teacher.robot).duration_s
-            out.append((str(path), share * (1 + seconds) / sum(1 + load_clip(p, teacher.robot).duration_s
-                                                               for p in group)))
-    return tuple(out)
+    weighed: list[tuple[str, float]] = []
+    for share, group in zip(SHARES, groups, strict=True):
+        seconds = [1 + load_clip(path, teacher.robot).duration_s for path in group]
+        weighed += [(str(path), share * s / sum(seconds)) for path, s in zip(group, seconds, strict=True)]
+    return tuple(weighed)
 
 
 def clip_files(places: list[str]) -> Iterator[Path]:
     """The .npz files named or in the named folders, in order."""
     for place in places:
-        path = Path(place)
+        path = find_clip(place)
         found = sorted(path.glob("*.npz")) if path.is_dir() else [path]
         if not found:
             raise Refused("--motions", expected="clips (.npz)", found=f"none in {place}",
@@ -156,28 +166,25 @@ def clip_files(places: list[str]) -> Iterator[Path]:
         yield from found
 
 
-def evaluate(folder: Path, places: list[Path], teacher: Manifest) -> dict[str, Any]:
+def evaluate(folder: Path, clips: list[Path], teacher: Manifest) -> dict[str, Any]:
     """Lock-step runs of a student: every motion, and pushes and latency on the first.
 
     Returns:
-        clips: name -> {fell, joint_error_rad}; pushes: {runs, falls}; latency: {fell, joint_error_rad}.
+        clips: name -> {fell, joint_error_rad}; pushes: {n_s, runs, falls}; latency_20_ms: {fell, joint_error_rad}.
     """
     controller = str(folder / "controller.json")
     if teacher.kind != "tracker":
         report = measure(settings_for(controller, command=(0.3, 0.0, 0.0), duration_s=8.0))
-        return {"fell": report["fell"]}
-    clips = {}
-    files = list(clip_files([str(place) for place in places]))
-    for path in files:
-        clips[path.stem] = _short(measure(settings_for(controller, clip=str(path))))
+        return {"fell": report["fell"], "speed_m_s": report["tracking"]["speed_m_s_mean"]}
+    rows = {path.stem: _short(measure(settings_for(controller, clip=str(path)))) for path in clips}
     falls = 0
     for phase in range(4):
         for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):
             force = (PUSH_N_S / 0.1 * x, PUSH_N_S / 0.1 * y, 0.0)
             disturbance = Disturbance(pushes=(Push(7.0 + 0.25 * phase, 0.1, force),))
-            falls += int(measure(settings_for(controller, clip=str(files[0])), disturbance)["fell"])
-    late = _short(measure(settings_for(controller, clip=str(files[0])), Disturbance(latency_s=0.02)))
-    return {"clips": clips, "pushes": {"n_s": PUSH_N_S, "runs": 16, "falls": falls}, "latency_20_ms": late}
+            falls += int(measure(settings_for(controller, clip=str(clips[0])), disturbance)["fell"])
+    late = _short(measure(settings_for(controller, clip=str(clips[0])), Disturbance(latency_s=0.02)))
+    return {"clips": rows, "pushes": {"n_s": PUSH_N_S, "runs": 16, "falls": falls}, "latency_20_ms": late}
 
 
 def _short(report: dict[str, Any]) -> dict[str, Any]:

@@ -232,7 +232,7 @@ class Pupil:
             self.begin()
         elif self.script.is_over:
             self.begin()
-        return wanted
+        return np.asarray(wanted)
 
     def _send(self, block: F32) -> None:
         self._command.block[:] = block

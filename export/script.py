@@ -95,7 +95,7 @@ class Repertoire:
         return rows
 
     def commands(self, rng: np.random.Generator, duration_s: float) -> npt.NDArray[np.float32]:
-        """(ticks, 3) velocity commands within the manifest's ranges, zero now and then, each reached in half a second."""
+        """(ticks, 3) velocity commands within the manifest's ranges, each reached in half a second."""
         ranges = np.array(self.manifest.command_ranges)
         rate = self.manifest.rate_hz
         rows = [np.zeros((round(0.5 * rate), 3))]
@@ -135,7 +135,8 @@ class Script:
         tracker = repertoire.manifest.kind == "tracker"
         self._track = repertoire.track(rng, duration_s) if tracker else None
         self._commands = None if tracker else repertoire.commands(rng, duration_s)
-        self.ticks = len(self._track) if self._track is not None else len(self._commands)
+        rows = self._track if self._track is not None else self._commands
+        self.ticks = 0 if rows is None else len(rows)
         self.tick = 0
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,21 +54,23 @@ class Student(torch.nn.Module):
         hidden: sizes of the layers between.
     """
 
+    mean: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, inputs: int, outputs: int, hidden: tuple[int, ...] = HIDDEN) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
         sizes = [inputs, *hidden, outputs]
-        self.layers = torch.nn.ModuleList(
-            torch.nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self._linear = [torch.nn.Linear(a, b) for a, b in pairwise(sizes)]
+        self.layers = torch.nn.ModuleList(self._linear)
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """(batch, inputs) -> (batch, outputs), the raw action."""
         x = (observation - self.mean) * self.scale
-        for layer in self.layers[:-1]:
+        for layer in self._linear[:-1]:
             x = torch.nn.functional.elu(layer(x))
-        return torch.as_tensor(self.layers[-1](x))
+        return torch.as_tensor(self._linear[-1](x))
 
     def normalise_by(self, observations: torch.Tensor) -> None:
         """Take mean and spread of (N, inputs) as the normalisation; a floor keeps constant inputs quiet."""
@@ -80,7 +83,7 @@ class Student(torch.nn.Module):
         from onnx import TensorProto, helper, numpy_helper
 
         nodes, constants, name = [], [], "observation"
-        layers = list(self.layers)
+        layers = self._linear
         for i, layer in enumerate(layers):
             weight, bias = (value.detach().double() for value in (layer.weight, layer.bias))
             if i == 0:
@@ -148,7 +151,7 @@ def fit(
         observations, actions = lessons.sample(rng, batch)
         loss = torch.nn.functional.mse_loss(student(observations), actions)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         total += float(loss.detach())
     return total / max(1, steps)
