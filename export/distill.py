@@ -56,7 +56,7 @@ class Course:
     robots: int = 12
     ticks: int = 1000
     steps: int = 200
-    last_steps: int = 3000
+    last_steps: int = 2000
     capacity: int = 1_500_000
     hidden: tuple[int, ...] = HIDDEN
 
