@@ -8,10 +8,11 @@ from runtime.clip import load_clip
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.faults import Mode
-from runtime.manifest import Manifest, find_model
+from runtime.manifest import Manifest, find_model, find_stage_model
 from runtime.manifest_reader import load_manifest
 from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
+from runtime.needs import check_clip_feeds, mode_of
 from runtime.pilot import Pilot
 from runtime.records import policy_log_dtype, target_dtype
 from runtime.reference import ClipReference
@@ -83,9 +84,13 @@ class Policy:
 
 
 def open_controller(manifest: Manifest, settings: RunSettings) -> Controller:
-    """The controller of a run, with what its model says of itself."""
+    """The controller of a run in its mode, with what its model says of itself."""
+    mode = mode_of(manifest, settings.mode)
+    stages = {stage.name: Model(find_stage_model(manifest, stage), settings.backend) for stage in manifest.stages}
     model = Model(find_model(manifest, settings.model), settings.backend)
-    return Controller(adopt_metadata(manifest, model.metadata()), model)
+    controller = Controller(adopt_metadata(manifest, model.metadata()), model, stages)
+    controller.set_mode(mode)
+    return controller
 
 
 def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | None, float]:
@@ -97,8 +102,9 @@ def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | 
             raise Refused(f"controller {manifest.name}", expected="a motion, not a velocity command",
                           found=f"--command {settings.command}", what_to_do="leave --command out")
         clip = load_clip(settings.clip, manifest.robot)
+        check_clip_feeds(manifest, mode_of(manifest, settings.mode), clip)
         play_s = clip.duration_s if settings.duration_s is None else min(settings.duration_s, clip.duration_s)
-        return ClipReference(clip, manifest.order), play_s
+        return ClipReference(clip, manifest.order, rest_at_end=manifest.rest_at_end), play_s
     if settings.clip is not None:
         raise Refused(f"controller {manifest.name}", expected="a velocity command", found="a clip",
                       what_to_do="give --command VX,VY,YAW_RATE, or choose a tracker for the clip")

@@ -31,6 +31,7 @@ class RunSettings:
         mode_machine: variant to name in commands when a gate starts without a state (restart), else -1.
         joints, observation: sizes the policy reported, 0 before.
         damping: the gate starts in DAMP: it replaces one that died.
+        mode: of a controller with modes; None is its first.
     """
 
     controller: str
@@ -54,6 +55,7 @@ class RunSettings:
     joints: int = 0
     observation: int = 0
     damping: bool = False
+    mode: str | None = None
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
