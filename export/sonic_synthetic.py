@@ -77,7 +77,7 @@ class _Graph:
 
 
 def _levels() -> tuple[float, float]:
-    """Half the range and the shift of finite scalar quantisation with an even number of levels (Mentzer et al. 2023)."""
+    """Half the range and the shift of finite scalar quantisation, even number of levels (Mentzer et al. 2023)."""
     half = (LEVELS - 1) * (1 + 1e-3) / 2
     return half, math.atanh(0.5 / half)
 
