@@ -17,8 +17,9 @@ import numpy.typing as npt
 from export.script import Repertoire, Script
 from firmware_bridge.motor_bus import KD, KP, MotorCommand
 from firmware_bridge.simulated_robot import SimulatedRobot
-from runtime.controller import Controller, reference_frames
+from runtime.controller import Controller
 from runtime.manifest import Manifest
+from runtime.needs import reference_needs
 from runtime.observation import Observation
 from runtime.reference import ReferenceWindow
 from runtime.rotation import gravity_in_base
@@ -106,10 +107,11 @@ def _zeros(node: Any) -> npt.NDArray[Any]:
 
 def input_size(manifest: Manifest) -> int:
     """Numbers the network of a controller with one input reads in a tick."""
-    window = ReferenceWindow(len(manifest.order), reference_frames(manifest))
+    names, (offsets, channels) = manifest.order.names, reference_needs(manifest)
+    window = ReferenceWindow(len(names), offsets, sorted(channels))
     phase = np.zeros(len(manifest.phase.offsets_rad) if manifest.phase else 0, np.float32)
-    inputs = TickInputs(manifest.default_pose, window, phase)
-    return int(Observation(manifest.inputs[0]["blocks"], inputs, manifest.order.names).values.size)
+    inputs = TickInputs(manifest.default_pose, window, phase, {}, names, manifest.modes)
+    return int(Observation(manifest.inputs[0]["blocks"], inputs, names).values.size)
 
 
 class Buffers:

@@ -87,7 +87,7 @@ class Repertoire:
 
     def _sampled(self, clip: Clip) -> F64:
         source, rate = ClipReference(clip, self.manifest.order), self.manifest.rate_hz
-        frame = ReferenceFrame(len(self.manifest.order))
+        frame = idle_frame(self.manifest)
         rows = np.empty((max(2, int(clip.duration_s * rate)), frame.values.size))
         for k in range(len(rows)):
             source.sample(k / rate, frame)
@@ -115,7 +115,7 @@ def _still(frame: ReferenceFrame, seconds: float, rate_hz: float) -> F64:
 
 def _blend(a: ReferenceFrame, b: ReferenceFrame, seconds: float, rate_hz: float, *, smooth: bool) -> F64:
     ticks = max(1, round(seconds * rate_hz))
-    out, frame = np.empty((ticks, a.values.size)), ReferenceFrame((a.values.size - 16) // 2)
+    out, frame = np.empty((ticks, a.values.size)), a.copy()
     for k in range(ticks):
         frame.blend(a, b, min_jerk(k / ticks) if smooth else k / ticks)
         out[k] = frame.values

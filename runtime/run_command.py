@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", help="motion (.npz) for a tracker")
     parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
                         help="m/s, m/s, rad/s for a velocity controller")
+    parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
     parser.add_argument("--duration", type=float, metavar="S", help="play at most this long")
     parser.add_argument("--out", help="folder for report and log (default: runs/<time>)")
     parser.add_argument("--lockstep", action="store_true", help="one process, simulated time")
@@ -110,6 +111,8 @@ def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitt
     from runtime.supervisor import Supervisor
 
     admitted.model(settings.model)
+    for stage in admitted.manifest.stages:
+        admitted.stage_model(stage)
     words = ["--domain", str(settings.domain), *robot_option_words(args)]
     if settings.interface:
         words += ["--interface", settings.interface]
@@ -188,6 +191,7 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         real_time=not args.no_realtime,
         allow_unsigned=args.allow_unsigned,
         trust=admitted.trust,
+        mode=args.mode,
     )
 
 
