@@ -31,6 +31,8 @@ from runtime.robot import JointOrder, Robot
 F64 = npt.NDArray[np.float64]
 
 CLIPS = Path(__file__).with_name("clips")
+OWN_CLIP = "walk"
+"""What it plays when neither controller nor clip is named."""
 FORMAT = "exoactor-clip/1"
 MAX_BYTES = 256 << 20
 MAX_ROOT_SPEED_M_S = 6.0
