@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.motor_bus import KD, KP, Q
+from runtime.backend import Network
 from runtime.errors import Refused
 from runtime.manifest import Manifest, Phase
-from runtime.model import Model
 from runtime.observation import Observation, describe
 from runtime.reference import ReferenceFrame, ReferenceWindow
 from runtime.robot import JointOrder
@@ -67,7 +67,7 @@ class Controller:
         Refused: the network's inputs or outputs are not those of the manifest.
     """
 
-    def __init__(self, manifest: Manifest, model: Model) -> None:
+    def __init__(self, manifest: Manifest, model: Network) -> None:
         self.manifest, self.model = manifest, model
         joints = len(manifest.order)
         self.window = ReferenceWindow(joints, _offsets(manifest))

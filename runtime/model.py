@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,35 @@ PROVIDERS = {
 _DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(double)": np.float64}
 
 
+def _with_settings(backend: str) -> str | tuple[str, dict[str, str]]:
+    """The provider with TF32 off: its 10-bit mantissas move actions and flip token bins."""
+    if backend == "cuda":
+        return PROVIDERS[backend], {"use_tf32": "0"}
+    if backend == "tensorrt":  # this provider has no setting for it; the variable rules all of NVIDIA's libraries
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+    return PROVIDERS[backend]
+
+
 class Model:
     """A loaded network with fixed inputs and outputs.
 
     Args:
-        path: ONNX file.
+        source: ONNX file, or its bytes.
         backend: cpu, cuda or tensorrt. ONNX Runtime falls back to the CPU without a word; here that is refused.
+        optimised: let ONNX Runtime rewrite the graph before it runs; off only to compare.
 
     Attributes:
         inputs, outputs: name -> array the graph reads or writes; symbolic dimensions are 1.
     """
 
-    def __init__(self, path: Path, backend: str = "cpu") -> None:
+    def __init__(self, source: Path | bytes, backend: str = "cpu", *, optimised: bool = True) -> None:
         import onnxruntime as ort
 
+        self.backend = backend
+        what = f"model {source.name}" if isinstance(source, Path) else "model"
         options = ort.SessionOptions()
+        if not optimised:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -47,9 +62,11 @@ class Model:
                           found=", ".join(ort.get_available_providers()),
                           what_to_do="install the matching onnxruntime build or use --backend cpu")
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=[wanted])
+            self._session = ort.InferenceSession(
+                str(source) if isinstance(source, Path) else source, options, providers=[_with_settings(backend)]
+            )
         except Exception as error:  # onnxruntime raises its own family, of which no base is public
-            raise Refused(f"model {path.name}", expected="an ONNX network this onnxruntime can load",
+            raise Refused(what, expected="an ONNX network this onnxruntime can load",
                           found=str(error).splitlines()[0][:300],
                           what_to_do="the file is damaged, cut short or of a newer opset: export it again") from error
         if self._session.get_providers()[0] != wanted:
@@ -66,7 +83,7 @@ class Model:
         try:
             self.run()
         except Exception as error:
-            raise Refused(f"model {path.name}", expected="a network that runs on a batch of one",
+            raise Refused(what, expected="a network that runs on a batch of one",
                           found=str(error).splitlines()[0][:300],
                           what_to_do="export it with fixed sizes, the batch alone may be symbolic") from error
 

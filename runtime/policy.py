@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from runtime.backend import open_model
 from runtime.clip import load_clip
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.faults import Mode
 from runtime.manifest import Manifest, find_model
 from runtime.manifest_reader import load_manifest
-from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
 from runtime.pilot import Pilot
 from runtime.records import policy_log_dtype, target_dtype
@@ -28,6 +30,7 @@ class Policy:
         Refused: anything about manifest, model, clip or command that does not fit.
 
     Attributes:
+        backend: what the network runs on; `backend_note` also says what was not to be had.
         target: (1,) `target_dtype`, what the gate reads.
         log: (1,) `policy_log_dtype`.
     """
@@ -35,7 +38,9 @@ class Policy:
     def __init__(self, settings: RunSettings) -> None:
         manifest = load_manifest(settings.controller)
         source, play_s = _motion(manifest, settings)
-        self.controller = open_controller(manifest, settings)
+        notes: list[str] = []
+        self.controller = open_controller(manifest, settings, notes.append)
+        self.backend, self.backend_note = self.controller.model.backend, "; ".join(notes)
         self.manifest = manifest = self.controller.manifest
         self.pilot = Pilot(self.controller, source, play_s, settings.command)
         motors, joints = manifest.robot.motors, len(manifest.order)
@@ -82,9 +87,12 @@ class Policy:
 
 
 
-def open_controller(manifest: Manifest, settings: RunSettings) -> Controller:
-    """The controller of a run, with what its model says of itself."""
-    model = Model(find_model(manifest, settings.model), settings.backend)
+def open_controller(
+    manifest: Manifest, settings: RunSettings, say: Callable[[str], None] | None = None
+) -> Controller:
+    """The controller of a run, with what its model says of itself; `say` hears what it runs on."""
+    model = open_model(find_model(manifest, settings.model), settings.backend,
+                       settings.model or settings.controller, say)
     return Controller(adopt_metadata(manifest, model.metadata()), model)
 
 

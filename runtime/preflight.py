@@ -78,8 +78,9 @@ def check_controller(settings: RunSettings) -> Iterator[Check]:
         if settings.model is not None or manifest.model_file is not None:
             from runtime.policy import open_controller
 
-            open_controller(manifest, settings)
-            yield Check("model", True, f"fits {manifest.name}, {settings.backend}", "sizes of the manifest", "")
+            notes: list[str] = []
+            open_controller(manifest, settings, notes.append)
+            yield Check("model", True, f"fits {manifest.name}, {'; '.join(notes)}", "sizes of the manifest", "")
         if settings.clip is not None:
             clip = load_clip(settings.clip, manifest.robot)
             yield Check("clip", True, f"{clip.duration_s:.1f} s at {clip.fps:.2f} Hz", "a valid motion", "")

@@ -6,11 +6,13 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
+from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.errors import Refused
 from runtime.manifest import Manifest, find_model
 from runtime.manifest_reader import load_manifest
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--dry-run", action="store_true", help="everything but write commands")
-    parser.add_argument("--backend", choices=("cpu", "cuda", "tensorrt"), default="cpu")
+    parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_robot_options(parser.add_argument_group("simulated robot (--robot sim)"))
@@ -101,10 +103,12 @@ def _lockstep(
     from runtime.policy import Policy
 
     policy = Policy(settings)
+    print(f"backend: {policy.backend_note}", file=sys.stderr)
+    settings = replace(settings, backend=policy.backend)
     robot = make_robot(args)
     check_plant(policy, robot)
     factor = run_lockstep(settings, policy, robot, out, parse_press(args.press))
-    return factor, {"warnings": [], "errors": [], "gate_restarts": 0}
+    return factor, {"backend": policy.backend, "warnings": [], "errors": [], "gate_restarts": 0}
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, manifest: Manifest) -> tuple[None, dict[str, Any]]:
