@@ -1,4 +1,4 @@
-"""What a network runs on: named, or chosen from what really works here. `auto` says what it took and why not the rest."""
+"""What a network runs on: named, or chosen from what really works here, saying why not something faster."""
 
 from __future__ import annotations
 

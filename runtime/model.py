@@ -34,20 +34,17 @@ class Model:
     Args:
         source: ONNX file, or its bytes.
         backend: cpu, cuda or tensorrt. ONNX Runtime falls back to the CPU without a word; here that is refused.
-        optimised: let ONNX Runtime rewrite the graph before it runs; off only to compare.
 
     Attributes:
         inputs, outputs: name -> array the graph reads or writes; symbolic dimensions are 1.
     """
 
-    def __init__(self, source: Path | bytes, backend: str = "cpu", *, optimised: bool = True) -> None:
+    def __init__(self, source: Path | bytes, backend: str = "cpu") -> None:
         import onnxruntime as ort
 
         self.backend = backend
         what = f"model {source.name}" if isinstance(source, Path) else "model"
         options = ort.SessionOptions()
-        if not optimised:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL

@@ -1,0 +1,156 @@
+"""What a controller's networks were fed, tick by tick: from a run's log, from golden vectors, or drawn at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.plausible import plausible_ticks
+from runtime import golden
+from runtime.backend import Network
+from runtime.controller import Controller
+from runtime.errors import Refused
+from runtime.log_file import read_log
+from runtime.pilot import Phase
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The inputs of one network at successive ticks.
+
+    Attributes:
+        name: "policy", or the name of a stage.
+        onnx: the network.
+        feeds: input -> (ticks, *shape); hidden state is not among them, whoever replays keeps its own.
+        hidden: input -> (output, shape) of hidden state.
+        action: the output that is the action; None compares every output.
+        fresh: (ticks,) bool, hidden state is zero before this tick.
+        acted: (ticks, n) the action that was logged, or None.
+    """
+
+    name: str
+    onnx: bytes
+    feeds: Mapping[str, Array]
+    hidden: Mapping[str, tuple[str, tuple[int, ...]]]
+    action: str | None
+    fresh: npt.NDArray[np.bool_]
+    acted: Array | None = None
+
+    @property
+    def ticks(self) -> int:
+        """How many observations there are."""
+        return len(self.fresh)
+
+
+class Tap:
+    """A network that keeps what it is fed."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.inputs, self.outputs, self.backend = network.inputs, network.outputs, network.backend
+        self.fed: list[dict[str, Array]] = []
+
+    def run(self) -> None:
+        """One inference."""
+        self.fed.append({name: values.copy() for name, values in self.inputs.items()})
+        self._network.run()
+
+    def metadata(self) -> dict[str, str]:
+        """What the exporter wrote into the ONNX."""
+        return self._network.metadata()
+
+    def take(self) -> dict[str, Array]:
+        """input -> (ticks, *shape) since the last take."""
+        fed, self.fed = self.fed, []
+        return {name: np.array([row[name] for row in fed]) for name in self.inputs} if fed else {}
+
+
+def joined(parts: Iterable[Recording]) -> Recording:
+    """Recordings of one network, one after the other; hidden state starts anew at each."""
+    parts = list(parts)
+    feeds = {name: np.concatenate([part.feeds[name] for part in parts]) for name in parts[0].feeds}
+    return replace(parts[0], feeds=feeds, fresh=np.concatenate([part.fresh for part in parts]))
+
+
+def from_controller(
+    controller: Controller, tap: Tap, onnx: bytes, vectors: Mapping[str, Array] | None, ticks: int, seed: int
+) -> Recording:
+    """The bundle's golden ticks, then seeded random ones a robot could meet.
+
+    Args:
+        tap: the controller's network.
+        vectors: arrays of `runtime.golden`, or None.
+    """
+    parts = []
+    tap.take()
+    if vectors is not None:
+        golden.replay(controller, vectors)
+        parts.append(_recording(controller, tap.take(), onnx))
+    if ticks:
+        golden.record(controller, plausible_ticks(controller, ticks, seed))
+        parts.append(_recording(controller, tap.take(), onnx))
+    return joined(parts)
+
+
+def _recording(controller: Controller, fed: dict[str, Array], onnx: bytes) -> Recording:
+    hidden = {name: (output, controller.model.inputs[name].shape) for name, output in controller.manifest.recurrent}
+    fresh = np.zeros(len(next(iter(fed.values()))), np.bool_)
+    fresh[0] = True
+    action = controller.manifest.action_output or next(iter(controller.model.outputs))
+    return Recording("policy", onnx, {name: rows for name, rows in fed.items() if name not in hidden}, hidden, action,
+                     fresh)
+
+
+def from_log(path: Path, controller: Controller, onnx: bytes) -> Recording:
+    """The observations of a run while its controller was at work.
+
+    A recurrent network is replayed up to the first tick that the log lost, since its state is unknown after that.
+
+    Raises:
+        Refused: no log, none of this controller, or nothing in it.
+    """
+    if not path.is_file():
+        raise Refused("--log", expected="a run's log.mcap", found=f"no file {path}",
+                      what_to_do="name the log in a run's output folder")
+    rows = read_log(path).topics.get("policy")
+    busy = rows is not None and rows[(rows["phase"] >= Phase.SETTLE) & (rows["phase"] <= Phase.SETTLE_OUT)]
+    if busy is False or not len(busy):
+        raise Refused(f"log {path.name}", expected="policy ticks while tracking", found="none",
+                      what_to_do="give the log of a run that came to track")
+    places = controller.observations
+    sizes = [observation.values.size for observation, _, _ in places]
+    if busy["observation"].shape[1] != sum(sizes) or busy["action"].shape[1] != len(controller.action):
+        raise Refused(f"log {path.name}", expected=f"{sum(sizes)} observations and {len(controller.action)} actions",
+                      found=f"{busy['observation'].shape[1]} and {busy['action'].shape[1]}",
+                      what_to_do="this log is of another controller")
+    if controller.manifest.recurrent:
+        lost = np.flatnonzero(np.diff(busy["sequence"].astype(np.int64)) != 1)
+        busy = busy[: lost[0] + 1] if len(lost) else busy
+    fed = {}
+    buffers = {values.ctypes.data: (name, values) for name, values in controller.model.inputs.items()}
+    for (_, buffer, clip), block in zip(places, np.split(busy["observation"], np.cumsum(sizes)[:-1], axis=1),
+                                        strict=True):
+        name, values = buffers[buffer.ctypes.data]
+        block = block if clip is None else np.clip(block, *clip)
+        fed[name] = np.ascontiguousarray(block.astype(values.dtype).reshape(len(block), *values.shape))
+    return replace(_recording(controller, fed, onnx), acted=np.array(busy["action"]))
+
+
+def from_noise(network: Network, onnx: bytes, ticks: int, seed: int) -> Recording:
+    """Standard normal numbers (0, 1, 2, ... for whole-number inputs), for a network without a manifest."""
+    rng = np.random.default_rng(seed)
+    feeds = {}
+    for name, values in network.inputs.items():
+        shape = (ticks, *values.shape)
+        count = np.arange(ticks).reshape(ticks, *[1] * values.ndim)
+        is_whole = np.issubdtype(values.dtype, np.integer)
+        drawn = np.broadcast_to(count, shape) if is_whole else rng.normal(size=shape)
+        feeds[name] = np.ascontiguousarray(drawn.astype(values.dtype))
+    return Recording("policy", onnx, feeds, {}, None, np.ones(ticks, np.bool_))

@@ -1,0 +1,83 @@
+"""What an export job looks at (a bundle, a manifest with its model, an ONNX file), and what its networks are fed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.recording import Recording, Tap, from_controller, from_log, from_noise
+from runtime import golden
+from runtime.backend import open_model
+from runtime.controller import Controller
+from runtime.errors import Refused
+from runtime.manifest import find_model
+from runtime.manifest_reader import load_manifest
+from runtime.model_metadata import adopt_metadata
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A controller's networks with recorded inputs.
+
+    Attributes:
+        name: of the controller or file.
+        origin: how the command line named it.
+        recordings: one a network, in the order they run; the policy last.
+        fed_from: where the inputs come from, for people.
+        tolerances: those the bundle states.
+    """
+
+    name: str
+    origin: str
+    recordings: list[Recording]
+    fed_from: str
+    tolerances: Mapping[str, float]
+
+
+def open_subject(target: str, model: str | None, log: str | None, ticks: int, seed: int) -> Subject:
+    """Find the networks and record what they are fed.
+
+    Args:
+        target: bundle folder, manifest, shipped name or ONNX file.
+        model: ONNX file for a manifest without one.
+        log: a run's log.mcap, or None for golden and random ticks.
+    """
+    if target.endswith(".onnx"):
+        return _bare(Path(target), log, ticks, seed)
+    manifest = load_manifest(target)
+    onnx = find_model(manifest, model).read_bytes()
+    tap = Tap(open_model(onnx, "cpu", target))
+    controller = Controller(adopt_metadata(manifest, tap.metadata()), tap)
+    if log is not None:
+        recording = from_log(Path(log), controller, onnx)
+        fed_from = f"log {log}"
+    else:
+        vectors = _golden(manifest.path.parent)
+        recording = from_controller(controller, tap, onnx, vectors, ticks, seed)
+        count = recording.ticks - ticks
+        fed_from = (f"{count} golden and " if count else "") + f"{ticks} random ticks, seed {seed}"
+    return Subject(manifest.name, model or target, [recording], fed_from, _tolerances(manifest.path.parent))
+
+
+def _bare(path: Path, log: str | None, ticks: int, seed: int) -> Subject:
+    if not path.is_file():
+        raise Refused("network", expected="an ONNX file", found=f"no file {path}", what_to_do="check the path")
+    if log is not None:
+        raise Refused("--log", expected="a bundle or manifest, which says how observations are laid out",
+                      found=f"{path}", what_to_do="name the bundle instead of its network")
+    onnx = path.read_bytes()
+    recording = from_noise(open_model(path, "cpu"), onnx, ticks, seed)
+    return Subject(path.name, str(path), [recording], f"{ticks} ticks of standard normal noise, seed {seed}", {})
+
+
+def _golden(folder: Path) -> Mapping[str, Any] | None:
+    path = folder / "golden.npz"
+    return golden.unpack(path.read_bytes()) if path.is_file() else None
+
+
+def _tolerances(folder: Path) -> dict[str, float]:
+    path = folder / "bundle.json"
+    return dict(json.loads(path.read_text("utf-8"))["tolerances"]) if path.is_file() else {}
