@@ -17,7 +17,7 @@ from export.evaluator import OnBackend
 from export.parity import Parity, Way
 from export.recording import Recording
 from export.subject import Subject, open_subject
-from runtime.backend import Network, open_model
+from runtime.backend import LoadedModel, open_model
 from runtime.cuda import Cuda, open_cuda
 from runtime.engine import EngineModel, load_tensorrt, this_machine
 from runtime.engine_file import engine_path, read_engine, write_engine
@@ -91,7 +91,7 @@ def _made(
     return {"built": result.ok, **place, **measured}
 
 
-def median_us(network: Network, clock: Callable[[], int] = time.perf_counter_ns) -> float:
+def median_us(network: LoadedModel, clock: Callable[[], int] = time.perf_counter_ns) -> float:
     """Median duration of an inference."""
     times = []
     for _ in range(TIMED):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.recording import Recording
-from runtime.backend import Network
+from runtime.backend import LoadedModel
 from runtime.errors import Refused
 
 Array = npt.NDArray[Any]
@@ -31,7 +31,7 @@ class Evaluator(Protocol):
 class OnBackend:
     """Through the runtime's own code, as on a robot."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: LoadedModel) -> None:
         self._network = network
 
     def reset(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -111,11 +111,9 @@ class _Motion:
         self._fresh = model.values.copy()
         self._rest = _Waves(self._fresh, 0.3, rng)
         self._frame = ReferenceFrame(len(manifest.order))
-        # what a frame holds beyond the quantities named here, and which of it are quaternions, is read off the frame
         self._quats = [
             slice(_start(model.values, view), _start(model.values, view) + view.size)
-            for name, view in vars(model).items()
-            if "quat" in name and isinstance(view, np.ndarray) and np.shares_memory(view, model.values)
+            for name, view in _views(model) if "quat" in name or "orientation" in name
         ]
 
     def at(self, time_s: float) -> Array:
@@ -136,6 +134,14 @@ class _Motion:
 def _known_size(frame: ReferenceFrame) -> int:
     """Numbers of a frame up to the end of the root's velocities: all that is written by name."""
     return _start(frame.values, frame.root_ang_vel) + 3
+
+
+def _views(frame: ReferenceFrame) -> Iterator[tuple[str, Array]]:
+    """(name, view) of every part of a frame's values, those in dictionaries of further channels too."""
+    for name, value in vars(frame).items():
+        for key, view in value.items() if isinstance(value, dict) else ((name, value),):
+            if isinstance(view, np.ndarray) and np.shares_memory(view, frame.values):
+                yield str(key), view
 
 
 def _start(whole: Array, view: Array) -> int:

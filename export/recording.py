@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from export.plausible import plausible_ticks
 from runtime import golden
-from runtime.backend import Network
+from runtime.backend import LoadedModel
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.log_file import read_log
@@ -52,7 +52,7 @@ class Recording:
 class Tap:
     """A network that keeps what it is fed."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: LoadedModel) -> None:
         self._network = network
         self.inputs, self.outputs, self.backend = network.inputs, network.outputs, network.backend
         self.fed: list[dict[str, Array]] = []
@@ -143,7 +143,7 @@ def from_log(path: Path, controller: Controller, onnx: bytes) -> Recording:
     return replace(_recording(controller, fed, onnx), acted=np.array(busy["action"]))
 
 
-def from_noise(network: Network, onnx: bytes, ticks: int, seed: int) -> Recording:
+def from_noise(network: LoadedModel, onnx: bytes, ticks: int, seed: int) -> Recording:
     """Standard normal numbers (0, 1, 2, ... for whole-number inputs), for a network without a manifest."""
     rng = np.random.default_rng(seed)
     feeds = {}

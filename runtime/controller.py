@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.motor_bus import KD, KP, Q
-from runtime.backend import Network
+from runtime.backend import LoadedModel
 from runtime.errors import Refused
 from runtime.manifest import Manifest, Phase
 from runtime.observation import Observation, describe
@@ -67,7 +67,7 @@ class Controller:
         Refused: the network's inputs or outputs are not those of the manifest.
     """
 
-    def __init__(self, manifest: Manifest, model: Network) -> None:
+    def __init__(self, manifest: Manifest, model: LoadedModel) -> None:
         self.manifest, self.model = manifest, model
         joints = len(manifest.order)
         self.window = ReferenceWindow(joints, _offsets(manifest))

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from runtime.admission import Admitted, admit, check_golden
 from runtime.backend import open_model
+from runtime.bundle import MANIFEST
 from runtime.clip import load_clip
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.faults import Mode
-from runtime.manifest import Manifest, find_model
-from runtime.manifest_reader import load_manifest
+from runtime.manifest import Manifest
 from runtime.model_metadata import adopt_metadata
 from runtime.pilot import Pilot
 from runtime.records import policy_log_dtype, target_dtype
@@ -36,10 +37,10 @@ class Policy:
     """
 
     def __init__(self, settings: RunSettings) -> None:
-        manifest = load_manifest(settings.controller)
-        source, play_s = _motion(manifest, settings)
+        admitted = admit(settings.controller, target=settings.target, allow_unsigned=settings.allow_unsigned)
+        source, play_s = _motion(admitted.manifest, settings)
         notes: list[str] = []
-        self.controller = open_controller(manifest, settings, notes.append)
+        self.controller = open_admitted(admitted, settings.model, settings.backend, notes.append)
         self.backend, self.backend_note = self.controller.model.backend, "; ".join(notes)
         self.manifest = manifest = self.controller.manifest
         self.pilot = Pilot(self.controller, source, play_s, settings.command)
@@ -86,14 +87,30 @@ class Policy:
             start += observation.values.size
 
 
-
 def open_controller(
     manifest: Manifest, settings: RunSettings, say: Callable[[str], None] | None = None
 ) -> Controller:
-    """The controller of a run, with what its model says of itself; `say` hears what it runs on."""
-    model = open_model(find_model(manifest, settings.model), settings.backend,
-                       settings.model or settings.controller, say)
-    return Controller(adopt_metadata(manifest, model.metadata()), model)
+    """The controller of a run. One of a bundle is verified first, and opened from the bytes that were verified."""
+    admitted = admit(str(manifest.path), target=settings.target, allow_unsigned=settings.allow_unsigned)
+    return open_admitted(admitted, settings.model, settings.backend, say)
+
+
+def open_admitted(
+    admitted: Admitted, given: str | None = None, backend: str = "cpu", say: Callable[[str], None] | None = None
+) -> Controller:
+    """The controller of what was admitted, with what its model says of itself; a bundle's golden vectors replayed.
+
+    Args:
+        given: a model file instead of the manifest's own; a bundle takes none but its own.
+        say: hears which backend was taken, and why not a faster one.
+    """
+    path = admitted.manifest.path
+    origin = given or str(path.parent if path.name == MANIFEST else path)
+    model = open_model(admitted.model(given), backend, origin, say)
+    controller = Controller(adopt_metadata(admitted.manifest, model.metadata()), model)
+    if admitted.bundle is not None:
+        check_golden(admitted.bundle, controller, model.backend)
+    return controller
 
 
 def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | None, float]:
