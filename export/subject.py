@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from export.recording import Recording, Tap, from_controller, from_log, from_noise
 from runtime import golden
+from runtime.admission import admit
 from runtime.backend import open_model
+from runtime.bundle import GOLDEN
 from runtime.controller import Controller
 from runtime.errors import Refused
-from runtime.manifest import find_model
-from runtime.manifest_reader import load_manifest
 from runtime.model_metadata import adopt_metadata
 
 
@@ -47,19 +46,23 @@ def open_subject(target: str, model: str | None, log: str | None, ticks: int, se
     """
     if target.endswith(".onnx"):
         return _bare(Path(target), log, ticks, seed)
-    manifest = load_manifest(target)
-    onnx = find_model(manifest, model).read_bytes()
+    admitted = admit(target, allow_unsigned=True)
+    for line in admitted.warnings:
+        print(f"WARNING: {line}", file=sys.stderr)
+    bundle, source = admitted.bundle, admitted.model(model)
+    onnx = source if isinstance(source, bytes) else source.read_bytes()
     tap = Tap(open_model(onnx, "cpu", target))
-    controller = Controller(adopt_metadata(manifest, tap.metadata()), tap)
+    controller = Controller(adopt_metadata(admitted.manifest, tap.metadata()), tap)
     if log is not None:
         recording = from_log(Path(log), controller, onnx)
         fed_from = f"log {log}"
     else:
-        vectors = _golden(manifest.path.parent)
+        vectors = golden.unpack(bundle.files[GOLDEN]) if bundle else None
         recording = from_controller(controller, tap, onnx, vectors, ticks, seed)
         count = recording.ticks - ticks
         fed_from = (f"{count} golden and " if count else "") + f"{ticks} random ticks, seed {seed}"
-    return Subject(manifest.name, model or target, [recording], fed_from, _tolerances(manifest.path.parent))
+    tolerances = bundle.listing.tolerances if bundle else {}
+    return Subject(admitted.manifest.name, model or target, [recording], fed_from, tolerances)
 
 
 def _bare(path: Path, log: str | None, ticks: int, seed: int) -> Subject:
@@ -71,13 +74,3 @@ def _bare(path: Path, log: str | None, ticks: int, seed: int) -> Subject:
     onnx = path.read_bytes()
     recording = from_noise(open_model(path, "cpu"), onnx, ticks, seed)
     return Subject(path.name, str(path), [recording], f"{ticks} ticks of standard normal noise, seed {seed}", {})
-
-
-def _golden(folder: Path) -> Mapping[str, Any] | None:
-    path = folder / "golden.npz"
-    return golden.unpack(path.read_bytes()) if path.is_file() else None
-
-
-def _tolerances(folder: Path) -> dict[str, float]:
-    path = folder / "bundle.json"
-    return dict(json.loads(path.read_text("utf-8"))["tolerances"]) if path.is_file() else {}
