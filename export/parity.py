@@ -7,7 +7,7 @@ difference; quantised latents by how many of their numbers land in another bin, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Result:
         tolerance: for the largest action error.
         worst: observation and entry of the largest error.
         first_differing_layer: where it begins, when `ok` is False and intermediate tensors show it.
+        with_own_latents: action errors when the policy is fed what this way's own stages made; says, does not judge.
     """
 
     max_action_error: float | None
@@ -67,6 +68,7 @@ class Result:
     ok: bool
     worst: dict[str, int]
     first_differing_layer: dict[str, Any] | None = None
+    with_own_latents: dict[str, float | None] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -153,7 +155,7 @@ def is_quantised(values: Array) -> bool:
 
 
 class Parity:
-    """All ways of one network against the reference.
+    """One network on the reference.
 
     Raises:
         Refused: the reference itself cannot be computed.
@@ -161,18 +163,19 @@ class Parity:
 
     def __init__(self, recording: Recording, tolerances: Mapping[str, float]) -> None:
         self.recording, self.tolerances = recording, tolerances
-        self._reference: Opener = lambda onnx: OnBackend(open_model(onnx, REFERENCE))
-        self.expected = evaluate(recording, self._reference(recording.onnx))
+        self.expected = evaluate(recording, OnBackend(open_model(recording.onnx, REFERENCE)))
 
     def check(self, way: Way) -> Result:
-        """One way; where it is beyond its tolerance, also the first differing layer.
+        """One way against it.
 
         Raises:
             Refused: it is not to be had here.
         """
-        recording = self.recording
-        found = evaluate(recording, way.open(recording.onnx))
-        result = compare(recording, self.expected, found, self.tolerances, way.precision)
+        return self.judge(way, evaluate(self.recording, way.open(self.recording.onnx)))
+
+    def judge(self, way: Way, found: Mapping[str, Array]) -> Result:
+        """Outputs of one way against it; where they are beyond their tolerance, also the first differing layer."""
+        result = compare(self.recording, self.expected, found, self.tolerances, way.precision)
         if not result.ok and way.open_exposed is not None:
             result.first_differing_layer = self._part(way.open_exposed, result)
         return result
@@ -197,3 +200,53 @@ class Parity:
         found = {recording.action: recording.acted.reshape(shape)}
         return compare(recording, self.expected, found, self.tolerances, "fp32")
 
+
+@dataclass(frozen=True)
+class Link:
+    """A stage's output that stands in an input of the policy, as it is."""
+
+    stage: str
+    output: str
+    input: str
+    start: int
+
+
+def find_links(parities: list[Parity]) -> list[Link]:
+    """Where outputs of stages reappear in what the policy was fed: seen in the numbers, at every tick."""
+    main, links = parities[-1].recording, []
+    for parity in parities[:-1]:
+        for output, values in parity.expected.items():
+            rows = values.reshape(len(values), -1)
+            for name, feed in main.feeds.items():
+                flat = feed.reshape(main.ticks, -1)
+                places = range(flat.shape[1] - rows.shape[1] + 1) if len(rows) == main.ticks and rows.any() else ()
+                start = next((i for i in places if np.array_equal(flat[:, i : i + rows.shape[1]], rows)), None)
+                if start is not None:
+                    links.append(Link(parity.recording.name, output, name, start))
+    return links
+
+
+def check_chain(way: Way, parities: list[Parity], links: list[Link]) -> dict[str, Result]:
+    """One way on every network by itself, and on the policy fed with this way's own latents.
+
+    Raises:
+        Refused: it is not to be had here.
+    """
+    results, made = {}, {}
+    for parity in parities:
+        evaluator = way.open(parity.recording.onnx)
+        name = parity.recording.name
+        made[name] = evaluate(parity.recording, evaluator)
+        results[name] = parity.judge(way, made[name])
+    if links:
+        main = parities[-1]
+        feeds = {name: values.copy() for name, values in main.recording.feeds.items()}
+        for link in links:
+            rows = made[link.stage][link.output].reshape(main.recording.ticks, -1)
+            feeds[link.input].reshape(main.recording.ticks, -1)[:, link.start : link.start + rows.shape[1]] = rows
+        outputs = evaluate(replace(main.recording, feeds=feeds), evaluator)
+        whole = compare(main.recording, main.expected, outputs, main.tolerances, way.precision)
+        results[main.recording.name].with_own_latents = {
+            "max_action_error": whole.max_action_error, "mean_action_error": whole.mean_action_error
+        }
+    return results

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from export.parity import ON_REQUEST, REFERENCE, Parity, Result, Way, source_way, ways
+from export.parity import ON_REQUEST, REFERENCE, Parity, Result, Way, check_chain, find_links, source_way, ways
 from export.recording import Recording
 from export.subject import Subject, open_subject
 from runtime.errors import Refused
@@ -80,34 +80,33 @@ def check(subject: Subject, chosen: list[Way], sources: dict[str, Path], *, insi
     Args:
         insist: refuse when one of them is not to be had, instead of listing it.
     """
-    rows: dict[str, dict[str, Result]] = {}
+    parities = [Parity(recording, subject.tolerances) for recording in subject.recordings]
+    rows = {REFERENCE: {parity.recording.name: parity.check_reference() for parity in parities}}
+    main = parities[-1]
+    recorded = main.check_recorded()
+    if recorded is not None:
+        rows["recorded"] = {main.recording.name: recorded}
+    if sources:
+        rows["source"] = {
+            parity.recording.name: parity.check(source_way(sources[parity.recording.name], parity.recording))
+            for parity in parities if parity.recording.name in sources
+        }
+    links = find_links(parities)
     unavailable: dict[str, str] = {}
-    for recording in subject.recordings:
-        parity = Parity(recording, subject.tolerances)
-        rows.setdefault(REFERENCE, {})[recording.name] = parity.check_reference()
-        recorded = parity.check_recorded()
-        if recorded is not None:
-            rows.setdefault("recorded", {})[recording.name] = recorded
-        if recording.name in sources:
-            rows.setdefault("source", {})[recording.name] = parity.check(source_way(sources[recording.name], recording))
-        for way in chosen:
-            if way.name in unavailable:
-                continue
-            try:
-                rows.setdefault(way.name, {})[recording.name] = parity.check(way)
-            except Refused as refusal:
-                if insist:
-                    raise
-                unavailable[way.name] = f"{refusal.what}: {refusal.found}; {refusal.what_to_do}"
-    there = {name: found for name, found in rows.items() if found and name not in unavailable}
-    backends = {name: _row(subject.recordings, found) for name, found in there.items()}
+    for way in chosen:
+        try:
+            rows[way.name] = check_chain(way, parities, links)
+        except Refused as refusal:
+            if insist:
+                raise
+            unavailable[way.name] = f"{refusal.what}: {refusal.found}; {refusal.what_to_do}"
+    backends = {name: _row(subject.recordings, found) for name, found in rows.items()}
     return {
         "ok": all(row["ok"] for row in backends.values()),
         "controller": subject.name,
-        "observations": subject.recordings[-1].ticks,
+        "observations": main.recording.ticks,
         "fed_from": subject.fed_from,
         "reference": REFERENCE,
-        "tolerances": parity.tolerances,
         "backends": backends,
         "unavailable": unavailable,
     }

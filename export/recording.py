@@ -72,6 +72,30 @@ class Tap:
         return {name: np.array([row[name] for row in fed]) for name in self.inputs} if fed else {}
 
 
+@dataclass(frozen=True)
+class Part:
+    """One network of a controller being recorded.
+
+    Attributes:
+        recurrent: pairs (input, output) of hidden state.
+        action: the output that is the action; None for a stage.
+    """
+
+    name: str
+    onnx: bytes
+    tap: Tap
+    recurrent: tuple[tuple[str, str], ...]
+    action: str | None
+
+    def recording(self, fed: Mapping[str, Array]) -> Recording:
+        """What it was fed since hidden state was last zero."""
+        hidden = {name: (output, self.tap.inputs[name].shape) for name, output in self.recurrent}
+        fresh = np.zeros(len(next(iter(fed.values()))), np.bool_)
+        fresh[0] = True
+        feeds = {name: rows for name, rows in fed.items() if name not in hidden}
+        return Recording(self.name, self.onnx, feeds, hidden, self.action, fresh)
+
+
 def joined(parts: Iterable[Recording]) -> Recording:
     """Recordings of one network, one after the other; hidden state starts anew at each."""
     parts = list(parts)
@@ -80,38 +104,39 @@ def joined(parts: Iterable[Recording]) -> Recording:
 
 
 def from_controller(
-    controller: Controller, tap: Tap, onnx: bytes, vectors: Mapping[str, Array] | None, ticks: int, seed: int
-) -> Recording:
-    """The bundle's golden ticks, then seeded random ones a robot could meet.
+    controller: Controller, parts: list[Part], vectors: Mapping[str, Array] | None, ticks: int, seed: int
+) -> list[Recording]:
+    """The bundle's golden ticks, then seeded random ones a robot could meet, in each of the controller's modes.
 
     Args:
-        tap: the controller's network.
+        parts: the controller's networks; one that runs in no mode met is left out.
         vectors: arrays of `runtime.golden`, or None.
     """
-    parts = []
-    tap.take()
+    takes: list[dict[str, dict[str, Array]]] = []
+
+    def take() -> None:
+        takes.append({part.name: part.tap.take() for part in parts})
+
+    take()
+    takes.clear()
     if vectors is not None:
         golden.replay(controller, vectors)
-        parts.append(_recording(controller, tap.take(), onnx))
-    if ticks:
-        golden.record(controller, plausible_ticks(controller, ticks, seed))
-        parts.append(_recording(controller, tap.take(), onnx))
-    return joined(parts)
+        take()
+    modes = [{"mode": mode} for mode in controller.manifest.modes.values()] or [{}]
+    for turn, places in enumerate(modes):
+        count = ticks // len(modes) + (turn < ticks % len(modes))
+        given = {name: np.full((count, 1), value, np.float32) for name, value in places.items()}
+        if count:
+            golden.record(controller, plausible_ticks(controller, count, seed + turn, given))
+            take()
+    fed = {part.name: [part.recording(taken[part.name]) for taken in takes if taken[part.name]] for part in parts}
+    return [joined(fed[part.name]) for part in parts if fed[part.name]]
 
 
-def _recording(controller: Controller, fed: dict[str, Array], onnx: bytes) -> Recording:
-    hidden = {name: (output, controller.model.inputs[name].shape) for name, output in controller.manifest.recurrent}
-    fresh = np.zeros(len(next(iter(fed.values()))), np.bool_)
-    fresh[0] = True
-    action = controller.manifest.action_output or next(iter(controller.model.outputs))
-    return Recording("policy", onnx, {name: rows for name, rows in fed.items() if name not in hidden}, hidden, action,
-                     fresh)
-
-
-def from_log(path: Path, controller: Controller, onnx: bytes) -> Recording:
+def from_log(path: Path, controller: Controller, parts: list[Part]) -> list[Recording]:
     """The observations of a run while its controller was at work.
 
-    A recurrent network is replayed up to the first tick that the log lost, since its state is unknown after that.
+    With hidden state a log is replayed up to the first tick it lost, since the state is unknown after that.
 
     Raises:
         Refused: no log, none of this controller, or nothing in it.
@@ -119,28 +144,31 @@ def from_log(path: Path, controller: Controller, onnx: bytes) -> Recording:
     if not path.is_file():
         raise Refused("--log", expected="a run's log.mcap", found=f"no file {path}",
                       what_to_do="name the log in a run's output folder")
-    rows = read_log(path).topics.get("policy")
-    busy = rows is not None and rows[(rows["phase"] >= Phase.SETTLE) & (rows["phase"] <= Phase.SETTLE_OUT)]
-    if busy is False or not len(busy):
+    rows = read_log(path).topics.get("policy", np.zeros(0, [("phase", "u4")]))
+    busy = rows[(rows["phase"] >= Phase.SETTLE) & (rows["phase"] <= Phase.SETTLE_OUT)]
+    if not len(busy):
         raise Refused(f"log {path.name}", expected="policy ticks while tracking", found="none",
                       what_to_do="give the log of a run that came to track")
-    places = controller.observations
-    sizes = [observation.values.size for observation, _, _ in places]
+    sizes = [observation.values.size for observation, _, _ in controller.observations]
     if busy["observation"].shape[1] != sum(sizes) or busy["action"].shape[1] != len(controller.action):
         raise Refused(f"log {path.name}", expected=f"{sum(sizes)} observations and {len(controller.action)} actions",
                       found=f"{busy['observation'].shape[1]} and {busy['action'].shape[1]}",
                       what_to_do="this log is of another controller")
-    if controller.manifest.recurrent:
+    if any(part.recurrent for part in parts):
         lost = np.flatnonzero(np.diff(busy["sequence"].astype(np.int64)) != 1)
         busy = busy[: lost[0] + 1] if len(lost) else busy
-    fed = {}
-    buffers = {values.ctypes.data: (name, values) for name, values in controller.model.inputs.items()}
-    for (_, buffer, clip), block in zip(places, np.split(busy["observation"], np.cumsum(sizes)[:-1], axis=1),
-                                        strict=True):
-        name, values = buffers[buffer.ctypes.data]
-        block = block if clip is None else np.clip(block, *clip)
-        fed[name] = np.ascontiguousarray(block.astype(values.dtype).reshape(len(block), *values.shape))
-    return replace(_recording(controller, fed, onnx), acted=np.array(busy["action"]))
+    blocks = iter(np.split(busy["observation"], np.cumsum(sizes)[:-1], axis=1))
+    recordings = []
+    for part, network in zip(parts, controller.networks, strict=True):
+        places = {values.ctypes.data: (name, values) for name, values in part.tap.inputs.items()}
+        fed = {}
+        for _, buffer, clip in network.observations:
+            name, values = places[buffer.ctypes.data]
+            block = next(blocks)
+            block = block if clip is None else np.clip(block, *clip)
+            fed[name] = np.ascontiguousarray(block.astype(values.dtype).reshape(len(block), *values.shape))
+        recordings.append(part.recording(fed))
+    return [*recordings[:-1], replace(recordings[-1], acted=np.array(busy["action"]))]
 
 
 def from_noise(network: LoadedModel, onnx: bytes, ticks: int, seed: int) -> Recording:

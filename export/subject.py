@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.recording import Recording, Tap, from_controller, from_log, from_noise
+from export.recording import Part, Recording, Tap, from_controller, from_log, from_noise
 from runtime import golden
 from runtime.admission import admit
 from runtime.backend import open_model
@@ -49,20 +49,30 @@ def open_subject(target: str, model: str | None, log: str | None, ticks: int, se
     admitted = admit(target, allow_unsigned=True)
     for line in admitted.warnings:
         print(f"WARNING: {line}", file=sys.stderr)
-    bundle, source = admitted.bundle, admitted.model(model)
-    onnx = source if isinstance(source, bytes) else source.read_bytes()
-    tap = Tap(open_model(onnx, "cpu", target))
-    controller = Controller(adopt_metadata(admitted.manifest, tap.metadata()), tap)
+    manifest, bundle = admitted.manifest, admitted.bundle
+    parts = [_part(stage.name, admitted.stage_model(stage), stage.recurrent) for stage in manifest.stages]
+    main = _part("policy", admitted.model(model), manifest.recurrent, manifest.action_output)
+    taps = {part.name: part.tap for part in parts}
+    controller = Controller(adopt_metadata(manifest, main.tap.metadata()), main.tap, taps)
+    parts.append(main)
     if log is not None:
-        recording = from_log(Path(log), controller, onnx)
-        fed_from = f"log {log}"
+        recordings, fed_from = from_log(Path(log), controller, parts), f"log {log}"
     else:
         vectors = golden.unpack(bundle.files[GOLDEN]) if bundle else None
-        recording = from_controller(controller, tap, onnx, vectors, ticks, seed)
-        count = recording.ticks - ticks
+        recordings = from_controller(controller, parts, vectors, ticks, seed)
+        count = len(vectors["state"]) if vectors else 0
         fed_from = (f"{count} golden and " if count else "") + f"{ticks} random ticks, seed {seed}"
-    tolerances = bundle.listing.tolerances if bundle else {}
-    return Subject(admitted.manifest.name, model or target, [recording], fed_from, tolerances)
+    return Subject(manifest.name, model or target, recordings, fed_from, bundle.listing.tolerances if bundle else {})
+
+
+def _part(
+    name: str, source: Path | bytes, recurrent: tuple[tuple[str, str], ...], action: str | None = None
+) -> Part:
+    onnx = source if isinstance(source, bytes) else source.read_bytes()
+    tap = Tap(open_model(onnx, "cpu"))
+    if name == "policy":
+        action = action or next(iter(tap.outputs))
+    return Part(name, onnx, tap, recurrent, action)
 
 
 def _bare(path: Path, log: str | None, ticks: int, seed: int) -> Subject:

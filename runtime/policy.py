@@ -15,6 +15,7 @@ from runtime.errors import Refused
 from runtime.faults import Mode
 from runtime.manifest import Manifest
 from runtime.model_metadata import adopt_metadata
+from runtime.needs import check_clip_feeds, mode_of
 from runtime.pilot import Pilot
 from runtime.records import policy_log_dtype, target_dtype
 from runtime.reference import ClipReference
@@ -38,10 +39,13 @@ class Policy:
 
     def __init__(self, settings: RunSettings) -> None:
         admitted = admit(settings.controller, target=settings.target, allow_unsigned=settings.allow_unsigned)
+        mode = mode_of(admitted.manifest, settings.mode)
         source, play_s = _motion(admitted.manifest, settings)
         notes: list[str] = []
         self.controller = open_admitted(admitted, settings.model, settings.backend, notes.append)
-        self.backend, self.backend_note = self.controller.model.backend, "; ".join(notes)
+        self.controller.set_mode(mode)
+        self.backend = "+".join(sorted({network.model.backend for network in self.controller.networks}))
+        self.backend_note = "; ".join(notes)
         self.manifest = manifest = self.controller.manifest
         self.pilot = Pilot(self.controller, source, play_s, settings.command)
         motors, joints = manifest.robot.motors, len(manifest.order)
@@ -104,13 +108,19 @@ def open_admitted(
         given: a model file instead of the manifest's own; a bundle takes none but its own.
         say: hears which backend was taken, and why not a faster one.
     """
-    path = admitted.manifest.path
+    manifest, path = admitted.manifest, admitted.manifest.path
     origin = given or str(path.parent if path.name == MANIFEST else path)
-    model = open_model(admitted.model(given), backend, origin, say)
-    controller = Controller(adopt_metadata(admitted.manifest, model.metadata()), model)
+    stages = {stage.name: open_model(admitted.stage_model(stage), backend, origin, _named(stage.name, say))
+              for stage in manifest.stages}
+    model = open_model(admitted.model(given), backend, origin, _named("policy", say) if stages else say)
+    controller = Controller(adopt_metadata(manifest, model.metadata()), model, stages)
     if admitted.bundle is not None:
-        check_golden(admitted.bundle, controller, model.backend)
+        check_golden(admitted.bundle, controller)
     return controller
+
+
+def _named(network: str, say: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    return None if say is None else lambda line: say(f"{network}: {line}")
 
 
 def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | None, float]:
@@ -122,8 +132,9 @@ def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | 
             raise Refused(f"controller {manifest.name}", expected="a motion, not a velocity command",
                           found=f"--command {settings.command}", what_to_do="leave --command out")
         clip = load_clip(settings.clip, manifest.robot)
+        check_clip_feeds(manifest, mode_of(manifest, settings.mode), clip)
         play_s = clip.duration_s if settings.duration_s is None else min(settings.duration_s, clip.duration_s)
-        return ClipReference(clip, manifest.order), play_s
+        return ClipReference(clip, manifest.order, rest_at_end=manifest.rest_at_end), play_s
     if settings.clip is not None:
         raise Refused(f"controller {manifest.name}", expected="a velocity command", found="a clip",
                       what_to_do="give --command VX,VY,YAW_RATE, or choose a tracker for the clip")
