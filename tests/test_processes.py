@@ -457,11 +457,14 @@ def test_a_dry_run_goes_through_the_motions_and_writes_nothing(tmp_path: Path) -
         assert_nothing_is_left(run)
 
 
+REAL = ("--robot", "g1", "--interface", "lo", "--allow-unsigned")
+
+
 def test_a_robot_moves_only_as_far_as_its_operator_says(tmp_path: Path) -> None:
     with (
         simulated_robot(OPERATED),
         WireObserver(OPERATED, tmp_path / "f.npy") as wire,
-        LiveRun(tmp_path / "o", *words(OPERATED, "--robot", "g1", "--interface", "lo"), typed=True) as run,
+        LiveRun(tmp_path / "o", *words(OPERATED, *REAL), typed=True) as run,
     ):
         await_(lambda: "Type MOVE" in run.errors, 30, "the question")
         run.look()
@@ -490,7 +493,7 @@ def test_without_an_operator_no_robot_is_armed(tmp_path: Path) -> None:
     with (
         simulated_robot(OPERATED),
         WireObserver(OPERATED, tmp_path / "f.npy") as wire,
-        LiveRun(tmp_path / "o", *words(OPERATED, "--robot", "g1", "--interface", "lo")) as run,
+        LiveRun(tmp_path / "o", *words(OPERATED, *REAL)) as run,
     ):
         assert run.finish() == 2
         assert "expected MOVE" in run.errors
