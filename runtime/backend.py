@@ -64,7 +64,7 @@ def open_model(
         source: an ONNX file, or its bytes where they were verified already.
         backend: one of `BACKENDS`.
         origin: bundle, manifest or file, as a person would name it in the command that builds its engine.
-        say: hears which backend was taken, and why not a faster one.
+        say: hears which backend was taken and, with auto, why not a faster one.
 
     Raises:
         Refused: the backend that was asked for cannot be had; with auto only if the CPU cannot either.

@@ -103,7 +103,8 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     from runtime.policy import Policy
 
     policy = Policy(settings)
-    print(f"backend: {policy.backend_note}", file=sys.stderr)
+    if settings.backend == "auto":
+        print(f"backend: {policy.backend_note}", file=sys.stderr)
     settings = replace(settings, backend=policy.backend)
     robot = make_robot(args)
     check_plant(policy, robot)

@@ -115,7 +115,8 @@ class Supervisor:
         if settings.target == "sim":
             self._spawn("sim", ["-m", "exoactor", "sim", "--follow", str(os.getpid()), *self._sim_arguments])
         sizes = self._spawn("policy", self._stage("policy_process", settings))
-        print(f"backend: {sizes['backend_note']}", file=sys.stderr)
+        if settings.backend == "auto":
+            print(f"backend: {sizes['backend_note']}", file=sys.stderr)
         self.notes["backend"] = sizes["backend"]
         self.settings = settings = replace(
             settings, joints=sizes["joints"], observation=sizes["observation"], backend=sizes["backend"]

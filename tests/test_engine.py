@@ -23,6 +23,7 @@ from runtime.backend import open_model
 from runtime.engine import EngineModel, load_tensorrt
 from runtime.engine_file import EngineFile, EngineKey, Machine, engine_path, read_engine, write_engine
 from runtime.errors import Refused
+from runtime.log_file import read_log
 from runtime.model import Model
 from tests import tiny_bundle, tiny_onnx
 from tests.fake_gpu import FakeCuda, FakeTensorRT
@@ -430,6 +431,16 @@ def test_auto_never_takes_an_engine_of_less_precision(
     export_engine(capsys, str(path), "--ticks", "5", "--tf32")
     assert open_model(path, "auto").backend == "cpu"
     assert open_model(path, "engine-tf32").backend == "engine-tf32"
+
+
+def test_a_run_says_what_it_took(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mujoco", reason="missing dependency: mujoco")
+    out = tmp_path / "out"
+    words = ("--controller", str(tiny_bundle.make(tmp_path)), "--lockstep", "--duration", "0.1", "--out", str(out))
+    exoactor.main(["run", *words, "--backend", "auto"])
+    assert "backend: cpu (not engine: " in capsys.readouterr().err
+    assert json.loads((out / "report.json").read_text("utf-8"))["backend"] == "cpu"
+    assert read_log(out / "log.mcap").about["backend"] == "cpu"
 
 
 def test_an_unknown_backend_is_refused(tmp_path: Path) -> None:
