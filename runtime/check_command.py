@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.manifest import OWN_CONTROLLER
 from runtime.manifest_reader import load_manifest
 from runtime.preflight import Check, check_controller, check_machine, check_robot
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
-    parser.add_argument("--backend", choices=("cpu", "cuda", "tensorrt"), default="cpu")
+    parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--json", action="store_true", help="a JSON list of {check, ok, measured, limit, what_to_do}")
 

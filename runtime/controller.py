@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.motor_bus import KD, KP, Q
+from runtime.backend import LoadedModel
 from runtime.channels import CHANNELS, ChannelTable
 from runtime.errors import Refused
 from runtime.layouts import check_layout
 from runtime.manifest import Manifest, Phase, Stage
-from runtime.model import Model
 from runtime.needs import mode_of, reference_needs
 from runtime.network import Network
 from runtime.reference import ReferenceFrame, ReferenceWindow
@@ -109,7 +109,9 @@ class Controller:
         Refused: a network's inputs or outputs are not those of the manifest.
     """
 
-    def __init__(self, manifest: Manifest, model: Model, stage_models: Mapping[str, Model] | None = None) -> None:
+    def __init__(
+        self, manifest: Manifest, model: LoadedModel, stage_models: Mapping[str, LoadedModel] | None = None
+    ) -> None:
         self.manifest, self.model = manifest, model
         check_layout(manifest)
         joints = len(manifest.order)
@@ -207,7 +209,7 @@ class Controller:
         if modes:
             self.inputs.plan(int(mode))
 
-    def _bind_stage(self, stage: Stage, models: Mapping[str, Model]) -> _Stage:
+    def _bind_stage(self, stage: Stage, models: Mapping[str, LoadedModel]) -> _Stage:
         what = f"stage {stage.name} of {self.manifest.name}"
         if stage.name not in models:
             raise Refused(what, expected="its model", found="none", what_to_do="name the stage's ONNX file")

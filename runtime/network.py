@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.backend import LoadedModel
 from runtime.errors import Refused
-from runtime.model import Model
 from runtime.observation import Observation, describe
 from runtime.terms import TickInputs
 
@@ -34,8 +34,8 @@ class Network:
     """
 
     def __init__(
-        self, what: str, entries: tuple[dict[str, Any], ...], recurrent: tuple[tuple[str, str], ...], model: Model,
-        inputs: TickInputs,
+        self, what: str, entries: tuple[dict[str, Any], ...], recurrent: tuple[tuple[str, str], ...],
+        model: LoadedModel, inputs: TickInputs,
     ) -> None:
         self.what, self.model = what, model
         self._recurrent = self._bind_recurrent(recurrent)

@@ -6,12 +6,14 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
 from runtime.admission import Admitted, admit
+from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
 from runtime.manifest import OWN_CONTROLLER
@@ -54,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--dry-run", action="store_true", help="everything but write commands")
-    parser.add_argument("--backend", choices=("cpu", "cuda", "tensorrt"), default="cpu")
+    parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -108,10 +110,13 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     from runtime.policy import Policy
 
     policy = Policy(settings)
+    if settings.backend == "auto":
+        print(f"backend: {policy.backend_note}", file=sys.stderr)
+    settings = replace(settings, backend=policy.backend)
     robot = make_robot(args)
     check_plant(policy, robot)
     factor = run_lockstep(settings, policy, robot, out, parse_press(args.press))
-    return factor, {"warnings": [], "errors": [], "gate_restarts": 0}
+    return factor, {"backend": policy.backend, "warnings": [], "errors": [], "gate_restarts": 0}
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
