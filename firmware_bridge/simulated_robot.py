@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,9 @@ class SimulatedRobot:
             raise BridgeError("plant", expected="actuatorfrcrange on every driven joint",
                               found="a joint without torque limit", what_to_do="add the limits to the plant")
         self._torso = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, "torso_link")
+        imu = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, "imu_in_pelvis")
+        self._imu_in_base = np.array(model.site_pos[imu]) if imu >= 0 else np.zeros(3)
+        self._velocity_before = np.zeros(6)
         self._legs = np.array(
             [i for i, name in enumerate(self.joint_names) if any(p in name for p in ("hip", "knee", "ankle"))],
             np.intp,
@@ -199,6 +203,7 @@ class SimulatedRobot:
             self._apply(*self._queue.popleft())
         if self.disturbance.pushes:
             self._push()
+        self._velocity_before[:] = self.data.qvel[:6]
         mujoco.mj_step(self.model, self.data)
         if self._gantry:
             self.data.qpos[:7] = self._gantry_pose
@@ -231,10 +236,32 @@ class SimulatedRobot:
                 values[:] = values + self._random.uniform(-width, width, values.shape)
 
     def sense_accelerometer(self) -> None:
-        """Fill the sample's accelerometer (specific force at the pelvis, base frame); not needed every step."""
-        rotation = self.data.xmat[1].reshape(3, 3)
-        felt = -self.model.opt.gravity if self._gantry else self.data.qacc[:3] - self.model.opt.gravity
-        self.sample.accel[:] = rotation.T @ felt
+        """Fill the sample's accelerometer (specific force at the pelvis IMU, base axes); not needed every step.
+
+        From the velocities before and after the step: MuJoCo's own `qacc` is from before the drives' implicit damping.
+        """
+        data, r = self.data, self._imu_in_base
+        change = np.zeros(6) if self._gantry else (data.qvel[:6] - self._velocity_before) / self.model.opt.timestep
+        rotation = np.zeros(9)
+        mujoco.mju_quat2Mat(rotation, data.qpos[3:7])
+        omega = data.qvel[3:6]
+        turning = np.cross(change[3:], r) + np.cross(omega, np.cross(omega, r))
+        self.sample.accel[:] = rotation.reshape(3, 3).T @ (change[:3] - self.model.opt.gravity) + turning
+
+    def ground_forces(self, joints: Sequence[str]) -> F64:
+        """(len(joints),) N: the vertical force of the ground on the body that each named joint moves."""
+        model, data = self.model, self.data
+        bodies = [int(model.joint(name).bodyid[0]) for name in joints]
+        forces, wrench = np.zeros(len(bodies)), np.zeros(6)
+        for i in range(data.ncon):
+            contact = data.contact[i]
+            touching = [int(model.geom_bodyid[geom]) for geom in contact.geom]
+            mujoco.mj_contactForce(model, data, i, wrench)
+            vertical = abs(float(contact.frame.reshape(3, 3)[:, 2] @ wrench[:3]))
+            for place, body in enumerate(bodies):
+                if body in touching:
+                    forces[place] += vertical
+        return forces
 
     def torso_imu(self) -> tuple[F64, F64, F64]:
         """Orientation (w, x, y, z) in world, rates (rad/s) and specific force (m/s^2) of the torso, in its own axes."""

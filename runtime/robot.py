@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from firmware_bridge.remote import BUTTONS
 from runtime.errors import Refused
+from runtime.feet import Foot, read_feet
 
 F32 = npt.NDArray[np.float32]
 Index = npt.NDArray[np.intp]
@@ -28,6 +29,7 @@ _KEYS = {
     "schema", "name", "description", "source", "wire", "mode_machine", "estop_buttons", "gain_limits", "limits",
     "joint_columns", "joints",
 }
+_OPTIONAL = {"source", "imu_in_base_m", "feet"}
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Robot:
     kd_max: float
     limits: Limits
     joints: tuple[Joint, ...]
+    imu_in_base_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    feet: tuple[Foot, ...] = ()
 
     @cached_property
     def order(self) -> JointOrder:
@@ -206,8 +210,8 @@ def _joint(row: list[Any]) -> Joint:
 def _robot_from(data: dict[str, Any]) -> Robot:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise _refuse("schema", SCHEMA, data.get("schema") if isinstance(data, dict) else type(data).__name__)
-    unknown = sorted(set(data) - _KEYS)
-    if unknown or set(_KEYS) - set(data) - {"source"}:
+    unknown = sorted(set(data) - _KEYS - _OPTIONAL)
+    if unknown or _KEYS - set(data) - _OPTIONAL:
         raise _refuse("keys", ", ".join(sorted(_KEYS)), f"unknown {unknown}, missing {sorted(_KEYS - set(data))}")
     wanted = [field.name for field in fields(Joint)]
     if data["joint_columns"] != wanted:
@@ -234,7 +238,24 @@ def _robot_from(data: dict[str, Any]) -> Robot:
         kd_max=_number("gain_limits.kd", data["gain_limits"]["kd"], 0, 1e4),
         limits=_limits(data["limits"]),
         joints=joints,
+        imu_in_base_m=_vector("imu_in_base_m", data.get("imu_in_base_m", [0, 0, 0])),
+        feet=_feet(data["feet"], joints) if "feet" in data else (),
     )
+
+
+def _vector(key: str, found: Any) -> tuple[float, float, float]:
+    if not isinstance(found, list) or len(found) != 3:
+        raise _refuse(key, "[x, y, z]", found)
+    x, y, z = (_number(key, value, -10, 10) for value in found)
+    return x, y, z
+
+
+def _feet(found: Any, joints: tuple[Joint, ...]) -> tuple[Foot, ...]:
+    feet = read_feet(found)
+    JointOrder(tuple(joint.name for joint in joints)).index_of(
+        JointOrder(tuple(name for foot in feet for name in foot.joints))
+    )
+    return feet
 
 
 def _limits(given: Any) -> Limits:
