@@ -14,6 +14,7 @@ from firmware_bridge.sim_options import add_robot_options, robot_option_words
 from runtime.errors import Refused
 from runtime.manifest import Manifest, find_model, find_stage_model
 from runtime.manifest_reader import load_manifest
+from runtime.robot import NO_WIRE, robot_path
 from runtime.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def _lockstep(
     from runtime.policy import Policy
 
     policy = Policy(settings)
+    args.robot_file = args.robot_file or str(robot_path(manifest.robot_file))
     robot = make_robot(args)
     check_plant(policy, robot)
     factor = run_lockstep(settings, policy, robot, out, parse_press(args.press))
@@ -114,6 +116,7 @@ def _processes(args: argparse.Namespace, settings: RunSettings, manifest: Manife
     find_model(manifest, settings.model)
     for stage in manifest.stages:
         find_stage_model(manifest, stage)
+    args.robot_file = args.robot_file or str(robot_path(manifest.robot_file).absolute())
     words = ["--domain", str(settings.domain), *robot_option_words(args)]
     if settings.interface:
         words += ["--interface", settings.interface]
@@ -130,22 +133,23 @@ def _processes(args: argparse.Namespace, settings: RunSettings, manifest: Manife
 
 
 def check_plant(policy: Policy, simulated: SimulatedRobot) -> None:
-    """The plant's actuators must be the robot's motors, in motor order, and the variant one it may be."""
+    """The simulated robot's motors must be the controller's robot's, and the variant one it may be."""
     robot, joint_names = policy.manifest.robot, simulated.joint_names
-    if simulated.mode_machine not in robot.mode_machine:
+    if robot.mode_machine and simulated.mode_machine not in robot.mode_machine:
         raise Refused("mode_machine", expected=f"{robot.mode_machine} ({robot.description})",
                       found=f"{simulated.mode_machine}", what_to_do="choose the controller of this variant")
-    if len(joint_names) != robot.motors:
-        raise Refused("plant", expected=f"{robot.motors} actuators for {robot.name}", found=f"{len(joint_names)}",
-                      what_to_do="give the plant of this robot with --plant FILE.xml")
+    wanted = [""] * robot.motors
     for joint in robot.joints:
-        found = joint_names[joint.motor] if joint.motor < len(joint_names) else "nothing"
-        if found != joint.name:
-            raise Refused("plant", expected=f"actuator {joint.motor} to be {joint.name}", found=found,
-                          what_to_do=f"use a plant of {robot.name} with actuators in motor order")
+        wanted[joint.motor] = joint.name
+    if list(joint_names) != wanted:
+        raise Refused("--robot-file", expected=f"the motors of {robot.name}: {', '.join(filter(None, wanted))}",
+                      found=", ".join(filter(None, joint_names)), what_to_do="leave it out, or name this robot's file")
 
 
 def _settings(args: argparse.Namespace, manifest: Manifest, out: Path) -> RunSettings:
+    if manifest.robot.wire == NO_WIRE and not args.lockstep:
+        raise Refused(f"robot {manifest.robot.name}", expected="--lockstep", found="a run over DDS",
+                      what_to_do="its file knows no wire: it runs on simulated time only")
     if args.robot == "g1" and not args.interface:
         raise Refused("--robot g1", expected="--interface NAME", found="none",
                       what_to_do="name the network interface the robot's cable is on, e.g. --interface eth0")
