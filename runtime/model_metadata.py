@@ -46,9 +46,25 @@ def adopt_metadata(manifest: Manifest, metadata: dict[str, str]) -> Manifest:
             found = f"{values.min()} to {values.max()}"
             raise Refused(f"{what}, {attribute}", expected=f"from 0 to {limit}", found=found,
                           what_to_do="this model does not belong to this robot")
+    changes.update(_reference_bodies(what, manifest, metadata))
     if "default_pose" in changes and (manifest.action_offset == manifest.default_pose).all():
         changes["action_offset"] = changes["default_pose"]
     return replace(manifest, **changes)
+
+
+def _reference_bodies(what: str, manifest: Manifest, metadata: dict[str, str]) -> dict[str, Any]:
+    """The anchor of a reference inside the network, and the bodies its outputs list."""
+    changes: dict[str, Any] = {}
+    body, bodies = (metadata.get(manifest.metadata_keys.get(key, "")) for key in ("body", "bodies"))
+    if body is not None:
+        if body.strip('"') not in manifest.robot.bodies:
+            raise Refused(f"{what}, {manifest.metadata_keys['body']}",
+                          expected=f"a body of {manifest.robot.name}: {', '.join(manifest.robot.bodies)}", found=body,
+                          what_to_do="add its chain to `bodies` in the robot's file (docs/robots.md)")
+        changes["anchor"] = body.strip('"')
+    if bodies is not None and manifest.embedded is not None:
+        changes["embedded"] = replace(manifest.embedded, bodies=tuple(str(name) for name in _parse(bodies)))
+    return changes
 
 
 def _parse(text: str) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from runtime.admission import Admitted, admit, check_golden
@@ -12,10 +14,11 @@ from runtime.faults import Mode
 from runtime.manifest import Manifest
 from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
+from runtime.model_reference import ModelReference, refuse_other_motion
 from runtime.needs import check_clip_feeds, mode_of
 from runtime.pilot import Pilot
 from runtime.records import policy_log_dtype, target_dtype
-from runtime.reference import ClipReference
+from runtime.reference import ClipReference, ReferenceSource
 from runtime.settings import RunSettings
 from runtime.state import RobotState
 
@@ -40,6 +43,9 @@ class Policy:
         self.controller = open_admitted(admitted, settings.model, settings.backend)
         self.controller.set_mode(mode)
         self.manifest = manifest = self.controller.manifest
+        if manifest.embedded is not None:
+            source = inside = ModelReference(self.controller, manifest.embedded)
+            play_s = min(play_s, inside.play_s)
         self.pilot = Pilot(self.controller, source, play_s, settings.command)
         motors, joints = manifest.robot.motors, len(manifest.order)
         self.target = np.zeros(1, target_dtype(motors))
@@ -105,7 +111,11 @@ def open_admitted(admitted: Admitted, given: str | None = None, backend: str = "
     return controller
 
 
-def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | None, float]:
+def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ReferenceSource | None, float]:
+    """What to follow and for how long; no source yet where the motion lies inside the network."""
+    if manifest.embedded is not None:
+        refuse_other_motion(manifest, settings.clip, settings.command)
+        return None, math.inf if settings.duration_s is None else settings.duration_s
     if manifest.kind == "tracker":
         if settings.clip is None:
             raise Refused(f"controller {manifest.name}", expected="a motion", found="none",

@@ -140,7 +140,9 @@ def tracking(policy: Array, truth: Array, manifest: Manifest) -> dict[str, Any]:
     if len(rows) > 1:
         if manifest.kind == "tracker":
             height = np.interp(play["now_ns"], rows["now_ns"], rows["position"][:, 2])
-            out["root_height_error_m_mean"] = round(float(np.abs(height - play["root_height_m"]).mean()), 5)
+            error = np.abs(height - play["root_height_m"])
+            if np.isfinite(error).all():  # a motion inside a network need not say where its base is
+                out["root_height_error_m_mean"] = round(float(error.mean()), 5)
         seconds = (int(rows["now_ns"][-1]) - int(rows["now_ns"][0])) * 1e-9
         distance = float(np.linalg.norm(rows["position"][-1, :2] - rows["position"][0, :2]))
         path = float(np.linalg.norm(np.diff(rows["position"][:, :2], axis=0), axis=1).sum())
@@ -184,10 +186,11 @@ def plots(log: Log, manifest: Manifest, start_ns: int) -> dict[str, Any]:
         return np.asarray((rows["now_ns"] - start_ns) * 1e-9)
 
     g, p, t = thin(gate), thin(policy[policy["phase"] > Phase.READY]), thin(truth)
+    known = p[np.isfinite(p["root_height_m"])]
     return {
         "mode": (seconds(g), g["mode"]),
         "height": (seconds(t), t["position"][:, 2]),
-        "reference_height": (seconds(p), p["root_height_m"]),
+        "reference_height": (seconds(known), known["root_height_m"]),
         "error": (seconds(p), np.abs(p["q"] - p["reference_q"]).mean(axis=1)),
         "gate_tick_us": gate["tick_ns"] / 1000,
         "policy_tick_us": policy["tick_ns"] / 1000,

@@ -243,8 +243,9 @@ def _robot_from(data: dict[str, Any]) -> Robot:
     wire = str(data.get("wire"))
     optional = _OPTIONAL | (_OF_A_WIRE if wire == NO_WIRE else set())
     unknown = sorted(set(data) - _KEYS - _OPTIONAL)
-    if unknown or _KEYS - set(data) - optional:
-        raise _refuse("keys", ", ".join(sorted(_KEYS)), f"unknown {unknown}, missing {sorted(_KEYS - set(data) - optional)}")
+    missing = sorted(_KEYS - set(data) - optional)
+    if unknown or missing:
+        raise _refuse("keys", ", ".join(sorted(_KEYS)), f"unknown {unknown}, missing {missing}")
     wanted = [field.name for field in fields(Joint)]
     if data["joint_columns"] != wanted:
         raise _refuse("joint_columns", ", ".join(wanted), data["joint_columns"])
