@@ -194,3 +194,73 @@ def _lowest_point(model: Any, data: Any, geom: int) -> float:
     if kind == mujoco.mjtGeom.mjGEOM_BOX:
         return z - float(down @ size)
     return z - float(model.geom_rbound[geom])
+
+
+def describe_plant(path: Path, anchor: str | None = None) -> dict[str, Any]:
+    """What a robot's file takes from a plant: its driven joints in the actuators' order, and where bodies hang.
+
+    Args:
+        anchor: a body whose chain from the base is wanted; None: `torso_link` where there is one.
+
+    Returns:
+        `joints`: rows of name, lower_rad, upper_rad, effort_n_m (None where the plant has no limit), armature_kg_m2;
+        `bodies`: body -> rows [joint, turn_wxyz, axis].
+
+    Raises:
+        BridgeError: it does not compile, has no floating base, drives something else than hinges, or lacks the anchor.
+    """
+    model = _compile(path)
+    free = [j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
+    if not free:
+        raise BridgeError("plant", expected="a floating base", found="no free joint",
+                          what_to_do="use a floating-base plant, the robot as its first body")
+    _refuse_other_transmissions(model)
+    hinges = [j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE]
+    order = [int(j) for j in model.actuator_trnid[:, 0]] or hinges
+    sliding = [model.joint(j).name for j in order if j not in hinges]
+    if sliding:
+        raise BridgeError("plant", expected="hinges", found=f"{', '.join(sliding)} of another type",
+                          what_to_do="remove them: a motor here turns")
+    rows = []
+    for j in order:
+        actuators = np.flatnonzero(model.actuator_trnid[:, 0] == j) if model.nu else np.zeros(0, np.intp)
+        limits = [np.inf]
+        if model.jnt_actfrclimited[j]:
+            limits.append(float(np.abs(model.jnt_actfrcrange[j]).max()))
+        limits += [float(np.abs(model.actuator_forcerange[a]).max() * abs(model.actuator_gear[a, 0]))
+                   for a in actuators if model.actuator_forcelimited[a]]
+        low, high = model.jnt_range[j] if model.jnt_limited[j] else (-np.pi, np.pi)
+        rows.append([model.joint(j).name, float(low), float(high), min(limits) if len(limits) > 1 else None,
+                     float(model.dof_armature[model.jnt_dofadr[j]])])
+    base = int(model.jnt_bodyid[free[0]])
+    bodies: dict[str, Any] = {model.body(base).name: []}
+    wanted = anchor or "torso_link"
+    if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, wanted) >= 0:
+        bodies.setdefault(wanted, _chain(model, base, model.body(wanted).id))
+    elif anchor is not None:
+        raise BridgeError("plant", expected=f"a body named {anchor}",
+                          found=", ".join(model.body(b).name for b in range(1, model.nbody)),
+                          what_to_do="name the body that the tracker's anchor is")
+    return {"joints": rows, "bodies": bodies}
+
+
+def _chain(model: Any, base: int, body: int) -> list[list[Any]]:
+    """Rows [joint, turn_wxyz, axis] from the base to a body."""
+    way = []
+    while body not in (base, 0):
+        way.append(body)
+        body = int(model.body_parentid[body])
+    rows: list[list[Any]] = []
+    turn = np.array([1.0, 0, 0, 0])
+    for link in reversed(way):
+        turned = np.zeros(4)
+        mujoco.mju_mulQuat(turned, turn, model.body_quat[link])
+        turn = turned
+        for j in range(model.body_jntadr[link], model.body_jntadr[link] + model.body_jntnum[link]):
+            rows.append([model.joint(j).name, [round(float(x), 9) for x in turn],
+                         [round(float(x), 9) for x in model.jnt_axis[j]]])
+            turn = np.array([1.0, 0, 0, 0])
+    if np.abs(turn[1:]).max() > 1e-9:
+        raise BridgeError("plant", expected="an anchor body that is not turned behind its last joint",
+                          found=f"{model.body(way[0]).name}", what_to_do="name the body that hangs on the joint itself")
+    return rows
