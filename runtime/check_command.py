@@ -13,7 +13,7 @@ from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.manifest import OWN_CONTROLLER
 from runtime.manifest_reader import load_manifest
 from runtime.preflight import Check, check_controller, check_machine, check_robot
-from runtime.robot import load_robot
+from runtime.robot import NO_WIRE, load_robot
 from runtime.run_command import ALLOW_UNSIGNED_HELP, TARGETS
 from runtime.settings import RunSettings
 
@@ -64,6 +64,9 @@ def _checks(settings: RunSettings) -> Iterator[Check]:
     yield from check_machine(strict=settings.target == "g1")
     yield from check_controller(settings)
     robot = load_robot(load_manifest(settings.controller).robot_file)
+    if robot.wire == NO_WIRE:
+        yield Check("wire", True, "none: lock-step only", "a wire, or simulated time", "", False)
+        return
     if settings.target != "sim":
         yield from check_robot(settings, robot)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,10 +16,11 @@ from runtime.errors import Refused
 from runtime.faults import Mode
 from runtime.manifest import Manifest
 from runtime.model_metadata import adopt_metadata
+from runtime.model_reference import ModelReference, refuse_other_motion
 from runtime.needs import check_clip_feeds, mode_of
 from runtime.pilot import Pilot
 from runtime.records import policy_log_dtype, target_dtype
-from runtime.reference import ClipReference
+from runtime.reference import ClipReference, ReferenceSource
 from runtime.settings import RunSettings
 from runtime.state import RobotState
 
@@ -47,6 +49,9 @@ class Policy:
         self.backend = "+".join(sorted({network.model.backend for network in self.controller.networks}))
         self.backend_note = "; ".join(notes)
         self.manifest = manifest = self.controller.manifest
+        if manifest.embedded is not None:
+            source = inside = ModelReference(self.controller, manifest.embedded)
+            play_s = min(play_s, inside.play_s)
         self.pilot = Pilot(self.controller, source, play_s, settings.command)
         motors, joints = manifest.robot.motors, len(manifest.order)
         self.target = np.zeros(1, target_dtype(motors))
@@ -123,7 +128,11 @@ def _named(network: str, say: Callable[[str], None] | None) -> Callable[[str], N
     return None if say is None else lambda line: say(f"{network}: {line}")
 
 
-def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | None, float]:
+def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ReferenceSource | None, float]:
+    """What to follow and for how long; no source yet where the motion lies inside the network."""
+    if manifest.embedded is not None:
+        refuse_other_motion(manifest, settings.clip, settings.command)
+        return None, math.inf if settings.duration_s is None else settings.duration_s
     if manifest.kind == "tracker":
         if settings.clip is None:
             raise Refused(f"controller {manifest.name}", expected="a motion", found="none",

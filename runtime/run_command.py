@@ -17,6 +17,7 @@ from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
 from runtime.manifest import OWN_CONTROLLER
+from runtime.robot import robot_path
 from runtime.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     if settings.backend == "auto":
         print(f"backend: {policy.backend_note}", file=sys.stderr)
     settings = replace(settings, backend=policy.backend)
+    args.robot_file = args.robot_file or str(robot_path(policy.manifest.robot_file))
     robot = make_robot(args)
     check_plant(policy, robot)
     factor = run_lockstep(settings, policy, robot, out, parse_press(args.press))
@@ -125,6 +127,7 @@ def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitt
     admitted.model(settings.model)
     for stage in admitted.manifest.stages:
         admitted.stage_model(stage)
+    args.robot_file = args.robot_file or str(robot_path(admitted.manifest.robot_file).absolute())
     words = ["--domain", str(settings.domain), *robot_option_words(args)]
     if settings.interface:
         words += ["--interface", settings.interface]
@@ -141,19 +144,17 @@ def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitt
 
 
 def check_plant(policy: Policy, simulated: SimulatedRobot) -> None:
-    """The plant's actuators must be the robot's motors, in motor order, and the variant one it may be."""
+    """The simulated robot's motors must be the controller's robot's, and the variant one it may be."""
     robot, joint_names = policy.manifest.robot, simulated.joint_names
-    if simulated.mode_machine not in robot.mode_machine:
+    if robot.mode_machine and simulated.mode_machine not in robot.mode_machine:
         raise Refused("mode_machine", expected=f"{robot.mode_machine} ({robot.description})",
                       found=f"{simulated.mode_machine}", what_to_do="choose the controller of this variant")
-    if len(joint_names) != robot.motors:
-        raise Refused("plant", expected=f"{robot.motors} actuators for {robot.name}", found=f"{len(joint_names)}",
-                      what_to_do="give the plant of this robot with --plant FILE.xml")
+    wanted = [""] * robot.motors
     for joint in robot.joints:
-        found = joint_names[joint.motor] if joint.motor < len(joint_names) else "nothing"
-        if found != joint.name:
-            raise Refused("plant", expected=f"actuator {joint.motor} to be {joint.name}", found=found,
-                          what_to_do=f"use a plant of {robot.name} with actuators in motor order")
+        wanted[joint.motor] = joint.name
+    if list(joint_names) != wanted:
+        raise Refused("--robot-file", expected=f"the motors of {robot.name}: {', '.join(filter(None, wanted))}",
+                      found=", ".join(filter(None, joint_names)), what_to_do="leave it out, or name this robot's file")
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -185,6 +186,10 @@ def _robot_file(admitted: Admitted, out: Path) -> str:
 
 
 def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSettings:
+    robot = admitted.manifest.robot
+    if robot.wire == NO_WIRE and not args.lockstep:
+        raise Refused(f"robot {robot.name}", expected="--lockstep", found="a run over DDS",
+                      what_to_do="its file knows no wire: it runs on simulated time only")
     return RunSettings(
         controller=str(args.controller),
         robot=_robot_file(admitted, out),
