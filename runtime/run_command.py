@@ -17,7 +17,7 @@ from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
 from runtime.manifest import OWN_CONTROLLER
-from runtime.robot import robot_path
+from runtime.robot import NO_WIRE, robot_path
 from runtime.settings import RunSettings
 
 if TYPE_CHECKING:
