@@ -15,6 +15,7 @@ from runtime.bundle import (
     SIGNATURE,
     Bundle,
     Listing,
+    Trust,
     check_folder,
     check_signature,
     read_entry,
@@ -72,16 +73,12 @@ class _Verification:
         listing = self._step(LISTING, "a list of the bundle's files", lambda: read_listing(folder), _about)
         if listing is None:
             return
+        trust = self._signature(folder, listing)
         files = self._files(folder, listing)
-        trust = self._step("signature", "over this bundle.json", lambda: check_signature(folder, listing),
-                           lambda trust: trust.text)
-        if trust is None:
-            return
-        bundle = Bundle(folder, listing, files, trust)
-        self._step("trust", "a signature by a trusted key", lambda: refuse_untrusted(bundle), lambda _: trust.text)
-        if len(files) < len(listing.files):
+        if trust is None or len(files) < len(listing.files):
             self._skip("manifest", "golden vectors")
             return
+        bundle = Bundle(folder, listing, files, trust)
         manifest = self._step("manifest", f"one for {robot or listing.robot}", lambda: _manifest(bundle, robot),
                               lambda manifest: f"{manifest.name} for {manifest.robot.name}")
         if manifest is None:
@@ -90,12 +87,21 @@ class _Verification:
         limits = ", ".join(f"{name} {value:g}" for name, value in listing.tolerances.items())
         self._step("golden vectors", f"errors within {limits}", lambda: _golden(bundle, manifest), _errors)
 
+    def _signature(self, folder: Path, listing: Listing) -> Trust | None:
+        """None where it is not over this list; without a trusted key the rest is still worth looking at."""
+        expected = "one by a trusted key over this bundle.json"
+        trust = self._step("signature", expected, lambda: check_signature(folder, listing), lambda trust: trust.text)
+        if trust is not None and not trust.ok:
+            self.findings.pop()
+            self._step("signature", expected, lambda: refuse_untrusted(listing, trust), str)
+        return trust
+
     def _files(self, folder: Path, listing: Listing) -> dict[str, bytes]:
         files = {}
-        self._step("folder", "plain files, all listed", lambda: check_folder(folder, listing), lambda _: "only those")
+        self._step("folder", "plain files, all listed", lambda: check_folder(folder, listing), lambda _: "as listed")
         for name, entry in listing.files.items():
             data = self._step(f"file {name}", f"{entry.size} bytes, sha256 {entry.sha256}",
-                              partial(read_entry, folder, name, entry), lambda _: "the same")
+                              partial(read_entry, folder, name, entry), lambda _: "as listed")
             if data is not None:
                 files[name] = data
         return files

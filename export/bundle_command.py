@@ -82,40 +82,46 @@ def _verify(args: argparse.Namespace) -> int:
 def _inspect(args: argparse.Namespace) -> int:
     folder = bundle_folder(args.bundle)
     listing = read_listing(folder)
-    files = {name: _said_of(partial(read_entry, folder, name, entry)) or "as listed"
-             for name, entry in listing.files.items()}
     try:
         trust = check_signature(folder, listing)
         signed, trusted = trust.text, trust.ok
     except Refused as error:
         signed, trusted = f"{error.found} (expected {error.expected})", False
+    files = {
+        name: {"bytes": entry.size, "sha256": entry.sha256,
+               "state": _said_of(partial(read_entry, folder, name, entry))}
+        for name, entry in listing.files.items()
+    }
     about = {
         "name": listing.name, "robot": listing.robot, "created_utc": listing.created_utc, "signature": signed,
-        "trusted": trusted, "tolerances": listing.tolerances, "provenance": listing.provenance, "files": files,
-        "folder": _said_of(partial(check_folder, folder, listing)) or "only listed files",
+        "trusted": trusted, "folder": _said_of(partial(check_folder, folder, listing)),
+        "tolerances": listing.tolerances, "provenance": listing.provenance, "files": files,
     }
     if args.json:
         print(json.dumps(about))
         return 0
     if not trusted:
-        print("NOT TRUSTED: nothing below is more than what somebody wrote")
-    for key, value in about.items():
-        if isinstance(value, dict):
-            print(f"{key}")
-            for name, part in value.items():
-                print(plain(f"  {name:<22} {part}"))
-        else:
-            print(plain(f"{key:<24} {value}"))
+        print("NOT TRUSTED: what follows is no more than what somebody wrote")
+    _show("", about)
     return 0
 
 
+def _show(indent: str, value: dict[str, Any]) -> None:
+    for key, part in value.items():
+        if isinstance(part, dict) and part:
+            print(plain(f"{indent}{key}"))
+            _show(indent + "  ", part)
+        else:
+            print(plain(f"{indent}{key:<{24 - len(indent)}} {part}"))
+
+
 def _said_of(check: Callable[[], object]) -> str:
-    """What a check refuses, in words; empty when it passes."""
+    """What a check refuses, in words."""
     try:
         check()
     except Refused as error:
         return f"NOT AS LISTED: {error.what}: found {error.found}"
-    return ""
+    return "as listed"
 
 
 def _sign(args: argparse.Namespace) -> int:

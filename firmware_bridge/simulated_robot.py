@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,11 @@ class SimulatedRobot:
         mujoco.mj_forward(self.model, self.data)
         self._sense()
 
+    def body_positions(self, bodies: Sequence[str], q: F64) -> F64:
+        """(bodies, 3) in world, m, with the joints at q (motors,) rad and the pelvis level at gantry height."""
+        self.place(q)
+        return np.array([self.data.body(name).xpos for name in bodies])
+
     def command(self, command: MotorCommand) -> None:
         """The drives' new order, after the configured latency; it holds until the next, for ever."""
         if not self._latency:
@@ -193,13 +199,13 @@ class SimulatedRobot:
         if stiff > self.GANTRY_MAX_S or (stiff > self.GANTRY_MIN_S and rest > self.GANTRY_REST_S):
             self._gantry = False
 
-    def step(self) -> MotorSample:
-        """Advance one period; returns `sample`, refreshed."""
+    def step(self, periods: int = 1) -> MotorSample:
+        """Advance by periods under one command; returns `sample`, refreshed. Latency and pushes count calls."""
         if self._latency and len(self._queue) > self._latency:
             self._apply(*self._queue.popleft())
         if self.disturbance.pushes:
             self._push()
-        mujoco.mj_step(self.model, self.data)
+        mujoco.mj_step(self.model, self.data, periods)
         if self._gantry:
             self.data.qpos[:7] = self._gantry_pose
             self.data.qvel[:6] = 0
@@ -211,7 +217,7 @@ class SimulatedRobot:
         for push in self.disturbance.pushes:
             if push.start_s <= self.time_s < push.start_s + push.duration_s:
                 force += push.force_n
-        self.data.xfrc_applied[self._torso, :3] = force
+        self.push(force)
 
     def _sense(self) -> None:
         data, sample = self.data, self.sample
@@ -235,6 +241,10 @@ class SimulatedRobot:
         rotation = self.data.xmat[1].reshape(3, 3)
         felt = -self.model.opt.gravity if self._gantry else self.data.qacc[:3] - self.model.opt.gravity
         self.sample.accel[:] = rotation.T @ felt
+
+    def push(self, force_n: F64) -> None:
+        """A force (3,) on the torso, newtons in world axes, until the next call."""
+        self.data.xfrc_applied[self._torso, :3] = force_n
 
     def torso_imu(self) -> tuple[F64, F64, F64]:
         """Orientation (w, x, y, z) in world, rates (rad/s) and specific force (m/s^2) of the torso, in its own axes."""

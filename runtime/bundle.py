@@ -245,8 +245,8 @@ def check_signature(folder: Path, listing: Listing) -> Trust:
     return Trust(True, f"signed by {signed.key}")
 
 
-def refuse_untrusted(bundle: Bundle) -> None:
+def refuse_untrusted(listing: Listing, trust: Trust) -> None:
     """Refuse a bundle that no trusted key has signed."""
-    if not bundle.trust.ok:
-        raise Refused(f"bundle {bundle.listing.name}", expected="a signature by a trusted key",
-                      found=bundle.trust.text, what_to_do=bundle.trust.what_to_do)
+    if not trust.ok:
+        raise Refused(f"bundle {listing.name}", expected="a signature by a trusted key", found=trust.text,
+                      what_to_do=trust.what_to_do)

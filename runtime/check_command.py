@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runtime.backend import BACKEND_HELP, BACKENDS
+from runtime.manifest import OWN_CONTROLLER
 from runtime.manifest_reader import load_manifest
 from runtime.preflight import Check, check_controller, check_machine, check_robot
 from runtime.robot import load_robot
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `exoactor check`."""
     parser.epilog = "example: exoactor check --robot g1 --interface eth0 --controller twist2 --model twist2.onnx"
     parser.add_argument("--robot", choices=TARGETS, default="sim")
-    parser.add_argument("--controller", default="twist2", help="name, manifest (.json) or bundle folder")
+    parser.add_argument("--controller", default=OWN_CONTROLLER,
+                        help=f"name, manifest (.json) or bundle folder (default: {OWN_CONTROLLER})")
     parser.add_argument("--model", help="ONNX file")
     parser.add_argument("--clip", help="motion (.npz)")
     parser.add_argument("--domain", type=int, help="DDS domain (default 1, with --robot g1 0)")
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     settings = RunSettings(
         controller=args.controller, robot="", model=args.model, clip=args.clip, command=(0.0, 0.0, 0.0),
         duration_s=None, target=args.robot, domain=domain, interface=args.interface, peers=tuple(args.peer), out="",
-        backend=args.backend, mode=args.mode, allow_unsigned=args.allow_unsigned,
+        backend=args.backend, allow_unsigned=args.allow_unsigned, mode=args.mode,
     )
     checks = list(_checks(settings))
     bad = [check for check in checks if not check.ok and check.required]

@@ -183,6 +183,10 @@ class Controller:
         """One control period: `action` and `target` are new afterwards, non-finite ones included (the gate judges)."""
         self.observe(state)
         self.model.run()
+        self.act()
+
+    def act(self) -> None:
+        """The model's outputs into `action`, `target` and what the next observation remembers of them."""
         manifest, inputs = self.manifest, self.inputs
         self.action[:] = self._output
         clipped = self.action

@@ -17,6 +17,8 @@ from runtime.robot import Index, JointOrder, Robot
 
 F32 = npt.NDArray[np.float32]
 CONTROLLERS = Path(__file__).with_name("controllers")
+OWN_CONTROLLER = "g1-tracker"
+"""What runs when none is named: a bundle of our own making (docs/distill.md)."""
 
 
 @dataclass(frozen=True)

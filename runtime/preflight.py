@@ -76,6 +76,7 @@ def check_controller(settings: RunSettings) -> Iterator[Check]:
     try:
         admitted = admit(settings.controller, target=settings.target, allow_unsigned=True)
         manifest, bundle = admitted.manifest, admitted.bundle
+        mode = mode_of(manifest, settings.mode)
         yield Check("controller", True, f"{manifest.name} for {manifest.robot.name}", "a valid manifest", "")
         if bundle is not None:
             yield Check("bundle files", True, f"{len(bundle.files)} files as listed", "the listed hashes", "")
@@ -97,7 +98,7 @@ def check_controller(settings: RunSettings) -> Iterator[Check]:
                             ", ".join(f"{name} {entry.limit:g}" for name, entry in worst.items()), "")
         if settings.clip is not None:
             clip = load_clip(settings.clip, manifest.robot)
-            check_clip_feeds(manifest, mode_of(manifest, settings.mode), clip)
+            check_clip_feeds(manifest, mode, clip)
             yield Check("clip", True, f"{clip.duration_s:.1f} s at {clip.fps:.2f} Hz", "a valid motion", "")
     except BridgeError as error:
         yield Check(error.what, False, error.found, error.expected, error.what_to_do)

@@ -14,7 +14,9 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
 from runtime.admission import Admitted, admit
 from runtime.backend import BACKEND_HELP, BACKENDS
+from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
+from runtime.manifest import OWN_CONTROLLER
 from runtime.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -31,13 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `exoactor run`."""
     parser.epilog = (
         "examples:\n"
+        "  exoactor run --lockstep --out runs/own          our own controller, walking, as fast as it can\n"
+        "  exoactor run --clip squat --out runs/squat      another demonstration, in real time\n"
         "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --out runs/walk\n"
         "  exoactor run --controller holosoma-velocity --model ppo.onnx --command 0.5,0,0 --duration 10 --lockstep\n"
         "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --robot g1 --interface eth0 --dry-run"
     )
-    parser.add_argument("--controller", default="twist2", help="name, manifest (.json) or bundle folder")
+    parser.add_argument("--controller", help=f"name, manifest (.json) or bundle folder (default: {OWN_CONTROLLER})")
     parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")
-    parser.add_argument("--clip", help="motion (.npz) for a tracker")
+    parser.add_argument("--clip", help="motion for a tracker: .npz file, or a shipped one by name: "
+                        f"{', '.join(clip_names())} (without --controller: {OWN_CLIP})")
     parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
                         help="m/s, m/s, rad/s for a velocity controller")
     parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
@@ -81,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
+    if args.controller is None:
+        args.controller, args.clip = OWN_CONTROLLER, args.clip or OWN_CLIP
     _check_arguments(args)
     admitted = admit(args.controller, target=args.robot, allow_unsigned=args.allow_unsigned)
     for line in admitted.warnings:
@@ -194,9 +201,9 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         backend=args.backend,
         dry_run=args.dry_run,
         real_time=not args.no_realtime,
-        mode=args.mode,
         allow_unsigned=args.allow_unsigned,
         trust=admitted.trust,
+        mode=args.mode,
     )
 
 
