@@ -142,7 +142,7 @@ def compare(recording: Recording, expected: Mapping[str, Array], found: Mapping[
     finite = bool(np.isfinite(largest))
     return Result(
         largest if finite else None, mean if finite else None, flips, tokens, recording.ticks, tolerance,
-        finite and largest <= tolerance and flips <= tolerances.get("token_flip_ratio", TOKEN_FLIP_RATIO) * tokens,
+        largest <= tolerance and flips <= tolerances.get("token_flip_ratio", TOKEN_FLIP_RATIO) * tokens,
         {"observation": place // error.shape[1], "entry": place % error.shape[1]},
     )
 
