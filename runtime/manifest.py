@@ -83,15 +83,16 @@ class Manifest:
 
 
 def controller_names() -> list[str]:
-    """The manifests that ship with the runtime."""
-    return sorted(path.stem for path in CONTROLLERS.glob("*.json"))
+    """The manifests and bundles that ship with the runtime."""
+    bundles = [path.parent.name for path in CONTROLLERS.glob("*/controller.json")]
+    return sorted([*bundles, *(path.stem for path in CONTROLLERS.glob("*.json"))])
 
 
 def find_manifest(name_or_path: str) -> Path:
-    """A shipped name, a manifest file, or a bundle folder with `controller.json` in it."""
-    path, shipped = Path(name_or_path), CONTROLLERS / f"{name_or_path}.json"
+    """A manifest file, a bundle folder with `controller.json` in it, or the name of a shipped one of either kind."""
+    path, shipped = Path(name_or_path), CONTROLLERS / name_or_path
     try:
-        for candidate in (path / "controller.json", path, shipped):
+        for candidate in (path / "controller.json", path, shipped / "controller.json", Path(f"{shipped}.json")):
             if candidate.is_file():
                 return candidate
     except OSError:  # a text too long for any file system

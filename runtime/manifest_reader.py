@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 from runtime.errors import Refused
 from runtime.manifest import F32, Manifest, Phase, find_manifest
 from runtime.observation import history_from
-from runtime.reader import Reader
-from runtime.robot import JointOrder, Robot, load_robot
+from runtime.reader import Reader, parse_json
+from runtime.robot import JointOrder, Robot, load_robot, read_robot
 from runtime.terms import TERMS
 
 SCHEMA = "exoactor-controller/1"
@@ -34,18 +34,18 @@ class ManifestReader(Reader):
     Args:
         path: the file, for names of things beside it.
         data: its parsed content.
+        beside: the files that may be used of those beside it, by name; None for what lies there on disk.
     """
 
-    def __init__(self, path: Path, data: dict[str, Any]) -> None:
+    def __init__(self, path: Path, data: dict[str, Any], beside: Mapping[str, bytes] | None = None) -> None:
         super().__init__(f"manifest {path.name}", "correct the manifest (docs/controllers.md)")
-        self.path, self.data = path, data
+        self.path, self.data, self.beside = path, data, beside
 
     def manifest(self) -> Manifest:
         """The checked manifest."""
         data = self.data
         self.keys("top level", data, _TOP, _NEEDED)
-        robot_file = self._robot_file(self.text("robot", data["robot"]))
-        robot = load_robot(robot_file)
+        robot_file, robot = self.robot(self.text("robot", data["robot"]))
         order = JointOrder(self.texts("joints", data["joints"]))
         robot.order.index_of(order)
         held = self.held(robot, order)
@@ -91,9 +91,16 @@ class ManifestReader(Reader):
             idle_height_m=self.number("reference.idle_height_m", reference.get("idle_height_m", 0.8), 0.05, 3),
         )
 
-    def _robot_file(self, name: str) -> str:
+    def robot(self, name: str) -> tuple[str, Robot]:
+        """Where the robot's description is, and the robot."""
         beside = self.path.parent / name
-        return str(beside) if name.endswith(".json") and beside.is_file() else name
+        if not name.endswith(".json") or (self.beside is None and not beside.is_file()):
+            return name, load_robot(name)
+        if self.beside is None:
+            return str(beside), load_robot(str(beside))
+        if name not in self.beside:
+            raise self.refuse("robot", "a shipped robot, or a file of the bundle", name)
+        return str(beside), read_robot(name, self.beside[name])
 
     def per_joint(self, key: str, found: Any, order: JointOrder) -> F32:
         """One number for all, a list in policy order, or an object by joint name."""
@@ -247,23 +254,33 @@ class ManifestReader(Reader):
 
 
 def load_manifest(name_or_path: str) -> Manifest:
-    """Read and check a manifest.
+    """Read and check a manifest. Hashes and signature of a bundle are `admission.admit`'s to check.
 
     Raises:
         Refused: naming the key, what was expected and what was found.
     """
     path = find_manifest(name_or_path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise Refused(f"manifest {path.name}", expected="a JSON file", found=str(error),
                       what_to_do="correct the file") from error
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise Refused(f"manifest {path.name}", expected=f'"schema": "{SCHEMA}"', found=f"{found}",
+    return read_manifest(path, data)
+
+
+def read_manifest(path: Path, data: bytes, beside: Mapping[str, bytes] | None = None) -> Manifest:
+    """A manifest from its bytes; `beside` as `ManifestReader` has it.
+
+    Raises:
+        Refused: as `load_manifest`.
+    """
+    found = parse_json(data, Reader(f"manifest {path.name}", "correct the file"), non_finite=True)
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        schema = found.get("schema") if isinstance(found, dict) else type(found).__name__
+        raise Refused(f"manifest {path.name}", expected=f'"schema": "{SCHEMA}"', found=f"{schema}",
                       what_to_do="write the manifest as docs/controllers.md describes")
     try:
-        return ManifestReader(path, data).manifest()
+        return ManifestReader(path, found, beside).manifest()
     except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Refused(f"manifest {path.name}", expected="the layout of docs/controllers.md",
                       found=f"{type(error).__name__}: {error}", what_to_do="correct the file") from error

@@ -22,16 +22,17 @@ class Model:
     """A loaded network with fixed inputs and outputs.
 
     Args:
-        path: ONNX file.
+        source: ONNX file, or its bytes.
         backend: cpu, cuda or tensorrt. ONNX Runtime falls back to the CPU without a word; here that is refused.
 
     Attributes:
         inputs, outputs: name -> array the graph reads or writes; symbolic dimensions are 1.
     """
 
-    def __init__(self, path: Path, backend: str = "cpu") -> None:
+    def __init__(self, source: Path | bytes, backend: str = "cpu") -> None:
         import onnxruntime as ort
 
+        what = f"model {source.name}" if isinstance(source, Path) else "model"
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -47,9 +48,11 @@ class Model:
                           found=", ".join(ort.get_available_providers()),
                           what_to_do="install the matching onnxruntime build or use --backend cpu")
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=[wanted])
+            self._session = ort.InferenceSession(
+                str(source) if isinstance(source, Path) else source, options, providers=[wanted]
+            )
         except Exception as error:  # onnxruntime raises its own family, of which no base is public
-            raise Refused(f"model {path.name}", expected="an ONNX network this onnxruntime can load",
+            raise Refused(what, expected="an ONNX network this onnxruntime can load",
                           found=str(error).splitlines()[0][:300],
                           what_to_do="the file is damaged, cut short or of a newer opset: export it again") from error
         if self._session.get_providers()[0] != wanted:
@@ -66,7 +69,7 @@ class Model:
         try:
             self.run()
         except Exception as error:
-            raise Refused(f"model {path.name}", expected="a network that runs on a batch of one",
+            raise Refused(what, expected="a network that runs on a batch of one",
                           found=str(error).splitlines()[0][:300],
                           what_to_do="export it with fixed sizes, the batch alone may be symbolic") from error
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from runtime.admission import Admitted, admit, check_golden
 from runtime.clip import load_clip
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.faults import Mode
-from runtime.manifest import Manifest, find_model
-from runtime.manifest_reader import load_manifest
+from runtime.manifest import Manifest
 from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
 from runtime.pilot import Pilot
@@ -33,9 +33,9 @@ class Policy:
     """
 
     def __init__(self, settings: RunSettings) -> None:
-        manifest = load_manifest(settings.controller)
-        source, play_s = _motion(manifest, settings)
-        self.controller = open_controller(manifest, settings)
+        admitted = admit(settings.controller, target=settings.target, allow_unsigned=settings.allow_unsigned)
+        source, play_s = _motion(admitted.manifest, settings)
+        self.controller = open_admitted(admitted, settings.model, settings.backend)
         self.manifest = manifest = self.controller.manifest
         self.pilot = Pilot(self.controller, source, play_s, settings.command)
         motors, joints = manifest.robot.motors, len(manifest.order)
@@ -81,11 +81,23 @@ class Policy:
             start += observation.values.size
 
 
-
 def open_controller(manifest: Manifest, settings: RunSettings) -> Controller:
-    """The controller of a run, with what its model says of itself."""
-    model = Model(find_model(manifest, settings.model), settings.backend)
-    return Controller(adopt_metadata(manifest, model.metadata()), model)
+    """The controller of a run. One of a bundle is verified first, and opened from the bytes that were verified."""
+    admitted = admit(str(manifest.path), target=settings.target, allow_unsigned=settings.allow_unsigned)
+    return open_admitted(admitted, settings.model, settings.backend)
+
+
+def open_admitted(admitted: Admitted, given: str | None = None, backend: str = "cpu") -> Controller:
+    """The controller of what was admitted, with what its model says of itself; a bundle's golden vectors replayed.
+
+    Args:
+        given: a model file instead of the manifest's own; a bundle takes none but its own.
+    """
+    model = Model(admitted.model(given), backend)
+    controller = Controller(adopt_metadata(admitted.manifest, model.metadata()), model)
+    if admitted.bundle is not None:
+        check_golden(admitted.bundle, controller, backend)
+    return controller
 
 
 def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | None, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -86,3 +87,30 @@ class Reader:
         """Names that must not repeat."""
         if len(set(names)) < len(names):
             raise self.refuse(key, "each name once", ", ".join(names))
+
+
+def parse_json(data: bytes, reader: Reader, *, non_finite: bool = False) -> Any:
+    """Strict JSON: UTF-8, each key of an object once, neither NaN nor Infinity.
+
+    Args:
+        non_finite: let those two pass, for a caller that refuses them with the key they stand at.
+
+    Raises:
+        Refused: anything else, in the reader's words.
+    """
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        out = dict(found)
+        if len(out) < len(found):
+            names = [name for name, _ in found]
+            raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} twice in one object")
+        return out
+
+    def constant(name: str) -> NoReturn:
+        raise ValueError(f"{name}, which is no number of JSON")
+
+    named = float if non_finite else constant
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_constant=named)
+    except (ValueError, RecursionError) as error:
+        raise reader.refuse("text", "a JSON file", f"{error}"[:200]) from error

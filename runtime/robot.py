@@ -164,14 +164,27 @@ def load_robot(name_or_file: str) -> Robot:
             what_to_do="name a robot that ships with the runtime or give the path of its file",
         )
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return _robot_from(data)
+        data = path.read_bytes()
+    except OSError as error:
+        raise Refused(f"robot file {path.name}", expected="a readable file", found=str(error),
+                      what_to_do="check the file's rights") from error
+    return read_robot(path.name, data)
+
+
+def read_robot(name: str, data: bytes) -> Robot:
+    """A robot from the bytes of its file; `name` is for refusals.
+
+    Raises:
+        Refused: as `load_robot`.
+    """
+    try:
+        return _robot_from(json.loads(data.decode("utf-8")))
     except Refused as error:
-        raise Refused(error.what.replace("robot file", f"robot file {path.name}", 1), expected=error.expected,
+        raise Refused(error.what.replace("robot file", f"robot file {name}", 1), expected=error.expected,
                       found=error.found, what_to_do=error.what_to_do) from error
-    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise Refused(
-            f"robot file {path.name}", expected="the layout of runtime/robots/g1_29dof.json",
+            f"robot file {name}", expected="the layout of runtime/robots/g1_29dof.json",
             found=f"{type(error).__name__}: {str(error)[:200]}", what_to_do="correct the file",
         ) from error
 

@@ -31,6 +31,8 @@ class RunSettings:
         mode_machine: variant to name in commands when a gate starts without a state (restart), else -1.
         joints, observation: sizes the policy reported, 0 before.
         damping: the gate starts in DAMP: it replaces one that died.
+        allow_unsigned: let a controller run that no trusted key has signed.
+        trust: where the controller comes from, for the log.
     """
 
     controller: str
@@ -54,6 +56,8 @@ class RunSettings:
     joints: int = 0
     observation: int = 0
     damping: bool = False
+    allow_unsigned: bool = False
+    trust: str = ""
 
     def save(self, path: Path) -> None:
         """Write as JSON."""

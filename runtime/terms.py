@@ -55,6 +55,7 @@ class TickInputs:
         action: (n,) float32, the last action as the controller is to see it.
         command: (3,) float32, vx, vy (m/s) and yaw rate (rad/s) in base.
         step: (1,) float32, control periods since the reference began.
+        own: every place above by name, and any other that is not derived: what golden vectors record (`golden.py`).
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class TickInputs:
         self._used = 0
         self._updates: list[Callable[[], None]] = []
         self._sources: dict[Hashable, Source] = {}
+        self.own: dict[str, F32] = {}
         self.q, self.dq = self._own("q", joints), self._own("dq", joints)
         self.quat_wxyz, self.gyro, self.accel = self._own("quat", 4), self._own("gyro", 3), self._own("accel", 3)
         self.quat_wxyz[0] = 1
@@ -76,7 +78,8 @@ class TickInputs:
 
     def _own(self, name: str, size: int) -> F32:
         first = self._place(name, size).index[0]
-        return self.values[first : first + size]
+        self.own[name] = self.values[first : first + size]
+        return self.own[name]
 
     def _place(self, key: Hashable, size: int) -> Source:
         if self._used + size > CAPACITY:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Generator
 
 import pytest
@@ -11,6 +14,10 @@ from hypothesis import settings
 # Set before numpy is imported, and inherited by child processes: tests share few cores and have no display.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", "osmesa")
+
+# Keys that tests make or trust are never those of whoever runs them.
+os.environ["EXOACTOR_CONFIG"] = tempfile.mkdtemp(prefix="exoactor-test-config-")
+atexit.register(shutil.rmtree, os.environ["EXOACTOR_CONFIG"], ignore_errors=True)
 
 # CI draws the same examples every time: a find of chance belongs to a developer's run, not to somebody's submission.
 settings.register_profile("ci", derandomize=True, deadline=None)

@@ -1,0 +1,210 @@
+"""Writes bundle folders: hashes filled in, golden vectors recorded, card made, signed, verified as a robot would."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from export.card import make_card
+from export.onnx_cost import has_external_data
+from export.plausible import plausible_ticks
+from runtime import signature
+from runtime.admission import Admitted, admit
+from runtime.bundle import CARD, GOLDEN, LISTING, MANIFEST, SCHEMA, SIGNATURE, is_bundle, parse_listing
+from runtime.controller import Controller
+from runtime.errors import Refused
+from runtime.golden import TOLERANCES, pack, record
+from runtime.manifest_reader import load_manifest
+from runtime.policy import open_admitted
+
+GOLDEN_TICKS, GOLDEN_SEED = 32, 1
+OWN = (MANIFEST, GOLDEN, CARD, LISTING, SIGNATURE)
+
+
+def write_bundle(
+    out: Path,
+    manifest: dict[str, Any],
+    files: Mapping[str, Path | bytes],
+    *,
+    card: str | None = None,
+    golden: Mapping[str, npt.NDArray[Any]] | None = None,
+    tolerances: Mapping[str, float] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a bundle to `out`, replacing a bundle that is there; returns `out`.
+
+    Args:
+        manifest: content of `controller.json`; `model.file` and every other `file` in it names a key of `files`, and
+            gets the `sha256` of that file.
+        files: relative path -> content, or where it is: networks, and a robot's description that the manifest names.
+        card: Markdown; None makes one from manifest and networks.
+        golden: `runtime.golden.record` of this controller; None records seeded random plausible ticks.
+        tolerances: of golden vectors, on top of `runtime.golden.TOLERANCES`.
+        provenance: where it comes from, as JSON allows.
+
+    Raises:
+        Refused: a manifest, network, golden vectors or folder that do not fit; `out` is then as it was.
+    """
+    out = Path(out)
+    _refuse_other_folders(out)
+    contents = {name: part if isinstance(part, bytes) else _read(part) for name, part in files.items()}
+    manifest = _with_hashes(manifest, contents)
+    limits = {**TOLERANCES, **(tolerances or {})}
+    origin = {"tools": _tools(), **(provenance or {})}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        folder = work / out.name
+        folder.mkdir()
+        contents[MANIFEST] = _json(manifest)
+        _write(folder, contents)
+        controller = open_admitted(Admitted(load_manifest(str(folder)), None, ""))
+        arrays = golden if golden is not None else _record(controller)
+        contents[GOLDEN] = pack(arrays)
+        models = {name: data for name, data in contents.items() if name.endswith(".onnx")}
+        text = card if card is not None else make_card(
+            controller, manifest, models, len(arrays.get("state", ())), limits, origin
+        )
+        contents[CARD] = text.encode()
+        _write(folder, {name: contents[name] for name in (GOLDEN, CARD)})
+        listing = make_listing(controller.manifest.name, controller.manifest.robot.name, limits, contents, origin)
+        (folder / LISTING).write_bytes(listing)
+        (folder / SIGNATURE).write_bytes(signature.sign(listing, local_key()))
+        for line in verify_as_a_robot(folder):
+            print(f"WARNING: {line}", file=sys.stderr)
+        _put(folder, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return out
+
+
+def make_listing(
+    name: str, robot: str, tolerances: Mapping[str, float], contents: Mapping[str, bytes], provenance: Mapping[str, Any]
+) -> bytes:
+    """The bytes of a `bundle.json` for these files."""
+    data = _json({
+        "schema": SCHEMA,
+        "name": name,
+        "robot": robot,
+        "created_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "tolerances": dict(tolerances),
+        "files": {
+            file: {"sha256": hashlib.sha256(contents[file]).hexdigest(), "bytes": len(contents[file])}
+            for file in sorted(contents)
+        },
+        "provenance": dict(provenance),
+    })
+    parse_listing(data, f"bundle {name}")
+    return data
+
+
+def local_key() -> Any:
+    """This computer's signing key; made, trusted here and spoken of when there is none."""
+    if not signature.signing_key_file().exists():
+        key, path = signature.make_signing_key("made at the first export")
+        print(f"made a signing key, {signature.signing_key_file()}: keep it private. What it signs is trusted on this "
+              f"computer; a robot trusts key {key.key_id} once it has {path} (docs/bundles.md)", file=sys.stderr)
+    return signature.load_signing_key()
+
+
+def verify_as_a_robot(folder: Path) -> tuple[str, ...]:
+    """Open a bundle as a run does; what a run would refuse for want of trust alone comes back as lines."""
+    admitted = admit(str(folder), allow_unsigned=True)
+    open_admitted(admitted)
+    return admitted.warnings
+
+
+def _record(controller: Controller) -> dict[str, npt.NDArray[Any]]:
+    return record(controller, plausible_ticks(controller, GOLDEN_TICKS, GOLDEN_SEED))
+
+
+def _refuse_other_folders(out: Path) -> None:
+    is_ours = out.is_dir() and not out.is_symlink() and (is_bundle(out / MANIFEST) or not any(out.iterdir()))
+    if out.exists() and not is_ours:
+        raise Refused(f"output {out}", expected="a new or empty folder, or a bundle to be replaced",
+                      found="something else", what_to_do="choose another --out, or move that away")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused(f"file {path}", expected="a readable file", found=f"{error.strerror or error}",
+                      what_to_do="check the path") from error
+
+
+def _with_hashes(manifest: dict[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """A copy of the manifest with the sha256 of every file it names."""
+    taken = sorted(set(contents) & set(OWN))
+    if taken:
+        raise Refused("files of a bundle", expected=f"names other than {', '.join(OWN)}", found=", ".join(taken),
+                      what_to_do="the writer makes these itself")
+    manifest = copy.deepcopy(manifest)
+    if not isinstance(manifest.get("model"), dict) or "file" not in manifest["model"]:
+        raise Refused("manifest of a bundle", expected="model.file, naming its network", found="none",
+                      what_to_do="a bundle brings its network along")
+    for place in _naming_files(manifest):
+        name = place["file"]
+        if name not in contents:
+            raise Refused("manifest of a bundle", expected=f"files among {', '.join(sorted(contents)) or 'none'}",
+                          found=f"{name}", what_to_do="give the bundle every file that its manifest names")
+        place["sha256"] = hashlib.sha256(contents[name]).hexdigest()
+    for name, data in contents.items():
+        if name.endswith(".onnx") and _is_spread(data):
+            raise Refused(f"network {name}", expected="one file with all of its weights",
+                          found="weights in files beside it",
+                          what_to_do="save it as one file: onnx.save(onnx.load(PATH), NEW_PATH)")
+    return manifest
+
+
+def _is_spread(data: bytes) -> bool:
+    try:
+        return has_external_data(data)
+    except Exception:  # what is no ONNX at all is refused, with its reason, where it is opened
+        return False
+
+
+def _naming_files(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a manifest that names a file."""
+    if isinstance(value, dict):
+        if isinstance(value.get("file"), str):
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _naming_files(part)
+
+
+def _tools() -> dict[str, str]:
+    import numpy
+    import onnxruntime
+
+    return {"numpy": numpy.__version__, "onnxruntime": onnxruntime.__version__}
+
+
+def _json(data: Any) -> bytes:
+    return (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    for name, data in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def _put(folder: Path, out: Path) -> None:
+    """Move a finished bundle into place; what was there goes only once the new one is complete."""
+    if out.exists():
+        out.rename(folder.with_name("replaced"))
+    folder.rename(out)
