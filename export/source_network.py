@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 import onnx
 
@@ -56,8 +55,3 @@ def layers(model: onnx.ModelProto) -> list[str]:
     used = [name for node in model.graph.node for name in node.input if name in shapes]
     return [f"{name} {' x '.join(map(str, shapes[name]))}" for name in dict.fromkeys(used)]
 
-
-def parameters(model: onnx.ModelProto) -> int:
-    """Numbers in the weights of a model, whole-number constants excepted."""
-    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
-    return sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer if tensor.data_type in floats)

@@ -49,6 +49,7 @@ class Manifest:
         recurrent: pairs (input, output) of hidden state, zero at reset.
         command_ranges: [-, +] of vx, vy (m/s), yaw rate (rad/s); None for a tracker.
         idle_height_m: root height of the standing reference.
+        model_activation: between the layers of a checkpoint's actor, for its conversion only.
     """
 
     path: Path
@@ -75,6 +76,7 @@ class Manifest:
     phase: Phase | None
     command_ranges: tuple[tuple[float, float], ...] | None
     idle_height_m: float
+    model_activation: str | None = None
 
     @property
     def motor_index(self) -> Index:

@@ -57,7 +57,7 @@ class ManifestReader(Reader):
         observed = self.one_of("action.observed", action.get("observed", "raw"), ("raw", "clipped"))
         kind = self.one_of("kind", data["kind"], ("tracker", "velocity"))
         model = data.get("model", {})
-        self.keys("model", model, {"file", "sha256", "source", "metadata"})
+        self.keys("model", model, {"file", "sha256", "source", "metadata", "activation"})
         metadata = model.get("metadata", {})
         self.keys("model.metadata", metadata, {"joints", "kp", "kd", "action_scale", "default_pose"})
         outputs = data.get("outputs", {})
@@ -89,6 +89,7 @@ class ManifestReader(Reader):
             phase=self.phase(),
             command_ranges=self.command(kind),
             idle_height_m=self.number("reference.idle_height_m", reference.get("idle_height_m", 0.8), 0.05, 3),
+            model_activation=self.text("model.activation", model["activation"]) if "activation" in model else None,
         )
 
     def robot(self, name: str) -> tuple[str, Robot]:

@@ -29,7 +29,7 @@ def adopt_metadata(manifest: Manifest, metadata: dict[str, str]) -> Manifest:
     what = f"metadata of the model of {manifest.name}"
     keys = manifest.metadata_keys
     names = metadata.get(keys.get("joints", ""))
-    if names is not None and tuple(_parse(names)) != manifest.order.names:
+    if names is not None and tuple(parse_list(names)) != manifest.order.names:
         raise Refused(what, expected=f"joints {', '.join(manifest.order.names)}", found=names[:2000],
                       what_to_do="this model was trained for other joints or another order: write a manifest for it")
     changes: dict[str, Any] = {}
@@ -48,7 +48,8 @@ def adopt_metadata(manifest: Manifest, metadata: dict[str, str]) -> Manifest:
     return replace(manifest, **changes)
 
 
-def _parse(text: str) -> list[Any]:
+def parse_list(text: str) -> list[Any]:
+    """What an exporter wrote as JSON or as comma-separated text; one value is a list of one."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -58,7 +59,7 @@ def _parse(text: str) -> list[Any]:
 
 def _numbers(what: str, key: str, text: str, size: int) -> np.ndarray:
     try:
-        values = np.asarray([float(part) for part in _parse(text)], np.float32)
+        values = np.asarray([float(part) for part in parse_list(text)], np.float32)
     except (TypeError, ValueError):
         values = np.zeros(0, np.float32)
     if len(values) == 1:
