@@ -235,6 +235,19 @@ class Controller:
         return output
 
 
+def input_tables(manifest: Manifest) -> dict[str | None, Observation]:
+    """Each input of a manifest laid out without a network: by its name, None for the only one.
+
+    Raises:
+        Refused: a term reads an output of the network other than the action, of which only the network knows the size.
+    """
+    n, action = len(manifest.order), manifest.action_output
+    phase = np.array(manifest.phase.offsets_rad if manifest.phase else (), np.float32)
+    inputs = TickInputs(manifest.default_pose, ReferenceWindow(n, _offsets(manifest)), phase,
+                        {action: np.zeros(n, np.float32)} if action else {})
+    return {entry.get("name"): Observation(entry["blocks"], inputs, manifest.order.names) for entry in manifest.inputs}
+
+
 def idle_frame(manifest: Manifest) -> ReferenceFrame:
     """The standing reference: default pose, upright, at rest."""
     frame = ReferenceFrame(len(manifest.order), ChannelTable(reference_needs(manifest)[1]))

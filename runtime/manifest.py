@@ -81,6 +81,7 @@ class Manifest:
         anchor: the body that anchor terms compare, "" where neither manifest nor robot names one.
         align: "yaw" or "none": whether robot and reference begin with the same heading.
         layout_id: name of the published layout the inputs follow, "" where none is claimed (`layouts.py`).
+        model_activation: between the layers of a checkpoint's actor, for its conversion only.
     """
 
     path: Path
@@ -117,6 +118,7 @@ class Manifest:
     embedded: Embedded | None = None
     anchor: str = ""
     align: str = "yaw"
+    model_activation: str | None = None
 
     @property
     def model_files(self) -> tuple[tuple[str, str | None], ...]:
