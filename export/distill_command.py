@@ -13,9 +13,8 @@ from tqdm import tqdm
 
 from export.bundle_writer import write_bundle
 from export.demos import generated_clips, recorded_walks
-from export.distill import Class, Course
 from export.recorder import measure, settings_for
-from export.student import HISTORY, student_manifest
+from export.student_manifest import HISTORY, student_manifest
 from firmware_bridge.sim_options import PLANT
 from firmware_bridge.simulated_robot import Disturbance, Push
 from runtime.clip import find_clip, load_clip, save_clip
@@ -60,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, bundle, evaluate."""
+    from export.distill import Class, Course
+
     hidden = _check(args)
     out = Path(args.out)
     teacher = load_manifest(args.teacher)

@@ -1,10 +1,8 @@
-"""The student: a small multi-layer perceptron on a short history, its manifest, and its ONNX file."""
+"""The student: a small multi-layer perceptron, what it learns from, and its ONNX file."""
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,38 +10,7 @@ import torch
 
 F32 = npt.NDArray[np.float32]
 HIDDEN = (512, 256, 128)
-HISTORY = 4
 OPSET, IR_VERSION = 17, 8
-
-
-def student_manifest(teacher: dict[str, Any], name: str, history: int = HISTORY) -> dict[str, Any]:
-    """A manifest for a student of a teacher: the teacher's terms, each once, and `history` past frames of them.
-
-    Everything else (joints, gains, action mapping, gait clock, ranges) is the teacher's.
-
-    Args:
-        teacher: content of the teacher's controller.json.
-        name: of the student.
-        history: past frames; the oldest first, the first one repeated at the start.
-    """
-    terms: dict[str, dict[str, Any]] = {}
-    for entry in teacher["inputs"]:
-        for block in entry["blocks"]:
-            for term in block.get("terms", []):
-                own = {key: value for key, value in term.items() if key not in ("history", "label")}
-                terms.setdefault(json.dumps(own, sort_keys=True), own)
-    frame: list[dict[str, Any]] = [{"name": "frame", "terms": list(terms.values())}]
-    if history:
-        frame.append({"past_of": "frame", "length": history, "order": "oldest_first", "fill": "repeat"})
-    keep = ("schema", "kind", "robot", "rate_hz", "joints", "default_pose", "gains", "held", "action", "phase",
-            "command", "reference")
-    return {
-        **{key: teacher[key] for key in keep if key in teacher},
-        "name": name,
-        "description": f"A small student distilled from {teacher['name']}",
-        "model": {"file": "policy.onnx"},
-        "inputs": [{"blocks": frame}],
-    }
 
 
 class Student(torch.nn.Module):

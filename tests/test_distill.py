@@ -20,7 +20,8 @@ from export import distill_command
 from export.distill import Class, Course
 from export.rollout import Hardship, Network, Pupil, gather, input_size
 from export.script import Repertoire, Script
-from export.student import Lessons, Student, fit, student_manifest
+from export.student import Lessons, Student, fit
+from export.student_manifest import student_manifest
 from firmware_bridge.sim_options import PLANT
 from runtime.clip import find_clip, load_clip
 from runtime.controller import Controller
