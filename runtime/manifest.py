@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.embedded import Embedded
 from runtime.errors import Refused
 from runtime.robot import Index, JointOrder, Robot
 
 F32 = npt.NDArray[np.float32]
 CONTROLLERS = Path(__file__).with_name("controllers")
+OWN_CONTROLLER = "g1-tracker"
+"""What runs when none is named: a bundle of our own making (docs/distill.md)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,11 @@ class Manifest:
         idle_channels: channel -> what the standing reference holds there.
         rest_at_end: reference velocities are zero at and after a motion's last frame.
         kp_factor, kd_factor: (n,) float32, already in `kp` and `kd`; gains that the network brings are multiplied too.
+        embedded: where the reference stands in the network; None where it comes from a clip.
+        anchor: the body that anchor terms compare, "" where neither manifest nor robot names one.
+        align: "yaw" or "none": whether robot and reference begin with the same heading.
         layout_id: name of the published layout the inputs follow, "" where none is claimed (`layouts.py`).
+        model_activation: between the layers of a checkpoint's actor, for its conversion only.
     """
 
     path: Path
@@ -108,6 +115,10 @@ class Manifest:
     kp_factor: F32 | None = None
     kd_factor: F32 | None = None
     layout_id: str = ""
+    embedded: Embedded | None = None
+    anchor: str = ""
+    align: str = "yaw"
+    model_activation: str | None = None
 
     @property
     def model_files(self) -> tuple[tuple[str, str | None], ...]:

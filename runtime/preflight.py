@@ -88,10 +88,11 @@ def check_controller(settings: RunSettings) -> Iterator[Check]:
         if settings.model is not None or manifest.model_file is not None:
             from runtime.policy import open_admitted
 
-            controller = open_admitted(admitted, settings.model, settings.backend)
-            yield Check("model", True, f"fits {manifest.name}, {settings.backend}", "sizes of the manifest", "")
+            notes: list[str] = []
+            controller = open_admitted(admitted, settings.model, settings.backend, notes.append)
+            yield Check("model", True, f"fits {manifest.name}, {'; '.join(notes)}", "sizes of the manifest", "")
             if bundle is not None:
-                worst = check_golden(bundle, controller, settings.backend)
+                worst = check_golden(bundle, controller)
                 yield Check("golden vectors", True,
                             ", ".join(f"{name} {entry.error:.1g}" for name, entry in worst.items()),
                             ", ".join(f"{name} {entry.limit:g}" for name, entry in worst.items()), "")

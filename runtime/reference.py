@@ -51,6 +51,12 @@ class ReferenceFrame:
         self.extra[:] = self._table.idle()
         self.channels: dict[str, F64] = {name: self.extra[place] for name, place in self._table.places.items()}
 
+    def copy(self) -> ReferenceFrame:
+        """Another frame of the same make with the same values."""
+        frame = ReferenceFrame(len(self.joint_pos), self._table)
+        frame.copy_from(self)
+        return frame
+
     def copy_from(self, other: ReferenceFrame) -> None:
         """Take every value of another frame."""
         self.values[:] = other.values
