@@ -157,8 +157,15 @@ class Controller:
         return next((name for name, number in self.manifest.modes.items() if number == self.inputs.mode[0]), "")
 
     def set_mode(self, name: str) -> None:
-        """Change to a mode of the manifest, from the next tick on; whoever asks sees to the data it reads."""
-        self.inputs.mode[0] = self.manifest.modes.get(name, 0)
+        """Change to a mode of the manifest ("" for one without modes), from the next tick on.
+
+        Whoever asks sees to the data it reads.
+
+        Raises:
+            Refused: the controller has no such mode.
+        """
+        modes = self.manifest.modes
+        self.inputs.mode[0] = modes[mode_of(self.manifest, name)] if modes or name else 0
 
     def reset(self) -> None:
         """Forget histories, hidden state, last action and gait phase; the next tick begins a reference anew."""
