@@ -14,6 +14,7 @@ JOBS: dict[str, tuple[str, str]] = {
     "parity": ("export.parity_command", "compare a bundle's network on every backend, observation by observation"),
     "engine": ("export.engine_command", "build a TensorRT engine for this machine's GPU"),
     "sonic": ("export.sonic_command", "bundle SONIC's encoder and decoder, or networks with the same signatures"),
+    "clips": ("export.clips_command", "make the demonstration motions that ship"),
     "distill": ("export.distill_command", "train a small student to do what a teacher bundle does"),
     "estimator": ("export.estimator_command", "train and export a base-velocity estimator"),
 }

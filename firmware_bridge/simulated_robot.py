@@ -118,7 +118,7 @@ class SimulatedRobot:
         self._torso = torso if torso >= 0 else self._base
         imu = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, "imu_in_pelvis")
         self._imu_in_base = np.array(model.site_pos[imu]) if imu >= 0 else np.zeros(3)
-        self._velocity_before = np.zeros(6)
+        self._velocity_before, self._since_s = np.zeros(6), self._period_s
         legs = [i for i, name in enumerate(self.joint_names)
                 if any(part in name.lower() for part in ("hip", "knee", "ankle"))]
         self._legs = np.array(legs or self._slot, np.intp)
@@ -145,6 +145,11 @@ class SimulatedRobot:
         self.data.qvel[:] = 0
         mujoco.mj_forward(self.model, self.data)
         self._sense()
+
+    def body_positions(self, bodies: Sequence[str], q: F64) -> F64:
+        """(bodies, 3) in world, m, with the joints at q (motors,) rad and the pelvis level at gantry height."""
+        self.place(q)
+        return np.array([self.data.body(name).xpos for name in bodies])
 
     def command(self, command: MotorCommand) -> None:
         """The drives' new order, after the configured latency; it holds until the next, for ever."""
@@ -181,18 +186,21 @@ class SimulatedRobot:
         if stiff > self.GANTRY_MAX_S or (stiff > self.GANTRY_MIN_S and rest > self.GANTRY_REST_S):
             self._gantry = False
 
-    def step(self) -> MotorSample:
-        """Advance one period; returns `sample`, refreshed."""
+    def step(self, periods: int = 1) -> MotorSample:
+        """Advance by periods under one command; returns `sample`, refreshed. Latency and pushes count calls."""
         if self._latency and len(self._queue) > self._latency:
             self._apply(*self._queue.popleft())
         if self.disturbance.pushes:
             self._push()
         self._velocity_before[:] = self.data.qvel[:6]
-        for _ in range(self._substeps):
-            mujoco.mj_step(self.model, self.data)
-            if self._gantry:
+        self._since_s = periods * self._period_s
+        if self._gantry:
+            for _ in range(periods * self._substeps):
+                mujoco.mj_step(self.model, self.data)
                 self.data.qpos[:7] = self._gantry_pose
                 self.data.qvel[:6] = 0
+        else:
+            mujoco.mj_step(self.model, self.data, periods * self._substeps)
         self._sense()
         return self.sample
 
@@ -201,7 +209,7 @@ class SimulatedRobot:
         for push in self.disturbance.pushes:
             if push.start_s <= self.time_s < push.start_s + push.duration_s:
                 force += push.force_n
-        self.data.xfrc_applied[self._torso, :3] = force
+        self.push(force)
 
     def _sense(self) -> None:
         data, sample = self.data, self.sample
@@ -226,7 +234,7 @@ class SimulatedRobot:
         From the velocities before and after the step: MuJoCo's own `qacc` is from before the drives' implicit damping.
         """
         data, r = self.data, self._imu_in_base
-        change = np.zeros(6) if self._gantry else (data.qvel[:6] - self._velocity_before) / self._period_s
+        change = np.zeros(6) if self._gantry else (data.qvel[:6] - self._velocity_before) / self._since_s
         rotation = np.zeros(9)
         mujoco.mju_quat2Mat(rotation, data.qpos[3:7])
         omega = data.qvel[3:6]
@@ -247,6 +255,10 @@ class SimulatedRobot:
                 if body in touching:
                     forces[place] += vertical
         return forces
+
+    def push(self, force_n: F64) -> None:
+        """A force (3,) on the torso, newtons in world axes, until the next call."""
+        self.data.xfrc_applied[self._torso, :3] = force_n
 
     def torso_imu(self) -> tuple[F64, F64, F64]:
         """Orientation (w, x, y, z) in world, rates (rad/s) and specific force (m/s^2) of the torso, in its own axes."""

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.motor_bus import KD, KP, Q
+from runtime.backend import LoadedModel
 from runtime.channels import CHANNELS, ChannelTable
 from runtime.errors import Refused
 from runtime.layouts import check_layout
 from runtime.manifest import Manifest, Phase, Stage
-from runtime.model import Model
 from runtime.needs import mode_of, reference_needs
 from runtime.network import Network
 from runtime.reference import ReferenceFrame, ReferenceWindow
@@ -112,7 +112,9 @@ class Controller:
         Refused: a network's inputs or outputs are not those of the manifest.
     """
 
-    def __init__(self, manifest: Manifest, model: Model, stage_models: Mapping[str, Model] | None = None) -> None:
+    def __init__(
+        self, manifest: Manifest, model: LoadedModel, stage_models: Mapping[str, LoadedModel] | None = None
+    ) -> None:
         self.manifest, self.model = manifest, model
         check_layout(manifest)
         joints = len(manifest.order)
@@ -218,7 +220,7 @@ class Controller:
         if modes:
             self.inputs.plan(int(mode))
 
-    def _bind_stage(self, stage: Stage, models: Mapping[str, Model]) -> _Stage:
+    def _bind_stage(self, stage: Stage, models: Mapping[str, LoadedModel]) -> _Stage:
         what = f"stage {stage.name} of {self.manifest.name}"
         if stage.name not in models:
             raise Refused(what, expected="its model", found="none", what_to_do="name the stage's ONNX file")
@@ -231,6 +233,19 @@ class Controller:
             name = self.manifest.action_output or next(iter(self.model.outputs))
             raise self._network.mismatch(f"an action of {joints} joints", f"{output.size} numbers in output {name}")
         return output
+
+
+def input_tables(manifest: Manifest) -> dict[str | None, Observation]:
+    """Each input of a manifest laid out without a network: by its name, None for the only one.
+
+    Raises:
+        Refused: a term reads an output of the network other than the action, of which only the network knows the size.
+    """
+    n, action = len(manifest.order), manifest.action_output
+    phase = np.array(manifest.phase.offsets_rad if manifest.phase else (), np.float32)
+    inputs = TickInputs(manifest.default_pose, ReferenceWindow(n, _offsets(manifest)), phase,
+                        {action: np.zeros(n, np.float32)} if action else {})
+    return {entry.get("name"): Observation(entry["blocks"], inputs, manifest.order.names) for entry in manifest.inputs}
 
 
 def idle_frame(manifest: Manifest) -> ReferenceFrame:

@@ -18,6 +18,8 @@ from runtime.robot import Index, JointOrder, Robot
 
 F32 = npt.NDArray[np.float32]
 CONTROLLERS = Path(__file__).with_name("controllers")
+OWN_CONTROLLER = "g1-tracker"
+"""What runs when none is named: a bundle of our own making (docs/distill.md)."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Manifest:
         anchor: the body that anchor terms compare, "" where neither manifest nor robot names one.
         align: "yaw" or "none": whether robot and reference begin with the same heading.
         layout_id: name of the published layout the inputs follow, "" where none is claimed (`layouts.py`).
+        model_activation: between the layers of a checkpoint's actor, for its conversion only.
     """
 
     path: Path
@@ -115,6 +118,7 @@ class Manifest:
     embedded: Embedded | None = None
     anchor: str = ""
     align: str = "yaw"
+    model_activation: str | None = None
 
     @property
     def model_files(self) -> tuple[tuple[str, str | None], ...]:
@@ -142,6 +146,9 @@ def find_manifest(name_or_path: str) -> Path:
         for candidate in (path / "controller.json", path, shipped / "controller.json", Path(f"{shipped}.json")):
             if candidate.is_file():
                 return candidate
+        if path.is_dir() and name_or_path:
+            raise Refused(f"controller {path.name}", expected="a controller.json in the folder", found="none",
+                          what_to_do="give the folder of a bundle, or get the bundle again")
     except OSError:  # a text too long for any file system
         pass
     near = difflib.get_close_matches(name_or_path, controller_names(), 1)

@@ -67,7 +67,7 @@ class ManifestReader(Reader):
         observed = self.one_of("action.observed", action.get("observed", "raw"), ("raw", "clipped"))
         kind = self.one_of("kind", data["kind"], ("tracker", "velocity"))
         model = data.get("model", {})
-        self.keys("model", model, {"file", "sha256", "source", "metadata"})
+        self.keys("model", model, {"file", "sha256", "source", "metadata", "activation"})
         metadata = model.get("metadata", {})
         self.keys("model.metadata", metadata, _METADATA)
         outputs = data.get("outputs", {})
@@ -113,6 +113,7 @@ class ManifestReader(Reader):
             embedded=embedded,
             anchor=read_anchor(self, robot.bodies, reference),
             align=self.one_of("reference.align", reference.get("align", "yaw"), ("yaw", "none")),
+            model_activation=self.text("model.activation", model["activation"]) if "activation" in model else None,
         )
 
     def robot(self, name: str) -> tuple[str, Robot]:

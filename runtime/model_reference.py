@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import rotation
+from runtime.backend import LoadedModel
 from runtime.bodies import Chain
 from runtime.controller import Controller
 from runtime.embedded import Embedded
 from runtime.errors import Refused
 from runtime.manifest import Manifest
-from runtime.model import Model
 from runtime.needs import terms_of
 from runtime.reference import ReferenceFrame
 
@@ -78,7 +78,7 @@ class ModelReference:
 class _Table:
     """Rows of a network: joint_pos, joint_vel, quaternions, positions, all outputs flat behind each other."""
 
-    def __init__(self, manifest: Manifest, embedded: Embedded, model: Model) -> None:
+    def __init__(self, manifest: Manifest, embedded: Embedded, model: LoadedModel) -> None:
         self._manifest, self._embedded, self._model = manifest, embedded, model
         self._what = f"model of {manifest.name}"
         names = [embedded.joint_pos, embedded.joint_vel, embedded.quat]

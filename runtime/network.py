@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.backend import LoadedModel
 from runtime.errors import Refused
-from runtime.model import Model
 from runtime.observation import Observation, describe
 from runtime.terms import TickInputs
 
@@ -35,8 +35,8 @@ class Network:
     """
 
     def __init__(
-        self, what: str, entries: tuple[dict[str, Any], ...], recurrent: tuple[tuple[str, str], ...], model: Model,
-        inputs: TickInputs, own: tuple[str, ...] = (),
+        self, what: str, entries: tuple[dict[str, Any], ...], recurrent: tuple[tuple[str, str], ...],
+        model: LoadedModel, inputs: TickInputs, own: tuple[str, ...] = (),
     ) -> None:
         self.what, self.model = what, model
         for name in own:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from runtime.admission import Admitted, admit, check_golden
+from runtime.backend import open_model
+from runtime.bundle import MANIFEST
 from runtime.clip import load_clip
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.faults import Mode
 from runtime.manifest import Manifest
-from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
 from runtime.model_reference import ModelReference, refuse_other_motion
 from runtime.needs import check_clip_feeds, mode_of
@@ -32,6 +34,7 @@ class Policy:
         Refused: anything about manifest, model, clip or command that does not fit.
 
     Attributes:
+        backend: what the network runs on; `backend_note` also says what was not to be had.
         target: (1,) `target_dtype`, what the gate reads.
         log: (1,) `policy_log_dtype`.
     """
@@ -40,8 +43,11 @@ class Policy:
         admitted = admit(settings.controller, target=settings.target, allow_unsigned=settings.allow_unsigned)
         mode = mode_of(admitted.manifest, settings.mode)
         source, play_s = _motion(admitted.manifest, settings)
-        self.controller = open_admitted(admitted, settings.model, settings.backend)
+        notes: list[str] = []
+        self.controller = open_admitted(admitted, settings.model, settings.backend, notes.append)
         self.controller.set_mode(mode)
+        self.backend = "+".join(sorted({network.model.backend for network in self.controller.networks}))
+        self.backend_note = "; ".join(notes)
         self.manifest = manifest = self.controller.manifest
         if manifest.embedded is not None:
             source = inside = ModelReference(self.controller, manifest.embedded)
@@ -90,25 +96,36 @@ class Policy:
             start += observation.values.size
 
 
-def open_controller(manifest: Manifest, settings: RunSettings) -> Controller:
+def open_controller(
+    manifest: Manifest, settings: RunSettings, say: Callable[[str], None] | None = None
+) -> Controller:
     """The controller of a run. One of a bundle is verified first, and opened from the bytes that were verified."""
     admitted = admit(str(manifest.path), target=settings.target, allow_unsigned=settings.allow_unsigned)
-    return open_admitted(admitted, settings.model, settings.backend)
+    return open_admitted(admitted, settings.model, settings.backend, say)
 
 
-def open_admitted(admitted: Admitted, given: str | None = None, backend: str = "cpu") -> Controller:
+def open_admitted(
+    admitted: Admitted, given: str | None = None, backend: str = "cpu", say: Callable[[str], None] | None = None
+) -> Controller:
     """The controller of what was admitted, with what its model says of itself; a bundle's golden vectors replayed.
 
     Args:
         given: a model file instead of the manifest's own; a bundle takes none but its own.
+        say: hears which backend was taken, and why not a faster one.
     """
-    manifest = admitted.manifest
-    stages = {stage.name: Model(admitted.stage_model(stage), backend) for stage in manifest.stages}
-    model = Model(admitted.model(given), backend)
+    manifest, path = admitted.manifest, admitted.manifest.path
+    origin = given or str(path.parent if path.name == MANIFEST else path)
+    stages = {stage.name: open_model(admitted.stage_model(stage), backend, origin, _named(stage.name, say))
+              for stage in manifest.stages}
+    model = open_model(admitted.model(given), backend, origin, _named("policy", say) if stages else say)
     controller = Controller(adopt_metadata(manifest, model.metadata()), model, stages)
     if admitted.bundle is not None:
-        check_golden(admitted.bundle, controller, backend)
+        check_golden(admitted.bundle, controller)
     return controller
+
+
+def _named(network: str, say: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    return None if say is None else lambda line: say(f"{network}: {line}")
 
 
 def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ReferenceSource | None, float]:
