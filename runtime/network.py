@@ -39,6 +39,9 @@ class Network:
         model: LoadedModel, inputs: TickInputs, own: tuple[str, ...] = (),
     ) -> None:
         self.what, self.model = what, model
+        for name in own:
+            if name not in model.inputs:
+                raise self.mismatch(f"input {name}", f"inputs {', '.join(model.inputs)}")
         self._recurrent = self._bind_recurrent(recurrent)
         self.observations = self._bind_inputs(entries, {name for name, _ in recurrent} | set(own), inputs)
 
