@@ -35,14 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to convert, and what a file cannot say of itself."""
     parser.epilog = EXAMPLES
     parser.add_argument("--from", dest="source", type=Path, required=True, metavar="FILE",
-                        help="TorchScript (.pt), a PyTorch checkpoint (.pt, .pth) or ONNX (.onnx); told apart by content")
+                        help="TorchScript, a PyTorch checkpoint or ONNX (.pt, .pth, .onnx); told apart by content")
     parser.add_argument("--manifest", type=Path, required=True, metavar="M.json", help="see docs/controllers.md")
-    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder to write; a bundle is replaced")
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder; a bundle is replaced")
     parser.add_argument("--name", help="of the controller, instead of the manifest's")
-    parser.add_argument("--activation", help="checkpoints: between the actor's layers, as trained (elu, relu, tanh, ...)")
+    parser.add_argument("--activation", metavar="NAME",
+                        help="checkpoints: between the actor's layers, as trained (elu, relu, tanh, ...)")
     parser.add_argument("--output-activation", default="none", metavar="NAME", help="checkpoints: after the last layer")
     parser.add_argument("--checkpoint-actor", metavar="PREFIX",
-                        help="checkpoints: keys of the actor's layers, model_state_dict.actor; several parts with commas")
+                        help="checkpoints: where the actor's layers are, e.g. model_state_dict.actor")
     parser.add_argument("--no-normaliser", action="store_true",
                         help="checkpoints: leave the observation normaliser out; only for a policy trained without")
     parser.add_argument("--start-from-zero", action="store_true",
@@ -103,15 +104,18 @@ def _checked(path: Path, data: dict[str, Any]) -> Manifest:
 
 
 def _convert_torch(args: argparse.Namespace, manifest: Manifest) -> Conversion:
-    from export import torchscript  # torch takes seconds to load
+    import torch  # takes seconds to load
 
+    from export import torchscript
+
+    torch.set_num_threads(1)  # a network of this size gains nothing from more, and waits for them on a busy computer
     action = manifest.action_output or "action"
     if torchscript.is_torchscript(args.source):
         return torchscript.convert_torchscript(
             args.source, _input_sizes(manifest, args.observation_size), [action], manifest.recurrent,
             start_from_zero=args.start_from_zero,
         )
-    from export.actor import Choices, convert_checkpoint
+    from export.checkpoint_conversion import Choices, convert_checkpoint
 
     if len(manifest.inputs) != 1:
         raise Refused(f"checkpoint {args.source.name}", expected="a manifest with one input, the actor's observation",
@@ -188,26 +192,32 @@ def _provenance(
 def _report(
     args: argparse.Namespace, out: Path, conversion: Conversion, completed: Completed, agreement: Agreement
 ) -> None:
-    cost = measure_cost(conversion.model.SerializeToString())
+    parameters = measure_cost(conversion.model.SerializeToString()).parameters
     warnings = [*conversion.assumed, *completed.differing]
     if args.json:
         print(json.dumps({
             "outcome": "done", "bundle": str(out), "kind": conversion.kind, "layers": layers(conversion.model),
-            "parameters": cost.parameters, **conversion.facts, "from_network": completed.taken,
+            "parameters": parameters, **conversion.facts, "from_network": completed.taken,
             "recurrent": conversion.recurrent, "parity": agreement.facts(), "warnings": warnings,
         }, indent=1))
     else:
-        rows = {
-            "network": f"{args.source.name}: {conversion.kind}, {cost.parameters:,} parameters",
-            "layers": "\n".join(layers(conversion.model)) or "no matrices", **conversion.facts,
-            "from network": ", ".join(f"{key} ({name})" for key, name in completed.taken.items()) or "nothing",
-            "agreement": f"max {agreement.max_action_error:.2g}, mean {agreement.mean_action_error:.2g} of the action over "
-            f"{agreement.observations:,} observations (allowed {agreement.tolerance:g})",
+        taken = ", ".join(f"{key} ({name})" for key, name in completed.taken.items())
+        worst, mean = agreement.max_action_error, agreement.mean_action_error
+        _print_table({
+            "network": f"{args.source.name}: {conversion.kind}, {parameters:,} parameters",
+            "layers": "\n".join(layers(conversion.model)) or "no matrices",
+            **conversion.facts,
+            **({"from network": taken} if taken else {}),
+            "agreement": f"action within {worst:.2g}, mean {mean:.2g}, over {agreement.observations:,} observations "
+            f"(allowed {agreement.tolerance:g})",
             "bundle": f"{out}",
-        }
-        width = max(len(name) for name in rows)
-        for name, text in rows.items():
-            for i, line in enumerate(text.splitlines()):
-                print(f"{name if i == 0 else '':<{width}}  {line}")
+        })
     for line in warnings:
         print(f"WARNING: {line}", file=sys.stderr)
+
+
+def _print_table(rows: Mapping[str, str]) -> None:
+    width = max(len(name) for name in rows)
+    for name, text in rows.items():
+        for i, line in enumerate(text.splitlines()):
+            print(f"{'' if i else name:<{width}}  {line}")

@@ -114,7 +114,7 @@ def _numbers(what: str, text: str, order: list[str] | None, joints: Any) -> Any:
         return numbers[0]
     if not numbers or (order is not None and len(numbers) != len(order)):
         raise Refused(what, expected=f"a number, or {len(order) if order else 'one a joint'}", found=text[:200],
-                      what_to_do="export the network again, or write these numbers in the manifest without `model.metadata`")
+                      what_to_do="export the network again, or write these numbers in the manifest")
     if order is not None and isinstance(joints, list) and joints != order:
         return [numbers[order.index(name)] for name in joints]
     return numbers
