@@ -62,7 +62,7 @@ def admit(controller: str, *, target: str = "sim", allow_unsigned: bool = False)
         warnings: tuple[str, ...] = ()
         if not bundle.trust.ok:
             if not allow_unsigned:
-                refuse_untrusted(bundle)
+                refuse_untrusted(bundle.listing, bundle.trust)
             warnings = (f"bundle {bundle.listing.name} has {bundle.trust.text}; --allow-unsigned lets it run",)
         manifest = read_manifest(path, bundle.files[MANIFEST], bundle.files)
         refuse_misfit(bundle, manifest)

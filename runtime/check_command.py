@@ -12,7 +12,7 @@ from pathlib import Path
 from runtime.manifest_reader import load_manifest
 from runtime.preflight import Check, check_controller, check_machine, check_robot
 from runtime.robot import load_robot
-from runtime.run_command import TARGETS
+from runtime.run_command import ALLOW_UNSIGNED_HELP, TARGETS
 from runtime.settings import RunSettings
 
 SIM_DOMAIN = 119
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--backend", choices=("cpu", "cuda", "tensorrt"), default="cpu")
+    parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--json", action="store_true", help="a JSON list of {check, ok, measured, limit, what_to_do}")
 
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     settings = RunSettings(
         controller=args.controller, robot="", model=args.model, clip=args.clip, command=(0.0, 0.0, 0.0),
         duration_s=None, target=args.robot, domain=domain, interface=args.interface, peers=tuple(args.peer), out="",
-        backend=args.backend,
+        backend=args.backend, allow_unsigned=args.allow_unsigned,
     )
     checks = list(_checks(settings))
     bad = [check for check in checks if not check.ok and check.required]

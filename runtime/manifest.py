@@ -97,6 +97,9 @@ def find_manifest(name_or_path: str) -> Path:
         for candidate in (path / "controller.json", path, shipped / "controller.json", Path(f"{shipped}.json")):
             if candidate.is_file():
                 return candidate
+        if path.is_dir() and name_or_path:
+            raise Refused(f"controller {path.name}", expected="a controller.json in the folder", found="none",
+                          what_to_do="give the folder of a bundle, or get the bundle again")
     except OSError:  # a text too long for any file system
         pass
     near = difflib.get_close_matches(name_or_path, controller_names(), 1)

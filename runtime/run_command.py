@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
+from runtime.admission import Admitted, admit
 from runtime.errors import Refused
-from runtime.manifest import Manifest, find_model
-from runtime.manifest_reader import load_manifest
 from runtime.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
     from runtime.policy import Policy
 
 TARGETS = ("sim", "dds", "g1", "unitree-mujoco")
+ALLOW_UNSIGNED_HELP = (
+    "take a bundle that no trusted key has signed, or a bare manifest for a real robot; hashes still have to be right"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--dry-run", action="store_true", help="everything but write commands")
     parser.add_argument("--backend", choices=("cpu", "cuda", "tensorrt"), default="cpu")
+    parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_robot_options(parser.add_argument_group("simulated robot (--robot sim)"))
@@ -75,27 +78,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
-    manifest = load_manifest(args.controller)
-    settings = _settings(args, manifest, out)
+    _check_arguments(args)
+    admitted = admit(args.controller, target=args.robot, allow_unsigned=args.allow_unsigned)
+    for line in admitted.warnings:
+        print(f"WARNING: {line}", file=sys.stderr)
+    settings = _settings(args, admitted, out)
     factor: float | None
     if args.lockstep:
-        factor, notes = _lockstep(args, settings, manifest, out)
+        factor, notes = _lockstep(args, settings, out)
     else:
-        factor, notes = _processes(args, settings, manifest)
+        factor, notes = _processes(args, settings, admitted)
+    notes["warnings"] = [*admitted.warnings, *notes["warnings"]]
     from runtime.report import make_report
 
-    return make_report(out, manifest, real_time_factor=factor, notes=notes)
+    return make_report(out, admitted.manifest, real_time_factor=factor, notes=notes)
 
 
-def _lockstep(
-    args: argparse.Namespace, settings: RunSettings, manifest: Manifest, out: Path
-) -> tuple[float, dict[str, Any]]:
-    if args.dry_run:
-        raise Refused("--dry-run", expected="a run over DDS", found="--lockstep",
-                      what_to_do="simulated time has nothing to keep quiet towards: leave one of the two out")
-    if args.robot != "sim":
-        raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
-                      what_to_do="simulated time needs our own simulated robot: leave one of the two out")
+def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tuple[float, dict[str, Any]]:
     from firmware_bridge.sim_options import make_robot, parse_press
     from runtime.lockstep import run_lockstep
     from runtime.policy import Policy
@@ -107,10 +106,10 @@ def _lockstep(
     return factor, {"warnings": [], "errors": [], "gate_restarts": 0}
 
 
-def _processes(args: argparse.Namespace, settings: RunSettings, manifest: Manifest) -> tuple[None, dict[str, Any]]:
+def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
     from runtime.supervisor import Supervisor
 
-    find_model(manifest, settings.model)
+    admitted.model(settings.model)
     words = ["--domain", str(settings.domain), *robot_option_words(args)]
     if settings.interface:
         words += ["--interface", settings.interface]
@@ -121,7 +120,7 @@ def _processes(args: argparse.Namespace, settings: RunSettings, manifest: Manife
     if args.robot == "unitree-mujoco":
         print("WARNING: profile unitree-mujoco: no CRC, no counter, no variant is checked. For that simulator only.",
               file=sys.stderr)
-    supervisor = Supervisor(settings, manifest, words)
+    supervisor = Supervisor(settings, admitted.manifest, words)
     supervisor.run()
     return None, supervisor.notes
 
@@ -142,7 +141,13 @@ def check_plant(policy: Policy, simulated: SimulatedRobot) -> None:
                           what_to_do=f"use a plant of {robot.name} with actuators in motor order")
 
 
-def _settings(args: argparse.Namespace, manifest: Manifest, out: Path) -> RunSettings:
+def _check_arguments(args: argparse.Namespace) -> None:
+    if args.lockstep and args.dry_run:
+        raise Refused("--dry-run", expected="a run over DDS", found="--lockstep",
+                      what_to_do="simulated time has nothing to keep quiet towards: leave one of the two out")
+    if args.lockstep and args.robot != "sim":
+        raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
+                      what_to_do="simulated time needs our own simulated robot: leave one of the two out")
     if args.robot == "g1" and not args.interface:
         raise Refused("--robot g1", expected="--interface NAME", found="none",
                       what_to_do="name the network interface the robot's cable is on, e.g. --interface eth0")
@@ -152,9 +157,22 @@ def _settings(args: argparse.Namespace, manifest: Manifest, out: Path) -> RunSet
     if args.duration is not None and not 0 < args.duration <= 3600:
         raise Refused("--duration", expected="seconds between 0 and 3600", found=f"{args.duration}",
                       what_to_do="give a time in that range")
+
+
+def _robot_file(admitted: Admitted, out: Path) -> str:
+    """The robot's name or file for the other processes; one that a bundle brings is copied as it was verified."""
+    name = admitted.manifest.robot_file
+    if admitted.bundle is None or not name.endswith(".json"):
+        return name
+    copy = out / "robot.json"
+    copy.write_bytes(admitted.bundle.files[Path(name).relative_to(admitted.manifest.path.parent).as_posix()])
+    return str(copy)
+
+
+def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSettings:
     return RunSettings(
         controller=str(args.controller),
-        robot=manifest.robot_file,
+        robot=_robot_file(admitted, out),
         model=args.model,
         clip=args.clip,
         command=parse_command(args.command),
@@ -164,10 +182,12 @@ def _settings(args: argparse.Namespace, manifest: Manifest, out: Path) -> RunSet
         interface=args.interface,
         peers=tuple(args.peer),
         out=str(out),
-        rate_hz=manifest.rate_hz,
+        rate_hz=admitted.manifest.rate_hz,
         backend=args.backend,
         dry_run=args.dry_run,
         real_time=not args.no_realtime,
+        allow_unsigned=args.allow_unsigned,
+        trust=admitted.trust,
     )
 
 
