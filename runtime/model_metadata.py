@@ -37,19 +37,38 @@ def adopt_metadata(manifest: Manifest, metadata: dict[str, str]) -> Manifest:
         text = metadata.get(keys.get(field, ""))
         if text is not None:
             changes[attribute] = _numbers(what, keys[field], text, len(manifest.order))
+    for attribute, factor in (("kp", manifest.kp_factor), ("kd", manifest.kd_factor)):
+        if attribute in changes and factor is not None:
+            changes[attribute] = changes[attribute] * factor
     for attribute, limit in (("kp", manifest.robot.kp_max), ("kd", manifest.robot.kd_max)):
         values = changes.get(attribute)
         if values is not None and not (values.min() >= 0 and values.max() <= limit):
             found = f"{values.min()} to {values.max()}"
             raise Refused(f"{what}, {attribute}", expected=f"from 0 to {limit}", found=found,
                           what_to_do="this model does not belong to this robot")
+    changes.update(_reference_bodies(what, manifest, metadata))
     if "default_pose" in changes and (manifest.action_offset == manifest.default_pose).all():
         changes["action_offset"] = changes["default_pose"]
     return replace(manifest, **changes)
 
 
+def _reference_bodies(what: str, manifest: Manifest, metadata: dict[str, str]) -> dict[str, Any]:
+    """The anchor of a reference inside the network, and the bodies its outputs list."""
+    changes: dict[str, Any] = {}
+    body, bodies = (metadata.get(manifest.metadata_keys.get(key, "")) for key in ("body", "bodies"))
+    if body is not None:
+        if body.strip('"') not in manifest.robot.bodies:
+            raise Refused(f"{what}, {manifest.metadata_keys['body']}",
+                          expected=f"a body of {manifest.robot.name}: {', '.join(manifest.robot.bodies)}", found=body,
+                          what_to_do="add its chain to `bodies` in the robot's file (docs/robots.md)")
+        changes["anchor"] = body.strip('"')
+    if bodies is not None and manifest.embedded is not None:
+        changes["embedded"] = replace(manifest.embedded, bodies=tuple(str(name) for name in parse_list(bodies)))
+    return changes
+
+
 def parse_list(text: str) -> list[Any]:
-    """What an exporter wrote as JSON or as comma-separated text; one value is a list of one."""
+    """A list written as JSON or comma-separated; one value is a list of one."""
     try:
         value = json.loads(text)
     except ValueError:
