@@ -12,6 +12,7 @@ from typing import Any
 
 from export.bundle_writer import write_bundle
 from export.conversion_check import OBSERVATIONS, Agreement, compare, refuse_disagreement
+from export.draft import safe_name
 from export.network_metadata import Completed, complete_manifest
 from export.onnx_cost import measure_cost
 from export.source_network import Conversion, layers, sha256
@@ -20,6 +21,7 @@ from runtime.controller import input_tables
 from runtime.errors import Refused
 from runtime.manifest import Manifest
 from runtime.manifest_reader import load_manifest, read_manifest
+from runtime.model import Model
 from runtime.policy import open_admitted
 from runtime.reader import Reader, parse_json
 
@@ -36,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--from", dest="source", type=Path, required=True, metavar="FILE",
                         help="TorchScript, a PyTorch checkpoint or ONNX (.pt, .pth, .onnx); told apart by content")
-    parser.add_argument("--manifest", type=Path, required=True, metavar="M.json", help="see docs/controllers.md")
+    parser.add_argument("--manifest", type=Path, metavar="M.json",
+                        help="see docs/controllers.md; may be left out for an ONNX network whose metadata say enough")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder; a bundle is replaced")
     parser.add_argument("--name", help="of the controller, instead of the manifest's")
     parser.add_argument("--activation", metavar="NAME",
@@ -58,10 +61,11 @@ def run(args: argparse.Namespace) -> int:
     if not args.source.is_file():
         raise Refused(f"--from {args.source}", expected="a network's file", found="no such file",
                       what_to_do="check the path")
-    data = _read_manifest(args.manifest, args.name)
     _say(f"reading {args.source.name}")
+    data, notes = _manifest(args)
     conversion, completed = _convert(args, data)
-    content, files = _bundle_content(args.manifest, completed.data, conversion)
+    conversion.assumed += notes
+    content, files = _bundle_content(args.manifest or args.source, completed.data, conversion)
     _say(f"comparing with the original on {OBSERVATIONS:,} observations")
     agreement = _check(content, files, conversion, args.source.name)
     _say(f"writing {args.out}")
@@ -73,6 +77,29 @@ def run(args: argparse.Namespace) -> int:
 
 def _say(line: str) -> None:
     print(f"... {line}", file=sys.stderr, flush=True)
+
+
+def _is_torch(path: Path) -> bool:
+    """A zip archive or a pickle; anything else is read as ONNX."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return start == b"PK" or start[:1] == b"\x80"
+
+
+def _manifest(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Parsed `controller.json`, and what had to be assumed where the network's metadata had to do."""
+    if args.manifest is not None:
+        return _read_manifest(args.manifest, args.name), []
+    if _is_torch(args.source):
+        raise Refused("--manifest", expected="a manifest", found="none",
+                      what_to_do="write one (docs/controllers.md): only ONNX networks can say enough of themselves")
+    from export.manifest_command import make_draft
+    from export.onnx_file import load_onnx
+
+    model = Model(load_onnx(args.source).SerializeToString())
+    draft = make_draft(args.source.with_suffix(".onnx"), model, None, args.name or safe_name(args.source.stem), None)
+    data: dict[str, Any] = json.loads(draft.text())
+    return data, draft.notes
 
 
 def _read_manifest(path: Path, name: str | None) -> dict[str, Any]:
@@ -89,18 +116,14 @@ def _read_manifest(path: Path, name: str | None) -> dict[str, Any]:
 
 def _convert(args: argparse.Namespace, data: dict[str, Any]) -> tuple[Conversion, Completed]:
     """The network as ONNX, and the manifest with what the network says of itself."""
-    start = args.source.read_bytes()[:2]
-    if start == b"PK" or start[:1] == b"\x80":
+    if _is_torch(args.source):
         completed = complete_manifest(f"network {args.source.name}", data, {})
-        return _convert_torch(args, _checked(args.manifest, completed.data)), completed
+        manifest = read_manifest(args.manifest, json.dumps(completed.data).encode())
+        return _convert_torch(args, manifest), completed
     from export.onnx_file import convert_onnx
 
     conversion, metadata = convert_onnx(args.source, data)
     return conversion, complete_manifest(f"network {args.source.name}", data, metadata)
-
-
-def _checked(path: Path, data: dict[str, Any]) -> Manifest:
-    return read_manifest(path, json.dumps(data).encode())
 
 
 def _convert_torch(args: argparse.Namespace, manifest: Manifest) -> Conversion:
@@ -151,10 +174,18 @@ def _bundle_content(
         beside = path.parent / robot
         content["robot"] = Path(robot).name
         files[content["robot"]] = beside if beside.is_file() else Path(robot)
-    for stage in content.get("stages", []):
-        files[stage["model"]["file"]] = path.parent / stage["model"]["file"]
+    others = {key: value for key, value in content.items() if key != "model"}
+    files.update({name: path.parent / name for name in _named_files(others)})
     files[NETWORK] = conversion.model.SerializeToString()
     return content, files
+
+
+def _named_files(value: Any) -> list[str]:
+    """Every `file` that a part of a manifest names: networks of stages and estimators."""
+    if isinstance(value, dict):
+        own = [value["file"]] if isinstance(value.get("file"), str) else []
+        return own + [name for part in value.values() for name in _named_files(part)]
+    return [name for part in value for name in _named_files(part)] if isinstance(value, list) else []
 
 
 def _dictionary(found: Any) -> dict[str, Any]:

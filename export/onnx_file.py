@@ -59,7 +59,8 @@ def convert_onnx(path: Path, manifest: dict[str, Any]) -> tuple[Conversion, dict
     original = model.SerializeToString()
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     dynamic = _fix_sizes(what, model)
-    removed = _strip(model)
+    named = manifest.get("model", {}).get("metadata") if isinstance(manifest.get("model"), dict) else None
+    removed = _strip(model, KNOWN_KEYS | set(map(str, named.values())) if isinstance(named, dict) else KNOWN_KEYS)
     recurrent = _recurrent(model, manifest)
     facts = {
         "hidden state": ", ".join(f"{a} <- {b}" for a, b in recurrent) or "none",
@@ -180,9 +181,9 @@ def _measure(what: str, model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
                       what_to_do="export it with fixed sizes, the batch alone may be open") from error
 
 
-def _strip(model: onnx.ModelProto) -> list[str]:
+def _strip(model: onnx.ModelProto, known: set[str]) -> list[str]:
     """Take out notes, and metadata that is not known or names a path; returns the keys that went."""
-    kept = [entry for entry in model.metadata_props if entry.key in KNOWN_KEYS and not _PATH.search(entry.value)]
+    kept = [entry for entry in model.metadata_props if entry.key in known and not _PATH.search(entry.value)]
     removed = sorted({entry.key for entry in model.metadata_props} - {entry.key for entry in kept})
     rows = [(entry.key, entry.value) for entry in kept]
     del model.metadata_props[:]
