@@ -16,6 +16,7 @@ from runtime.layouts import check_layout
 from runtime.manifest import Manifest, Phase, Stage
 from runtime.needs import mode_of, reference_needs
 from runtime.network import Network
+from runtime.observation import Observation
 from runtime.reference import ReferenceFrame, ReferenceWindow
 from runtime.robot import JointOrder
 from runtime.sonic_terms import stage_place
@@ -118,12 +119,10 @@ class Controller:
         self.manifest, self.model = manifest, model
         check_layout(manifest)
         joints = len(manifest.order)
-        offsets, channels = reference_needs(manifest)
-        self.window = ReferenceWindow(joints, offsets, sorted(channels))
         self._gait = GaitPhase(manifest.phase, manifest.rate_hz) if manifest.phase else None
         phase = self._gait.values if self._gait else np.zeros(0, np.float32)
-        self.inputs = TickInputs(manifest.default_pose, self.window, phase, dict(model.outputs), manifest.order.names,
-                                 manifest.modes, Anchor(manifest.anchor, manifest.align, manifest.robot.bodies))
+        self.inputs = _tick_inputs(manifest, phase, dict(model.outputs))
+        self.window = self.inputs.window
         self._stages = [self._bind_stage(stage, stage_models or {}) for stage in manifest.stages]
         embedded = manifest.embedded
         own = () if embedded is None else (embedded.time_step,)
@@ -248,11 +247,18 @@ def input_tables(manifest: Manifest) -> dict[str | None, Observation]:
     Raises:
         Refused: a term reads an output of the network other than the action, of which only the network knows the size.
     """
-    n, action = len(manifest.order), manifest.action_output
+    action, names = manifest.action_output, manifest.order.names
     phase = np.array(manifest.phase.offsets_rad if manifest.phase else (), np.float32)
-    inputs = TickInputs(manifest.default_pose, ReferenceWindow(n, _offsets(manifest)), phase,
-                        {action: np.zeros(n, np.float32)} if action else {})
-    return {entry.get("name"): Observation(entry["blocks"], inputs, manifest.order.names) for entry in manifest.inputs}
+    inputs = _tick_inputs(manifest, phase, {action: np.zeros(len(names), np.float32)} if action else {})
+    return {entry.get("name"): Observation(entry["blocks"], inputs, names) for entry in manifest.inputs}
+
+
+def _tick_inputs(manifest: Manifest, phase: F32, outputs: dict[str, F32]) -> TickInputs:
+    """What the terms of a manifest read; `phase` and `outputs` are kept up to date by the caller."""
+    offsets, channels = reference_needs(manifest)
+    window = ReferenceWindow(len(manifest.order), offsets, sorted(channels))
+    return TickInputs(manifest.default_pose, window, phase, outputs, manifest.order.names, manifest.modes,
+                      Anchor(manifest.anchor, manifest.align, manifest.robot.bodies))
 
 
 def idle_frame(manifest: Manifest) -> ReferenceFrame:
