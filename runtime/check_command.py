@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="ONNX file")
     parser.add_argument("--clip", help="motion (.npz)")
     parser.add_argument("--domain", type=int, help="DDS domain (default 1, with --robot g1 0)")
+    parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--backend", choices=("cpu", "cuda", "tensorrt"), default="cpu")
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     settings = RunSettings(
         controller=args.controller, robot="", model=args.model, clip=args.clip, command=(0.0, 0.0, 0.0),
         duration_s=None, target=args.robot, domain=domain, interface=args.interface, peers=tuple(args.peer), out="",
-        backend=args.backend,
+        backend=args.backend, mode=args.mode,
     )
     checks = list(_checks(settings))
     bad = [check for check in checks if not check.ok and check.required]

@@ -3,7 +3,7 @@
 Two layouts are told apart by their keys:
 
 - ours: `format` = "exoactor-clip/1", `fps`, `joint_names` (n), `joint_pos` (N, n) rad, `root_pos` (N, 3) m,
-  `root_quat_wxyz` (N, 4); root in a z-up world.
+  `root_quat_wxyz` (N, 4), and `channel_<name>` (N, width) for each channel it carries; root in a z-up world.
 - the npz form of TWIST/GMR motions: `fps`, `joint_names`, `dof_pos` (N, n), `root_pos`, `root_quat_xyzw` (or
   `root_rot`, also x, y, z, w); further keys are ignored.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import rotation
+from runtime.channels import HUGE, PREFIX, read_channels
 from runtime.errors import Refused
 from runtime.robot import JointOrder, Robot
 
@@ -37,8 +38,6 @@ MAX_JOINT_SPEED_RATIO = 1.5
 """Of the joint's own velocity limit: good published clips reach 24 rad/s in a first frame pair."""
 RANGE_TOLERANCE_RAD = 0.05
 """Retargeted clips overshoot ranges by rounding; more than this is another robot or another order."""
-HUGE = 1e6
-"""No motion holds such a number in rad, m or quaternion parts; squares of larger ones overflow further on."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,7 @@ class Clip:
         root_pos, root_vel: (N, 3) in world, m, m/s.
         root_quat_wxyz: (N, 4), base in world.
         root_ang_vel: (N, 3) in world, rad/s.
+        channels: name -> (N, width), what it carries beyond joints (`channels.py`).
     """
 
     name: str
@@ -61,6 +61,7 @@ class Clip:
     root_vel: F64
     root_quat_wxyz: F64
     root_ang_vel: F64
+    channels: dict[str, F64] = field(default_factory=dict)
 
     @property
     def duration_s(self) -> float:
@@ -69,7 +70,8 @@ class Clip:
 
 
 def make_clip(
-    name: str, fps: float, order: JointOrder, joint_pos: F64, root_pos: F64, root_quat_wxyz: F64
+    name: str, fps: float, order: JointOrder, joint_pos: F64, root_pos: F64, root_quat_wxyz: F64,
+    channels: dict[str, F64] | None = None,
 ) -> Clip:
     """A clip with velocities by central differences (one-sided at the ends)."""
     q = root_quat_wxyz / np.linalg.norm(root_quat_wxyz, axis=1, keepdims=True)
@@ -92,6 +94,7 @@ def make_clip(
         root_vel=np.gradient(root_pos, 1 / fps, axis=0),
         root_quat_wxyz=q,
         root_ang_vel=turn,
+        channels=channels or {},
     )
 
 
@@ -100,7 +103,8 @@ def load_clip(path: Path | str, robot: Robot) -> Clip:
 
     Raises:
         Refused: unreadable, pickled or truncated file, unknown layout, wrong shapes, non-finite values, quaternions
-            that are not unit, joints the robot does not have or that leave their range, a root that teleports.
+            that are not unit, joints the robot does not have or that leave their range, a root that teleports,
+            channels nobody knows.
     """
     path = Path(path)
     arrays = _read(path)
@@ -109,6 +113,7 @@ def load_clip(path: Path | str, robot: Robot) -> Clip:
 
 def save_clip(path: Path | str, clip: Clip) -> None:
     """Write our own layout."""
+    channels: dict[str, Any] = {PREFIX + name: values for name, values in clip.channels.items()}
     np.savez_compressed(
         path,
         format=np.array(FORMAT),
@@ -117,6 +122,7 @@ def save_clip(path: Path | str, clip: Clip) -> None:
         joint_pos=clip.joint_pos,
         root_pos=clip.root_pos,
         root_quat_wxyz=clip.root_quat_wxyz,
+        **channels,
     )
 
 
@@ -171,7 +177,8 @@ def _check(name: str, arrays: dict[str, npt.NDArray[Any]], robot: Robot) -> Clip
                       found=f"norm {np.linalg.norm(quat[frame]):.3f} in frame {frame} ({frame / fps:.2f} s)",
                       what_to_do="normalise the rotation, and check that the key holds quaternions")
     _check_range(what, names, fps, joint_pos, robot)
-    clip = make_clip(name, fps, JointOrder(names), joint_pos, root_pos, quat)
+    channels = read_channels(what, arrays if "format" in arrays else {}, len(joint_pos), fps)
+    clip = make_clip(name, fps, JointOrder(names), joint_pos, root_pos, quat, channels)
     _check_speed(what, clip, robot)
     return clip
 

@@ -37,6 +37,9 @@ def adopt_metadata(manifest: Manifest, metadata: dict[str, str]) -> Manifest:
         text = metadata.get(keys.get(field, ""))
         if text is not None:
             changes[attribute] = _numbers(what, keys[field], text, len(manifest.order))
+    for attribute, factor in (("kp", manifest.kp_factor), ("kd", manifest.kd_factor)):
+        if attribute in changes and factor is not None:
+            changes[attribute] = changes[attribute] * factor
     for attribute, limit in (("kp", manifest.robot.kp_max), ("kd", manifest.robot.kd_max)):
         values = changes.get(attribute)
         if values is not None and not (values.min() >= 0 and values.max() <= limit):

@@ -86,12 +86,13 @@ class Pilot:
         self._play_ticks = max(1, round(play_s * manifest.rate_hz))
         self._command = np.array(command, np.float32)
         self._idle = idle_frame(manifest)
-        self._first, self._last = (ReferenceFrame(len(manifest.order)) for _ in range(2))
+        self._first, self._last = controller.window.new_frame(), controller.window.new_frame()
         if source is not None:
             source.sample(0.0, self._first)
         else:
             self._first.copy_from(self._idle)
         self._stand = idle_frame(manifest)
+        self._own_channels = set(manifest.idle_channels)
         self._face(self._idle, self._first)
         self._start_q = controller.target[:, Q].copy()
         self._ramp_from = np.zeros_like(self._start_q)
@@ -103,9 +104,11 @@ class Pilot:
         self._mode = Mode.DISARMED
         self._never_tracked = True
 
-    @staticmethod
-    def _face(idle: ReferenceFrame, like: ReferenceFrame) -> None:
-        """Let a standing frame stand where another one is, facing the same way."""
+    def _face(self, idle: ReferenceFrame, like: ReferenceFrame) -> None:
+        """Let a standing frame stand where another one is, facing the same way, with its channels."""
+        for name, values in idle.channels.items():
+            if name not in self._own_channels:
+                values[:] = like.channels[name]
         idle.root_pos[:2] = like.root_pos[:2]
         idle.root_rpy[2] = like.root_rpy[2]
         idle.blend(idle, idle, 0.0)
@@ -166,6 +169,7 @@ class Pilot:
         self._last.copy_from(self._controller.window.now)
         self._last.stop()
         self._face(self._stand, self._last)
+        self._controller.inputs.reinit[0] = 1
         self._last_command = self._controller.inputs.command * (0.0 if hold else 1.0)
         self._go(Phase.BLEND_OUT)
         if hold:

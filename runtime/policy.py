@@ -12,6 +12,7 @@ from runtime.faults import Mode
 from runtime.manifest import Manifest
 from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
+from runtime.needs import check_clip_feeds, mode_of
 from runtime.pilot import Pilot
 from runtime.records import policy_log_dtype, target_dtype
 from runtime.reference import ClipReference
@@ -34,8 +35,10 @@ class Policy:
 
     def __init__(self, settings: RunSettings) -> None:
         admitted = admit(settings.controller, target=settings.target, allow_unsigned=settings.allow_unsigned)
+        mode = mode_of(admitted.manifest, settings.mode)
         source, play_s = _motion(admitted.manifest, settings)
         self.controller = open_admitted(admitted, settings.model, settings.backend)
+        self.controller.set_mode(mode)
         self.manifest = manifest = self.controller.manifest
         self.pilot = Pilot(self.controller, source, play_s, settings.command)
         motors, joints = manifest.robot.motors, len(manifest.order)
@@ -93,8 +96,10 @@ def open_admitted(admitted: Admitted, given: str | None = None, backend: str = "
     Args:
         given: a model file instead of the manifest's own; a bundle takes none but its own.
     """
+    manifest = admitted.manifest
+    stages = {stage.name: Model(admitted.stage_model(stage), backend) for stage in manifest.stages}
     model = Model(admitted.model(given), backend)
-    controller = Controller(adopt_metadata(admitted.manifest, model.metadata()), model)
+    controller = Controller(adopt_metadata(manifest, model.metadata()), model, stages)
     if admitted.bundle is not None:
         check_golden(admitted.bundle, controller, backend)
     return controller
@@ -109,8 +114,9 @@ def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | 
             raise Refused(f"controller {manifest.name}", expected="a motion, not a velocity command",
                           found=f"--command {settings.command}", what_to_do="leave --command out")
         clip = load_clip(settings.clip, manifest.robot)
+        check_clip_feeds(manifest, mode_of(manifest, settings.mode), clip)
         play_s = clip.duration_s if settings.duration_s is None else min(settings.duration_s, clip.duration_s)
-        return ClipReference(clip, manifest.order), play_s
+        return ClipReference(clip, manifest.order, rest_at_end=manifest.rest_at_end), play_s
     if settings.clip is not None:
         raise Refused(f"controller {manifest.name}", expected="a velocity command", found="a clip",
                       what_to_do="give --command VX,VY,YAW_RATE, or choose a tracker for the clip")

@@ -20,6 +20,7 @@ from firmware_bridge.remote import button_mask, buttons_in
 from firmware_bridge.unitree_bus import PROFILES, UnitreeBus
 from runtime.clip import load_clip
 from runtime.manifest_reader import load_manifest
+from runtime.needs import check_clip_feeds, mode_of
 from runtime.robot import Robot
 from runtime.settings import GATE_HZ, RunSettings
 
@@ -82,6 +83,7 @@ def check_controller(settings: RunSettings) -> Iterator[Check]:
             yield Check("model", True, f"fits {manifest.name}, {settings.backend}", "sizes of the manifest", "")
         if settings.clip is not None:
             clip = load_clip(settings.clip, manifest.robot)
+            check_clip_feeds(manifest, mode_of(manifest, settings.mode), clip)
             yield Check("clip", True, f"{clip.duration_s:.1f} s at {clip.fps:.2f} Hz", "a valid motion", "")
     except BridgeError as error:
         yield Check(error.what, False, error.found, error.expected, error.what_to_do)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
 from runtime.errors import Refused
-from runtime.manifest import Manifest, find_model
+from runtime.manifest import Manifest, find_model, find_stage_model
 from runtime.manifest_reader import load_manifest
 from runtime.settings import RunSettings
 
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", help="motion (.npz) for a tracker")
     parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
                         help="m/s, m/s, rad/s for a velocity controller")
+    parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
     parser.add_argument("--duration", type=float, metavar="S", help="play at most this long")
     parser.add_argument("--out", help="folder for report and log (default: runs/<time>)")
     parser.add_argument("--lockstep", action="store_true", help="one process, simulated time")
@@ -111,6 +112,8 @@ def _processes(args: argparse.Namespace, settings: RunSettings, manifest: Manife
     from runtime.supervisor import Supervisor
 
     find_model(manifest, settings.model)
+    for stage in manifest.stages:
+        find_stage_model(manifest, stage)
     words = ["--domain", str(settings.domain), *robot_option_words(args)]
     if settings.interface:
         words += ["--interface", settings.interface]
@@ -168,6 +171,7 @@ def _settings(args: argparse.Namespace, manifest: Manifest, out: Path) -> RunSet
         backend=args.backend,
         dry_run=args.dry_run,
         real_time=not args.no_realtime,
+        mode=args.mode,
     )
 
 

@@ -33,6 +33,7 @@ class RunSettings:
         damping: the gate starts in DAMP: it replaces one that died.
         allow_unsigned: let a controller run that no trusted key has signed.
         trust: where the controller comes from, for the log.
+        mode: of a controller with modes; None is its first.
     """
 
     controller: str
@@ -58,6 +59,7 @@ class RunSettings:
     damping: bool = False
     allow_unsigned: bool = False
     trust: str = ""
+    mode: str | None = None
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
