@@ -182,7 +182,7 @@ class _Recorder(Lockstep):
 def _settings(scenario: Scenario, manifest: Manifest, folder: Path, rng: np.random.Generator) -> RunSettings:
     clip = scenario.clip
     if manifest.kind == "tracker" and clip is None:
-        clip = str(folder / f"squat-{scenario.seed}.npz")
+        clip = str(folder / f"knee-bends-{scenario.seed}.npz")
         write_squats(Path(clip), manifest, scenario.seconds, rng)
     return RunSettings(
         controller=scenario.source.controller, robot=manifest.robot_file, model=scenario.source.model, clip=clip,
@@ -248,7 +248,7 @@ def write_squats(path: Path, manifest: Manifest, seconds: float, rng: np.random.
     """A clip of knee bends: feet flat and in place, hips over the ankles, knees down and up again."""
     fps, order = 50.0, manifest.order
     time = np.arange(round(seconds * fps) + 1) / fps
-    straight, bent = rng.uniform(0.15, 0.35), rng.uniform(0.7, 1.3)
+    straight, bent = rng.uniform(0.15, 0.35), rng.uniform(0.8, 1.5)
     phase = 2 * np.pi * time / rng.uniform(2.0, 4.0)
     knee = straight + (bent - straight) * 0.5 * (1 - np.cos(phase))
     pose = np.tile(manifest.default_pose.astype(np.float64), (len(time), 1))

@@ -31,9 +31,9 @@ ODOMETRY_STD = 0.12
 """m/s. Of a carrying foot; measured in simulation, joint velocities with 0.25 rad/s of uniform noise."""
 HEIGHT_STD = 0.003
 """m. Of the height above a carrying foot."""
-OUTLIER_STDS = 4.0
-OUTLIER_TICKS_S = 0.2
-"""An odometry further off than this is a slip; one that stays off for so long is right, and the filter was wrong."""
+SLIP_STDS = 3.0
+"""Odometry this far from what is expected counts half (Cauchy's weight): a foot that slips is soon heard no more, and a
+filter that was wrong is still set right, since what is not corrected grows uncertain."""
 FORCE_N = 12.0
 LEVEL_M = 0.005
 LEVEL_LOGIT = 5.0
@@ -65,7 +65,6 @@ class ClassicalEstimator:
         self._imu = 3 * robot.motors
         self._arm = robot.imu_in_base_m
         self._period_s = 1 / rate_hz
-        self._patience = max(1, round(OUTLIER_TICKS_S * rate_hz))
         self._smooth = self._period_s / (self._period_s + SUPPORT_S)
         self.values: F32 = np.zeros(4 + self._feet, np.float32)
         self.reset()
@@ -78,7 +77,6 @@ class ClassicalEstimator:
         self._height = 0.0
         self._felt: rotation.Vector3 | None = None
         self._support = GRAVITY_M_S2
-        self._off = [0] * self._feet
         self._started = False
 
     def update(self, state: RobotState) -> None:
@@ -96,7 +94,7 @@ class ClassicalEstimator:
         for i in range(self._feet):
             if contact[i] > CONTACT_MIN:
                 planted = odometry.velocity[i].tolist()
-                self._correct(i, contact[i], _rotate(quat, [v + a for v, a in zip(planted, arm, strict=True)]))
+                self._correct(contact[i], _rotate(quat, [v + a for v, a in zip(planted, arm, strict=True)]))
                 self._correct_height(contact[i], float(odometry.height[i]))
         base = rotation.rotate_inverse(quat, self._velocity)
         self.values[:3] = [v - a for v, a in zip(base, arm, strict=True)]
@@ -130,18 +128,13 @@ class ClassicalEstimator:
             out.append(1 / (1 + math.exp(-min(max(logit, -30.0), 30.0))))
         return out
 
-    def _correct(self, foot: int, contact: float, measured: rotation.Vector3) -> None:
-        """One foot's odometry; the first of all is taken as it is."""
+    def _correct(self, contact: float, measured: rotation.Vector3) -> None:
+        """One foot's odometry, the less trusted the further it is from what was expected."""
         velocity = self._velocity
         noise = (ODOMETRY_STD / contact) ** 2
         apart = [m - v for m, v in zip(measured, velocity, strict=True)]
-        limit = OUTLIER_STDS * math.sqrt(self._variance + noise)
-        if max(abs(a) for a in apart) > limit:
-            self._off[foot] += 1
-            if self._off[foot] < self._patience:
-                return
-            self._variance += 1.0
-        self._off[foot] = 0
+        far = sum(a * a for a in apart) / (SLIP_STDS * SLIP_STDS * (self._variance + noise))
+        noise *= 1 + far
         gain = self._variance / (self._variance + noise)
         for axis in range(3):
             velocity[axis] += gain * apart[axis]

@@ -74,6 +74,8 @@ class Manifest:
         idle_channels: channel -> what the standing reference holds there.
         rest_at_end: reference velocities are zero at and after a motion's last frame.
         kp_factor, kd_factor: (n,) float32, already in `kp` and `kd`; gains that the network brings are multiplied too.
+        estimator: what `base_lin_vel`, `base_height` and `contact` are read from: classical, or an estimator's name or
+            folder.
         layout_id: name of the published layout the inputs follow, "" where none is claimed (`layouts.py`).
     """
 
@@ -108,6 +110,7 @@ class Manifest:
     kp_factor: F32 | None = None
     kd_factor: F32 | None = None
     layout_id: str = ""
+    estimator: str | None = None
 
     @property
     def model_files(self) -> tuple[tuple[str, str | None], ...]:
