@@ -27,14 +27,14 @@ ACCEL_STD = 1.5
 """m/s^2. What one sample a period is wrong by; heel strikes are shorter than a 20 ms period."""
 BLIND_STD = 4.0
 """The same without an accelerometer: how a walking base accelerates."""
-ODOMETRY_STD = 0.12
+ODOMETRY_STD = 0.1
 """m/s. Of a carrying foot; measured in simulation, joint velocities with 0.25 rad/s of uniform noise."""
 HEIGHT_STD = 0.003
 """m. Of the height above a carrying foot."""
-SLIP_STDS = 3.0
+SLIP_STDS = 2.5
 """Odometry this far from what is expected counts half (Cauchy's weight): a foot that slips is soon heard no more, and a
 filter that was wrong is still set right, since what is not corrected grows uncertain."""
-FORCE_N = 12.0
+FORCE_N = 20.0
 LEVEL_M = 0.005
 LEVEL_LOGIT = 5.0
 """Contact log-odds: force / FORCE_N, and up to LEVEL_LOGIT for a foot as low as the lowest (that is 1/e at LEVEL_M above
@@ -54,14 +54,15 @@ class ClassicalEstimator:
         rate_hz: how often `update` is called.
 
     Attributes:
+        odometry: of the last state.
         values: (4 + feet,) float32: base velocity in base (m/s), base height above the carrying foot (m), contacts (0 to 1).
     """
 
     name = "classical"
 
     def __init__(self, robot: Robot, rate_hz: float) -> None:
-        self._odometry = LegOdometry(robot)
-        self._feet = len(self._odometry.names)
+        self.odometry = LegOdometry(robot)
+        self._feet = len(self.odometry.names)
         self._imu = 3 * robot.motors
         self._arm = robot.imu_in_base_m
         self._period_s = 1 / rate_hz
@@ -81,10 +82,12 @@ class ClassicalEstimator:
 
     def update(self, state: RobotState) -> None:
         """One period on from the last call; a state with numbers that are not finite is let pass, the estimate stays."""
-        floats = state.floats
-        if not math.isfinite(float(floats.dot(floats))):
-            return
-        odometry = self._odometry
+        if math.isfinite(float(state.floats.dot(state.floats))):
+            self.filter(state.floats)
+
+    def filter(self, floats: F32) -> None:
+        """The same for finite numbers in the order of `RobotState.floats`."""
+        odometry = self.odometry
         odometry.update(floats)
         quat = floats[self._imu : self._imu + 4].tolist()
         gyro = floats[self._imu + 4 : self._imu + 7].tolist()
@@ -117,7 +120,7 @@ class ClassicalEstimator:
 
     def _contacts(self) -> list[float]:
         """Probability of each foot to carry."""
-        odometry = self._odometry
+        odometry = self.odometry
         heights = odometry.height.tolist()
         highest = max(heights)
         carried = min(max(self._support / SUPPORT_M_S2, 0.0), 1.0)

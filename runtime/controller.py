@@ -119,6 +119,7 @@ class Controller:
         phase = self._gait.values if self._gait else np.zeros(0, np.float32)
         self.inputs = TickInputs(manifest.default_pose, self.window, phase, dict(model.outputs), manifest.order.names,
                                  manifest.modes)
+        self.inputs.is_estimated = manifest.estimator is not None
         self._stages = [self._bind_stage(stage, stage_models or {}) for stage in manifest.stages]
         self._network = Network(f"model of {manifest.name}", manifest.inputs, manifest.recurrent, model, self.inputs)
         self.networks = (*(stage.network for stage in self._stages), self._network)

@@ -1,4 +1,7 @@
-"""Base velocity, height and foot contacts from a network over a short history of what the sensors said."""
+"""Base velocity, height and foot contacts from a network over a short history of what the sensors said.
+
+The classical filter runs along: its estimate and the odometry of each foot are among what the network may look at.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from runtime.classical_estimator import ClassicalEstimator
 from runtime.errors import Refused
 from runtime.estimator_manifest import OUTPUTS, EstimatorManifest
 from runtime.estimator_terms import ESTIMATE_SIZE
-from runtime.leg_odometry import LegOdometry
 from runtime.model import Model
 from runtime.network import Network
 from runtime.reference import ReferenceWindow
@@ -19,6 +22,40 @@ from runtime.state import RobotState
 from runtime.terms import TickInputs
 
 F32 = npt.NDArray[np.float32]
+
+
+class Sensed:
+    """What terms of an estimator read, filled from a robot's state.
+
+    Attributes:
+        inputs: what an `Observation` is built on.
+    """
+
+    def __init__(self, manifest: EstimatorManifest) -> None:
+        robot, joints = manifest.robot, len(manifest.order)
+        self.inputs = inputs = TickInputs(
+            manifest.default_pose, ReferenceWindow(joints, [0]), np.zeros(0, np.float32), joints=manifest.order.names
+        )
+        self._classical = ClassicalEstimator(robot, manifest.rate_hz)
+        self._torque = inputs.reserve("joint_torque", joints)
+        self._odometry = inputs.reserve("leg_odometry", len(self._classical.odometry.values))
+        self._filtered = inputs.reserve("filtered", len(self._classical.values))
+        motor, motors = robot.motor_index(manifest.order), robot.motors
+        self._state_index = np.concatenate([motor, motor + motors, np.arange(10) + 3 * motors])
+        self._torque_index = motor + 2 * motors
+
+    def reset(self) -> None:
+        """The next state is the first."""
+        self._classical.reset()
+
+    def update(self, floats: F32) -> None:
+        """One state's numbers, `RobotState.floats`, all of them finite."""
+        inputs = self.inputs
+        floats.take(self._state_index, out=inputs.state, mode="clip")
+        floats.take(self._torque_index, out=self._torque, mode="clip")
+        self._classical.filter(floats)
+        self._odometry[:], self._filtered[:] = self._classical.odometry.values, self._classical.values
+        inputs.update()
 
 
 class LearnedEstimator:
@@ -38,27 +75,20 @@ class LearnedEstimator:
 
     def __init__(self, manifest: EstimatorManifest, model: Model) -> None:
         self.manifest, self.name = manifest, manifest.name
-        robot, joints = manifest.robot, len(manifest.order)
-        self.inputs = inputs = TickInputs(
-            manifest.default_pose, ReferenceWindow(joints, [0]), np.zeros(0, np.float32), joints=manifest.order.names
+        self._sensed = Sensed(manifest)
+        self.network = Network(
+            f"model of {manifest.name}", manifest.inputs, manifest.recurrent, model, self._sensed.inputs
         )
-        self._legs = LegOdometry(robot)
-        self._torque = inputs.reserve("joint_torque", joints)
-        self._odometry = inputs.reserve("leg_odometry", len(self._legs.values))
-        self.network = Network(f"model of {manifest.name}", manifest.inputs, manifest.recurrent, model, inputs)
         self._outputs = [self.network.output(manifest.outputs[name]) for name in OUTPUTS]
         for (name, size), output in zip(OUTPUTS.items(), self._outputs, strict=True):
             if output.size != size:
                 raise self.network.mismatch(f"{size} numbers in {name}", f"{output.size}")
-        motor = robot.motor_index(manifest.order)
-        motors = robot.motors
-        self._state_index = np.concatenate([motor, motor + motors, np.arange(10) + 3 * motors])
-        self._torque_index = motor + 2 * motors
         self._new = np.zeros(ESTIMATE_SIZE, np.float32)
         self.values: F32 = np.zeros(ESTIMATE_SIZE, np.float32)
 
     def reset(self) -> None:
         """Forget histories and hidden state; the next state is the first."""
+        self._sensed.reset()
         self.network.reset()
         self.values[:] = 0
 
@@ -66,7 +96,8 @@ class LearnedEstimator:
         """One period on. Numbers that are not finite, coming in or going out, leave the estimate as it was."""
         if not math.isfinite(float(state.floats.dot(state.floats))):
             return
-        self.observe(state.floats)
+        self._sensed.update(state.floats)
+        self.network.fill()
         self.network.model.run()
         start = 0
         for output in self._outputs:
@@ -75,16 +106,6 @@ class LearnedEstimator:
         self.network.carry()
         if math.isfinite(float(self._new.dot(self._new))):
             self.values[:] = self._new
-
-    def observe(self, floats: F32) -> None:
-        """A state's numbers (`RobotState.floats`) into the network's inputs."""
-        inputs = self.inputs
-        floats.take(self._state_index, out=inputs.state, mode="clip")
-        floats.take(self._torque_index, out=self._torque, mode="clip")
-        self._legs.update(floats)
-        self._odometry[:] = self._legs.values
-        inputs.update()
-        self.network.fill()
 
 
 def record_estimates(estimator: LearnedEstimator, states: F32) -> dict[str, F32]:

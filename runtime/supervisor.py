@@ -115,7 +115,9 @@ class Supervisor:
         if settings.target == "sim":
             self._spawn("sim", ["-m", "exoactor", "sim", "--follow", str(os.getpid()), *self._sim_arguments])
         sizes = self._spawn("policy", self._stage("policy_process", settings))
-        self.settings = settings = replace(settings, joints=sizes["joints"], observation=sizes["observation"])
+        self.settings = settings = replace(
+            settings, joints=sizes["joints"], observation=sizes["observation"], estimate=sizes["estimate"]
+        )
         self._spawn("telemetry", self._stage("telemetry", settings))
         ready = self._spawn("gate", self._stage("gate_process", settings))
         self.settings = replace(settings, mode_machine=ready["mode_machine"])
