@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from export.bundle_signing import (
+    json_bytes,
+    local_key,
+    make_listing,
+    naming_files,
+    new_golden_vectors,
+    verify_as_a_robot,
+)
 from export.card import make_card
 from export.onnx_cost import has_external_data
-from export.plausible import plausible_ticks
 from runtime import signature
-from runtime.admission import Admitted, admit
-from runtime.bundle import CARD, GOLDEN, LISTING, MANIFEST, SCHEMA, SIGNATURE, is_bundle, parse_listing
-from runtime.controller import Controller
+from runtime.admission import Admitted
+from runtime.bundle import CARD, GOLDEN, LISTING, MANIFEST, SIGNATURE, is_bundle
 from runtime.errors import Refused
-from runtime.golden import TOLERANCES, pack, record
+from runtime.golden import TOLERANCES, pack
 from runtime.manifest_reader import load_manifest
 from runtime.policy import open_admitted
 
-GOLDEN_TICKS, GOLDEN_SEED = 32, 1
 OWN = (MANIFEST, GOLDEN, CARD, LISTING, SIGNATURE)
 
 
@@ -66,10 +69,10 @@ def write_bundle(
     try:
         folder = work / out.name
         folder.mkdir()
-        contents[MANIFEST] = _json(manifest)
+        contents[MANIFEST] = json_bytes(manifest)
         _write(folder, contents)
         controller = open_admitted(Admitted(load_manifest(str(folder)), None, ""))
-        arrays = golden if golden is not None else _record(controller)
+        arrays = golden if golden is not None else new_golden_vectors(controller)
         contents[GOLDEN] = pack(arrays)
         models = {name: data for name, data in contents.items() if name.endswith(".onnx")}
         text = card if card is not None else make_card(
@@ -86,46 +89,6 @@ def write_bundle(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return out
-
-
-def make_listing(
-    name: str, robot: str, tolerances: Mapping[str, float], contents: Mapping[str, bytes], provenance: Mapping[str, Any]
-) -> bytes:
-    """The bytes of a `bundle.json` for these files."""
-    data = _json({
-        "schema": SCHEMA,
-        "name": name,
-        "robot": robot,
-        "created_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "tolerances": dict(tolerances),
-        "files": {
-            file: {"sha256": hashlib.sha256(contents[file]).hexdigest(), "bytes": len(contents[file])}
-            for file in sorted(contents)
-        },
-        "provenance": dict(provenance),
-    })
-    parse_listing(data, f"bundle {name}")
-    return data
-
-
-def local_key() -> Any:
-    """This computer's signing key; made, trusted here and spoken of when there is none."""
-    if not signature.signing_key_file().exists():
-        key, path = signature.make_signing_key("made at the first export")
-        print(f"made a signing key, {signature.signing_key_file()}: keep it private. What it signs is trusted on this "
-              f"computer; a robot trusts key {key.key_id} once it has {path} (docs/bundles.md)", file=sys.stderr)
-    return signature.load_signing_key()
-
-
-def verify_as_a_robot(folder: Path) -> tuple[str, ...]:
-    """Open a bundle as a run does; what a run would refuse for want of trust alone comes back as lines."""
-    admitted = admit(str(folder), allow_unsigned=True)
-    open_admitted(admitted)
-    return admitted.warnings
-
-
-def _record(controller: Controller) -> dict[str, npt.NDArray[Any]]:
-    return record(controller, plausible_ticks(controller, GOLDEN_TICKS, GOLDEN_SEED))
 
 
 def _refuse_other_folders(out: Path) -> None:
@@ -153,7 +116,7 @@ def _with_hashes(manifest: dict[str, Any], contents: Mapping[str, bytes]) -> dic
     if not isinstance(manifest.get("model"), dict) or "file" not in manifest["model"]:
         raise Refused("manifest of a bundle", expected="model.file, naming its network", found="none",
                       what_to_do="a bundle brings its network along")
-    for place in _naming_files(manifest):
+    for place in naming_files(manifest):
         name = place["file"]
         if name not in contents:
             raise Refused("manifest of a bundle", expected=f"files among {', '.join(sorted(contents)) or 'none'}",
@@ -174,26 +137,11 @@ def _is_spread(data: bytes) -> bool:
         return False
 
 
-def _naming_files(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a manifest that names a file."""
-    if isinstance(value, dict):
-        if isinstance(value.get("file"), str):
-            yield value
-        value = list(value.values())
-    if isinstance(value, list):
-        for part in value:
-            yield from _naming_files(part)
-
-
 def _tools() -> dict[str, str]:
     import numpy
     import onnxruntime
 
     return {"numpy": numpy.__version__, "onnxruntime": onnxruntime.__version__}
-
-
-def _json(data: Any) -> bytes:
-    return (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _write(folder: Path, contents: Mapping[str, bytes]) -> None:

@@ -20,14 +20,16 @@ Array = npt.NDArray[Any]
 LEAN_RAD = 0.25
 MOST_SWING_RAD = 0.4
 GRAVITY_M_S2 = 9.81
-DISCRETE = frozenset({"mode"})
-"""Places that hold a choice, not a quantity: left as the controller starts with them unless the caller gives them."""
+DISCRETE = frozenset({"mode", "reinit"})
+"""Places that hold a choice, not a quantity: as the controller itself has them at its first tick, and after it."""
 
 
 def plausible_ticks(
     controller: Controller, count: int, seed: int, places: Mapping[str, Array] | None = None
 ) -> list[Tick]:
     """`count` ticks that follow one another smoothly: a robot near upright, a motion near the start pose.
+
+    The controller is reset.
 
     Args:
         places: (count, size) values for places of the controller's inputs, by name, instead of drawn ones.
@@ -152,7 +154,12 @@ def _start(whole: Array, view: Array) -> int:
 def _place(controller: Controller, name: str, place: Array, count: int, rng: np.random.Generator) -> Array:
     size = len(place)
     if name in DISCRETE:
-        return np.repeat(place[None].copy(), count, axis=0)
+        controller.reset()
+        values = np.repeat(place[None].copy(), count, axis=0)
+        controller.tick(RobotState(controller.manifest.robot.motors))
+        values[1:] = place
+        controller.reset()
+        return values
     if name == "step":
         return np.repeat(np.arange(count)[:, None], size, axis=1)
     low, high = np.full(size, -0.5), np.full(size, 0.5)

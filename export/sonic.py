@@ -143,7 +143,7 @@ def make_manifest(
         "schema": SCHEMA,
         "name": name,
         "source": "NVlabs/GR00T-WholeBodyControl @ 1983e88: observation config, policy_parameters.hpp",
-        "licence": "weights: NVIDIA Open Model License where they are NVIDIA's",
+        "licence": "NVIDIA's weights: NVIDIA Open Model License",
         "kind": "tracker",
         "robot": "g1_29dof",
         "rate_hz": 50,
@@ -165,6 +165,7 @@ def make_manifest(
         manifest["modes"] = {**numbers, TOKEN_MODE: max(numbers.values()) + 1}
         counts = {observation: [mode for mode in numbers if observation in config.modes[mode][1]]
                   for observation in config.encoder}
+        counts = {observation: modes for observation, modes in counts.items() if modes != list(numbers)}
         manifest["stages"] = [{
             "name": STAGE, "model": {"file": "encoder.onnx"}, "modes": list(numbers), "instead": {TOKEN: CHANNEL},
             "inputs": [_input(config.encoder, counts, True)],
@@ -173,7 +174,7 @@ def make_manifest(
 
 
 def _input(names: tuple[str, ...], counts: dict[str, list[str]], has_encoder: bool) -> dict[str, Any]:
-    """One network's input; what counts in every mode by its nature (the mode itself) has no `modes`."""
+    """One network's input; what counts in every mode, as the mode itself does, has no `modes`."""
     terms = []
     for name in names:
         for term in terms_of_name(name, has_encoder=has_encoder)[0]:

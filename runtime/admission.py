@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.backend import action_tolerance, precision_of
 from runtime.bundle import GOLDEN, MANIFEST, Bundle, is_bundle, open_bundle, refuse_untrusted
 from runtime.controller import Controller
 from runtime.errors import Refused
@@ -68,7 +69,7 @@ def admit(controller: str, *, target: str = "sim", allow_unsigned: bool = False)
         warnings: tuple[str, ...] = ()
         if not bundle.trust.ok:
             if not allow_unsigned:
-                refuse_untrusted(bundle)
+                refuse_untrusted(bundle.listing, bundle.trust)
             warnings = (f"bundle {bundle.listing.name} has {bundle.trust.text}; --allow-unsigned lets it run",)
         manifest = read_manifest(path, bundle.files[MANIFEST], bundle.files)
         refuse_misfit(bundle, manifest)
@@ -104,16 +105,17 @@ def refuse_misfit(bundle: Bundle, manifest: Manifest) -> None:
                           found=f"{file}, sha256 {digest}", what_to_do="export the bundle again")
 
 
-def check_golden(bundle: Bundle, controller: Controller, backend: str = "cpu") -> dict[str, Worst]:
+def check_golden(bundle: Bundle, controller: Controller) -> dict[str, Worst]:
     """Replay a bundle's golden vectors: the worst entries.
 
-    The tolerance of actions is `action_<backend>` where the bundle has one, else `action`.
+    The tolerance of actions is that of the lowest precision a network of the controller runs in (`action_tolerance`).
 
     Raises:
         Refused: naming the tick, the tensor, its worst entry and what stands there.
     """
     tolerances = dict(bundle.listing.tolerances)
-    tolerances["action"] = tolerances.get(f"action_{backend}", tolerances["action"])
+    precisions = {precision_of(network.model.backend) for network in controller.networks}
+    tolerances["action"] = max(action_tolerance(tolerances, precision) for precision in precisions)
     worst = replay(controller, unpack(bundle.files[GOLDEN]), tolerances)
     refuse_mismatch(f"bundle {bundle.listing.name}", worst)
     return worst

@@ -9,6 +9,7 @@ Each file is read once, through one handle, and checked; what was checked is wha
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -96,7 +97,9 @@ class Bundle:
 
 def is_bundle(manifest: Path) -> bool:
     """Whether this manifest is one of a bundle, or of what is left of one."""
-    return manifest.name == MANIFEST and any((manifest.parent / name).exists() for name in (LISTING, SIGNATURE, GOLDEN))
+    return manifest.name == MANIFEST and any(
+        os.path.lexists(manifest.parent / name) for name in (LISTING, SIGNATURE, GOLDEN)
+    )
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -106,9 +109,10 @@ def open_bundle(folder: Path) -> Bundle:
         Refused: naming the file: missing, unlisted, of another size or hash, a link, or a signature of other bytes.
     """
     listing = read_listing(folder)
+    trust = check_signature(folder, listing)  # first: a list that was changed says nothing about the files
     check_folder(folder, listing)
     files = {name: read_entry(folder, name, entry) for name, entry in listing.files.items()}
-    return Bundle(folder, listing, files, check_signature(folder, listing))
+    return Bundle(folder, listing, files, trust)
 
 
 def read_listing(folder: Path) -> Listing:
@@ -128,9 +132,9 @@ def parse_listing(data: bytes, what: str) -> Listing:
     keys = {"schema", "name", "robot", "created_utc", "tolerances", "files", "provenance"}
     reader.keys("top level", found, keys, keys)
     reader.one_of("schema", found["schema"], (SCHEMA,))
-    reader.keys("tolerances", found["tolerances"], set(found["tolerances"] or ()), set(TOLERANCES))
+    reader.keys("tolerances", found["tolerances"], None, set(TOLERANCES))
     tolerances = {key: reader.number(f"tolerances.{key}", value, 0, 1) for key, value in found["tolerances"].items()}
-    reader.keys("provenance", found["provenance"], set(found["provenance"] or ()))
+    reader.keys("provenance", found["provenance"], None)
     return Listing(
         data=data,
         name=reader.text("name", found["name"]),
@@ -143,7 +147,7 @@ def parse_listing(data: bytes, what: str) -> Listing:
 
 
 def _entries(reader: Reader, found: Any) -> dict[str, Entry]:
-    reader.keys("files", found, set(found or ()), {GOLDEN})
+    reader.keys("files", found, None, {GOLDEN})
     if (MANIFEST in found) == (ESTIMATOR in found):
         raise reader.refuse("files", f"either {MANIFEST} or {ESTIMATOR}", "both" if MANIFEST in found else "neither")
     if len(found) > MOST_FILES:
@@ -167,7 +171,7 @@ def _entries(reader: Reader, found: Any) -> dict[str, Entry]:
 def check_folder(folder: Path, listing: Listing) -> None:
     """Refuse links, devices, and files that nobody listed."""
     known = {*listing.files, LISTING, SIGNATURE}
-    for name, mode in _walk(folder):
+    for name, mode in walk(folder):
         what = f"file {name} of bundle {listing.name}"
         if not stat.S_ISREG(mode):
             raise Refused(what, expected="a plain file", found="a symbolic link" if stat.S_ISLNK(mode) else "a device",
@@ -177,13 +181,13 @@ def check_folder(folder: Path, listing: Listing) -> None:
                           what_to_do="take it out of the folder, or have the bundle signed anew with it")
 
 
-def _walk(folder: Path, below: str = "") -> Iterator[tuple[str, int]]:
+def walk(folder: Path, below: str = "") -> Iterator[tuple[str, int]]:
     """(relative path, mode) of everything in a folder but its folders; links are not followed."""
     with os.scandir(folder / below) as places:
         for place in places:
             name = f"{below}{place.name}"
             if place.is_dir(follow_symlinks=False):
-                yield from _walk(folder, f"{name}/")
+                yield from walk(folder, f"{name}/")
             else:
                 yield name, place.stat(follow_symlinks=False).st_mode
 
@@ -221,7 +225,8 @@ def read_regular(folder: Path, name: str, most: int) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise Refused(what, expected="a plain file", found=error.strerror or str(error), what_to_do=_AGAIN) from error
+        found = "a symbolic link" if error.errno == errno.ELOOP else error.strerror or str(error)
+        raise Refused(what, expected="a plain file", found=found, what_to_do=_AGAIN) from error
 
 
 def check_signature(folder: Path, listing: Listing) -> Trust:
@@ -243,8 +248,8 @@ def check_signature(folder: Path, listing: Listing) -> Trust:
     return Trust(True, f"signed by {signed.key}")
 
 
-def refuse_untrusted(bundle: Bundle) -> None:
+def refuse_untrusted(listing: Listing, trust: Trust) -> None:
     """Refuse a bundle that no trusted key has signed."""
-    if not bundle.trust.ok:
-        raise Refused(f"bundle {bundle.listing.name}", expected="a signature by a trusted key",
-                      found=bundle.trust.text, what_to_do=bundle.trust.what_to_do)
+    if not trust.ok:
+        raise Refused(f"bundle {listing.name}", expected="a signature by a trusted key", found=trust.text,
+                      what_to_do=trust.what_to_do)

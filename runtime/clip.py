@@ -30,6 +30,9 @@ from runtime.robot import JointOrder, Robot
 
 F64 = npt.NDArray[np.float64]
 
+CLIPS = Path(__file__).with_name("clips")
+OWN_CLIP = "walk"
+"""What it plays when neither controller nor clip is named."""
 FORMAT = "exoactor-clip/1"
 MAX_BYTES = 256 << 20
 MAX_ROOT_SPEED_M_S = 6.0
@@ -98,15 +101,31 @@ def make_clip(
     )
 
 
+def clip_names() -> list[str]:
+    """The clips that ship with the runtime."""
+    return sorted(path.stem for path in CLIPS.glob("*.npz"))
+
+
+def find_clip(name_or_path: str) -> Path:
+    """A file, or a shipped clip by its name."""
+    shipped = CLIPS / f"{name_or_path}.npz"
+    try:
+        if not Path(name_or_path).is_file() and shipped.is_file():
+            return shipped
+    except OSError:  # a text too long for any file system
+        pass
+    return Path(name_or_path)
+
+
 def load_clip(path: Path | str, robot: Robot) -> Clip:
-    """Read and check a clip for a robot.
+    """Read and check a clip for a robot; a shipped one by its name.
 
     Raises:
         Refused: unreadable, pickled or truncated file, unknown layout, wrong shapes, non-finite values, quaternions
             that are not unit, joints the robot does not have or that leave their range, a root that teleports,
             channels nobody knows.
     """
-    path = Path(path)
+    path = find_clip(str(path))
     arrays = _read(path)
     return _check(path.name, arrays, robot)
 
@@ -128,7 +147,8 @@ def save_clip(path: Path | str, clip: Clip) -> None:
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not path.is_file():
-        raise Refused("clip", expected="an .npz file", found=f"no file {path}", what_to_do="check the path")
+        raise Refused("clip", expected=f"an .npz file, or one of {', '.join(clip_names())}", found=f"no file {path}",
+                      what_to_do="check the path")
     if path.stat().st_size > MAX_BYTES:
         raise Refused(f"clip {path.name}", expected=f"at most {MAX_BYTES >> 20} MiB",
                       found=f"{path.stat().st_size >> 20} MiB", what_to_do="cut the motion into shorter clips")

@@ -9,20 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.motor_bus import KD, KP, Q
+from runtime.backend import LoadedModel
 from runtime.channels import CHANNELS, ChannelTable
 from runtime.errors import Refused
 from runtime.layouts import check_layout
 from runtime.manifest import Manifest, Phase, Stage
-from runtime.model import Model
 from runtime.needs import mode_of, reference_needs
 from runtime.network import Network
 from runtime.reference import ReferenceFrame, ReferenceWindow
 from runtime.robot import JointOrder
 from runtime.sonic_terms import stage_place
 from runtime.state import RobotState
-from runtime.terms import TickInputs
+from runtime.terms import Anchor, TickInputs
 
 F32 = npt.NDArray[np.float32]
+MOST_STEPS = 1 << 24
+"""Control periods that float32 counts one by one."""
 
 
 class GaitPhase:
@@ -100,6 +102,7 @@ class Controller:
 
     Attributes:
         window: the reference frames to fill before `tick`.
+        last_row: of a reference inside the network; its time step goes no further.
         networks: every network, the stages' first, the main one last.
         observations: their observations in that order (`Network.observations`).
         target: (motors, 5) float32, MOTOR order, the command block of the last tick.
@@ -109,7 +112,9 @@ class Controller:
         Refused: a network's inputs or outputs are not those of the manifest.
     """
 
-    def __init__(self, manifest: Manifest, model: Model, stage_models: Mapping[str, Model] | None = None) -> None:
+    def __init__(
+        self, manifest: Manifest, model: LoadedModel, stage_models: Mapping[str, LoadedModel] | None = None
+    ) -> None:
         self.manifest, self.model = manifest, model
         check_layout(manifest)
         joints = len(manifest.order)
@@ -118,10 +123,16 @@ class Controller:
         self._gait = GaitPhase(manifest.phase, manifest.rate_hz) if manifest.phase else None
         phase = self._gait.values if self._gait else np.zeros(0, np.float32)
         self.inputs = TickInputs(manifest.default_pose, self.window, phase, dict(model.outputs), manifest.order.names,
-                                 manifest.modes)
+                                 manifest.modes, Anchor(manifest.anchor, manifest.align, manifest.robot.bodies))
         self.inputs.is_estimated = manifest.estimator is not None
         self._stages = [self._bind_stage(stage, stage_models or {}) for stage in manifest.stages]
-        self._network = Network(f"model of {manifest.name}", manifest.inputs, manifest.recurrent, model, self.inputs)
+        embedded = manifest.embedded
+        own = () if embedded is None else (embedded.time_step,)
+        what = f"model of {manifest.name}"
+        self._network = Network(what, manifest.inputs, manifest.recurrent, model, self.inputs, own)
+        self._time_step = None if embedded is None else model.inputs.get(embedded.time_step)
+        self._ahead = 0 if embedded is None else 1 - embedded.lag
+        self.last_row = MOST_STEPS
         self.networks = (*(stage.network for stage in self._stages), self._network)
         self.observations = [bound for network in self.networks for bound in network.observations]
         self._output = self._bind_action(joints)
@@ -172,6 +183,8 @@ class Controller:
             self._gait.advance(inputs.command)
         if inputs.mode[0] != self._planned:
             self._plan()
+        if self._time_step is not None:
+            self._time_step[...] = min(max(float(inputs.step[0]) + self._ahead, 0.0), self.last_row)
         inputs.update()
         inputs.reinit[0] = 0
         for stage in self._stages:
@@ -208,7 +221,7 @@ class Controller:
         if modes:
             self.inputs.plan(int(mode))
 
-    def _bind_stage(self, stage: Stage, models: Mapping[str, Model]) -> _Stage:
+    def _bind_stage(self, stage: Stage, models: Mapping[str, LoadedModel]) -> _Stage:
         what = f"stage {stage.name} of {self.manifest.name}"
         if stage.name not in models:
             raise Refused(what, expected="its model", found="none", what_to_do="name the stage's ONNX file")

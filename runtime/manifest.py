@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.embedded import Embedded
 from runtime.errors import Refused
 from runtime.robot import Index, JointOrder, Robot
 
 F32 = npt.NDArray[np.float32]
 CONTROLLERS = Path(__file__).with_name("controllers")
+OWN_CONTROLLER = "g1-tracker"
+"""What runs when none is named: a bundle of our own making (docs/distill.md)."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,9 @@ class Manifest:
         kp_factor, kd_factor: (n,) float32, already in `kp` and `kd`; gains that the network brings are multiplied too.
         estimator: what `base_lin_vel`, `base_height` and `contact` are read from: classical, or an estimator's name or
             folder.
+        embedded: where the reference stands in the network; None where it comes from a clip.
+        anchor: the body that anchor terms compare, "" where neither manifest nor robot names one.
+        align: "yaw" or "none": whether robot and reference begin with the same heading.
         layout_id: name of the published layout the inputs follow, "" where none is claimed (`layouts.py`).
     """
 
@@ -111,6 +117,9 @@ class Manifest:
     kd_factor: F32 | None = None
     layout_id: str = ""
     estimator: str | None = None
+    embedded: Embedded | None = None
+    anchor: str = ""
+    align: str = "yaw"
 
     @property
     def model_files(self) -> tuple[tuple[str, str | None], ...]:
@@ -138,6 +147,9 @@ def find_manifest(name_or_path: str) -> Path:
         for candidate in (path / "controller.json", path, shipped / "controller.json", Path(f"{shipped}.json")):
             if candidate.is_file():
                 return candidate
+        if path.is_dir() and name_or_path:
+            raise Refused(f"controller {path.name}", expected="a controller.json in the folder", found="none",
+                          what_to_do="give the folder of a bundle, or get the bundle again")
     except OSError:  # a text too long for any file system
         pass
     near = difflib.get_close_matches(name_or_path, controller_names(), 1)

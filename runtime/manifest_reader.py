@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+import runtime.anchor_terms
 import runtime.estimator_terms
-import runtime.sonic_terms  # noqa: F401  (both register terms)
+import runtime.sonic_terms  # noqa: F401  (these register their terms)
 from runtime.bundle import ESTIMATOR
 from runtime.channels import CHANNELS
+from runtime.embedded import KEYS as EMBEDDED_KEYS
+from runtime.embedded import read_anchor, read_embedded
 from runtime.errors import Refused
 from runtime.manifest import F32, Manifest, Phase, Stage, find_manifest
 from runtime.observation import history_from
@@ -28,6 +31,8 @@ _TOP = {
     "stages", "modes", "layout", "estimator",
 }
 _NEEDED = {"schema", "name", "kind", "robot", "rate_hz", "joints", "default_pose", "gains", "inputs", "action"}
+_REFERENCE = {"idle_height_m", "idle_channels", "at_end", "source", "body", "align"}
+_METADATA = {"joints", "kp", "kd", "action_scale", "default_pose", "body", "bodies"}
 _TERMS_BLOCK = {"name", "terms", "history", "sort", "modes"}
 _PAST_BLOCK = {"name", "past_of", "length", "order", "fill"}
 _TERM = {"term", "label", "scale", "clip", "history", "zero_joints", "modes"}
@@ -66,11 +71,12 @@ class ManifestReader(Reader):
         model = data.get("model", {})
         self.keys("model", model, {"file", "sha256", "source", "metadata"})
         metadata = model.get("metadata", {})
-        self.keys("model.metadata", metadata, {"joints", "kp", "kd", "action_scale", "default_pose"})
+        self.keys("model.metadata", metadata, _METADATA)
         outputs = data.get("outputs", {})
         self.keys("outputs", outputs, {"action"})
         reference = data.get("reference", {})
-        self.keys("reference", reference, {"idle_height_m", "idle_channels", "at_end"})
+        self.keys("reference", reference, _REFERENCE | EMBEDDED_KEYS)
+        embedded = read_embedded(self, reference)
         at_end = self.one_of("reference.at_end", reference.get("at_end", "rest"), ("rest", "last"))
         kp_factor, kd_factor = self.factor("kp_factor", order), self.factor("kd_factor", order)
         modes = self.modes()
@@ -107,6 +113,9 @@ class ManifestReader(Reader):
             kd_factor=kd_factor,
             layout_id=self.text("layout", data["layout"]) if "layout" in data else "",
             estimator=self.estimator(),
+            embedded=embedded,
+            anchor=read_anchor(self, robot.bodies, reference),
+            align=self.one_of("reference.align", reference.get("align", "yaw"), ("yaw", "none")),
         )
 
     def robot(self, name: str) -> tuple[str, Robot]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.backend import LoadedModel
 from runtime.errors import Refused
-from runtime.model import Model
 from runtime.observation import Observation, describe
 from runtime.terms import TickInputs
 
@@ -25,6 +25,7 @@ class Network:
         recurrent: pairs (input, output) of hidden state.
         model: the network; sizes are checked against the manifest.
         inputs: what terms read.
+        own: inputs that somebody else fills.
 
     Attributes:
         observations: per input: the observation, the model's buffer, bounds of the finished input or None.
@@ -34,12 +35,12 @@ class Network:
     """
 
     def __init__(
-        self, what: str, entries: tuple[dict[str, Any], ...], recurrent: tuple[tuple[str, str], ...], model: Model,
-        inputs: TickInputs,
+        self, what: str, entries: tuple[dict[str, Any], ...], recurrent: tuple[tuple[str, str], ...],
+        model: LoadedModel, inputs: TickInputs, own: tuple[str, ...] = (),
     ) -> None:
         self.what, self.model = what, model
         self._recurrent = self._bind_recurrent(recurrent)
-        self.observations = self._bind_inputs(entries, {name for name, _ in recurrent}, inputs)
+        self.observations = self._bind_inputs(entries, {name for name, _ in recurrent} | set(own), inputs)
 
     def reset(self) -> None:
         """Forget histories and hidden state."""

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from runtime.admission import Admitted, admit, check_golden
+from runtime.backend import open_model
+from runtime.bundle import MANIFEST
 from runtime.clip import load_clip
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.estimator_terms import ESTIMATE
 from runtime.faults import Mode
 from runtime.manifest import Manifest
-from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
+from runtime.model_reference import ModelReference, refuse_other_motion
 from runtime.needs import check_clip_feeds, mode_of
 from runtime.pilot import Pilot
 from runtime.records import policy_log_dtype, target_dtype
-from runtime.reference import ClipReference
+from runtime.reference import ClipReference, ReferenceSource
 from runtime.settings import RunSettings
 from runtime.state import RobotState
 
@@ -36,6 +40,7 @@ class Policy:
         Refused: anything about manifest, model, clip or command that does not fit.
 
     Attributes:
+        backend: what the network runs on; `backend_note` also says what was not to be had.
         target: (1,) `target_dtype`, what the gate reads.
         log: (1,) `policy_log_dtype`.
     """
@@ -46,10 +51,16 @@ class Policy:
         source, play_s = _motion(admitted.manifest, settings)
         if settings.estimator is not None:
             admitted = replace(admitted, manifest=replace(admitted.manifest, estimator=settings.estimator))
-        self.controller = open_admitted(admitted, settings.model, settings.backend)
+        notes: list[str] = []
+        self.controller = open_admitted(admitted, settings.model, settings.backend, notes.append)
         self.controller.set_mode(mode)
+        self.backend = "+".join(sorted({network.model.backend for network in self.controller.networks}))
+        self.backend_note = "; ".join(notes)
         self.manifest = manifest = self.controller.manifest
         self._open_estimator(manifest, settings)
+        if manifest.embedded is not None:
+            source = inside = ModelReference(self.controller, manifest.embedded)
+            play_s = min(play_s, inside.play_s)
         self.pilot = Pilot(self.controller, source, play_s, settings.command)
         motors, joints = manifest.robot.motors, len(manifest.order)
         self.target = np.zeros(1, target_dtype(motors))
@@ -117,28 +128,43 @@ class Policy:
             start += observation.values.size
 
 
-def open_controller(manifest: Manifest, settings: RunSettings) -> Controller:
+def open_controller(
+    manifest: Manifest, settings: RunSettings, say: Callable[[str], None] | None = None
+) -> Controller:
     """The controller of a run. One of a bundle is verified first, and opened from the bytes that were verified."""
     admitted = admit(str(manifest.path), target=settings.target, allow_unsigned=settings.allow_unsigned)
-    return open_admitted(admitted, settings.model, settings.backend)
+    return open_admitted(admitted, settings.model, settings.backend, say)
 
 
-def open_admitted(admitted: Admitted, given: str | None = None, backend: str = "cpu") -> Controller:
+def open_admitted(
+    admitted: Admitted, given: str | None = None, backend: str = "cpu", say: Callable[[str], None] | None = None
+) -> Controller:
     """The controller of what was admitted, with what its model says of itself; a bundle's golden vectors replayed.
 
     Args:
         given: a model file instead of the manifest's own; a bundle takes none but its own.
+        say: hears which backend was taken, and why not a faster one.
     """
-    manifest = admitted.manifest
-    stages = {stage.name: Model(admitted.stage_model(stage), backend) for stage in manifest.stages}
-    model = Model(admitted.model(given), backend)
+    manifest, path = admitted.manifest, admitted.manifest.path
+    origin = given or str(path.parent if path.name == MANIFEST else path)
+    stages = {stage.name: open_model(admitted.stage_model(stage), backend, origin, _named(stage.name, say))
+              for stage in manifest.stages}
+    model = open_model(admitted.model(given), backend, origin, _named("policy", say) if stages else say)
     controller = Controller(adopt_metadata(manifest, model.metadata()), model, stages)
     if admitted.bundle is not None:
-        check_golden(admitted.bundle, controller, backend)
+        check_golden(admitted.bundle, controller)
     return controller
 
 
-def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | None, float]:
+def _named(network: str, say: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    return None if say is None else lambda line: say(f"{network}: {line}")
+
+
+def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ReferenceSource | None, float]:
+    """What to follow and for how long; no source yet where the motion lies inside the network."""
+    if manifest.embedded is not None:
+        refuse_other_motion(manifest, settings.clip, settings.command)
+        return None, math.inf if settings.duration_s is None else settings.duration_s
     if manifest.kind == "tracker":
         if settings.clip is None:
             raise Refused(f"controller {manifest.name}", expected="a motion", found="none",

@@ -27,12 +27,12 @@ class Reader:
         """The error for a key; to be raised by the caller."""
         return Refused(f"{self.what}, {key}", expected=expected, found=f"{found}", what_to_do=self.what_to_do)
 
-    def keys(self, key: str, found: Any, known: set[str], needed: set[str] | None = None) -> None:
-        """An object with known keys only, and all of the needed ones."""
+    def keys(self, key: str, found: Any, known: set[str] | None, needed: set[str] | None = None) -> None:
+        """An object with known keys only (None: any), and all of the needed ones."""
         if not isinstance(found, dict):
             raise self.refuse(key, "an object", type(found).__name__)
-        unknown = sorted(set(found) - known)
-        if unknown:
+        unknown = sorted(set(found) - known) if known is not None else []
+        if known is not None and unknown:
             raise self.refuse(key, f"keys among {', '.join(sorted(known))}", f"unknown {', '.join(unknown)}")
         missing = sorted((needed or set()) - set(found))
         if missing:

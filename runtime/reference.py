@@ -14,6 +14,8 @@ from runtime.clip import Clip
 from runtime.robot import JointOrder
 
 F64 = npt.NDArray[np.float64]
+ON_FRAME = 1e-6
+"""Frames; closer than this is that frame."""
 
 
 class ReferenceFrame:
@@ -48,6 +50,12 @@ class ReferenceFrame:
         self.extra: F64 = root[16:]
         self.extra[:] = self._table.idle()
         self.channels: dict[str, F64] = {name: self.extra[place] for name, place in self._table.places.items()}
+
+    def copy(self) -> ReferenceFrame:
+        """Another frame of the same make with the same values."""
+        frame = ReferenceFrame(len(self.joint_pos), self._table)
+        frame.copy_from(self)
+        return frame
 
     def copy_from(self, other: ReferenceFrame) -> None:
         """Take every value of another frame."""
@@ -100,6 +108,8 @@ class ClipReference:
         """Clamped to the clip; channels that the clip lacks are left as they are."""
         clip, last = self.clip, len(self._joint_pos) - 1
         place = min(max(time_s * clip.fps, 0.0), float(last))
+        if abs(place - round(place)) < ON_FRAME:  # 0.58 s at 50 Hz is 28.999999999999996: the velocity is frame 29's
+            place = float(round(place))
         low = min(int(place), last)
         high, s = min(low + 1, last), place - low
         out.joint_pos[:] = (1 - s) * self._joint_pos[low] + s * self._joint_pos[high]

@@ -6,14 +6,18 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
+from runtime.admission import Admitted, admit
+from runtime.backend import BACKEND_HELP, BACKENDS
+from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
-from runtime.manifest import Manifest, find_model, find_stage_model
-from runtime.manifest_reader import load_manifest
+from runtime.manifest import OWN_CONTROLLER
+from runtime.robot import robot_path
 from runtime.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -21,19 +25,25 @@ if TYPE_CHECKING:
     from runtime.policy import Policy
 
 TARGETS = ("sim", "dds", "g1", "unitree-mujoco")
+ALLOW_UNSIGNED_HELP = (
+    "take a bundle that no trusted key has signed, or a bare manifest for a real robot; hashes still have to be right"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `exoactor run`."""
     parser.epilog = (
         "examples:\n"
+        "  exoactor run --lockstep --out runs/own          our own controller, walking, as fast as it can\n"
+        "  exoactor run --clip squat --out runs/squat      another demonstration, in real time\n"
         "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --out runs/walk\n"
         "  exoactor run --controller holosoma-velocity --model ppo.onnx --command 0.5,0,0 --duration 10 --lockstep\n"
         "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --robot g1 --interface eth0 --dry-run"
     )
-    parser.add_argument("--controller", default="twist2", help="name, manifest (.json) or bundle folder")
+    parser.add_argument("--controller", help=f"name, manifest (.json) or bundle folder (default: {OWN_CONTROLLER})")
     parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")
-    parser.add_argument("--clip", help="motion (.npz) for a tracker")
+    parser.add_argument("--clip", help="motion for a tracker: .npz file, or a shipped one by name: "
+                        f"{', '.join(clip_names())} (without --controller: {OWN_CLIP})")
     parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
                         help="m/s, m/s, rad/s for a velocity controller")
     parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
@@ -47,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--dry-run", action="store_true", help="everything but write commands")
-    parser.add_argument("--backend", choices=("cpu", "cuda", "tensorrt"), default="cpu")
+    parser.add_argument("--estimator", metavar="NAME|BUNDLE",
+                        help="`classical`, or a learned estimator: base velocity, height and contacts for terms, log and report")
+    parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
+    parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_robot_options(parser.add_argument_group("simulated robot (--robot sim)"))
@@ -76,44 +89,47 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
-    manifest = load_manifest(args.controller)
-    settings = _settings(args, manifest, out)
+    if args.controller is None:
+        args.controller, args.clip = OWN_CONTROLLER, args.clip or OWN_CLIP
+    _check_arguments(args)
+    admitted = admit(args.controller, target=args.robot, allow_unsigned=args.allow_unsigned)
+    for line in admitted.warnings:
+        print(f"WARNING: {line}", file=sys.stderr)
+    settings = _settings(args, admitted, out)
     factor: float | None
     if args.lockstep:
-        factor, notes = _lockstep(args, settings, manifest, out)
+        factor, notes = _lockstep(args, settings, out)
     else:
-        factor, notes = _processes(args, settings, manifest)
+        factor, notes = _processes(args, settings, admitted)
+    notes["warnings"] = [*admitted.warnings, *notes["warnings"]]
     from runtime.report import make_report
 
-    return make_report(out, manifest, real_time_factor=factor, notes=notes)
+    return make_report(out, admitted.manifest, real_time_factor=factor, notes=notes)
 
 
-def _lockstep(
-    args: argparse.Namespace, settings: RunSettings, manifest: Manifest, out: Path
-) -> tuple[float, dict[str, Any]]:
-    if args.dry_run:
-        raise Refused("--dry-run", expected="a run over DDS", found="--lockstep",
-                      what_to_do="simulated time has nothing to keep quiet towards: leave one of the two out")
-    if args.robot != "sim":
-        raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
-                      what_to_do="simulated time needs our own simulated robot: leave one of the two out")
+def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tuple[float, dict[str, Any]]:
     from firmware_bridge.sim_options import make_robot, parse_press
     from runtime.lockstep import run_lockstep
     from runtime.policy import Policy
 
     policy = Policy(settings)
+    if settings.backend == "auto":
+        print(f"backend: {policy.backend_note}", file=sys.stderr)
+    settings = replace(settings, backend=policy.backend)
+    args.robot_file = args.robot_file or str(robot_path(policy.manifest.robot_file))
     robot = make_robot(args)
     check_plant(policy, robot)
     factor = run_lockstep(settings, policy, robot, out, parse_press(args.press))
-    return factor, {"warnings": [], "errors": [], "gate_restarts": 0}
+    return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0}
 
 
-def _processes(args: argparse.Namespace, settings: RunSettings, manifest: Manifest) -> tuple[None, dict[str, Any]]:
+def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
     from runtime.supervisor import Supervisor
 
-    find_model(manifest, settings.model)
-    for stage in manifest.stages:
-        find_stage_model(manifest, stage)
+    admitted.model(settings.model)
+    for stage in admitted.manifest.stages:
+        admitted.stage_model(stage)
+    args.robot_file = args.robot_file or str(robot_path(admitted.manifest.robot_file).absolute())
     words = ["--domain", str(settings.domain), *robot_option_words(args)]
     if settings.interface:
         words += ["--interface", settings.interface]
@@ -124,28 +140,32 @@ def _processes(args: argparse.Namespace, settings: RunSettings, manifest: Manife
     if args.robot == "unitree-mujoco":
         print("WARNING: profile unitree-mujoco: no CRC, no counter, no variant is checked. For that simulator only.",
               file=sys.stderr)
-    supervisor = Supervisor(settings, manifest, words)
+    supervisor = Supervisor(settings, admitted.manifest, words)
     supervisor.run()
     return None, supervisor.notes
 
 
 def check_plant(policy: Policy, simulated: SimulatedRobot) -> None:
-    """The plant's actuators must be the robot's motors, in motor order, and the variant one it may be."""
+    """The simulated robot's motors must be the controller's robot's, and the variant one it may be."""
     robot, joint_names = policy.manifest.robot, simulated.joint_names
-    if simulated.mode_machine not in robot.mode_machine:
+    if robot.mode_machine and simulated.mode_machine not in robot.mode_machine:
         raise Refused("mode_machine", expected=f"{robot.mode_machine} ({robot.description})",
                       found=f"{simulated.mode_machine}", what_to_do="choose the controller of this variant")
-    if len(joint_names) != robot.motors:
-        raise Refused("plant", expected=f"{robot.motors} actuators for {robot.name}", found=f"{len(joint_names)}",
-                      what_to_do="give the plant of this robot with --plant FILE.xml")
+    wanted = [""] * robot.motors
     for joint in robot.joints:
-        found = joint_names[joint.motor] if joint.motor < len(joint_names) else "nothing"
-        if found != joint.name:
-            raise Refused("plant", expected=f"actuator {joint.motor} to be {joint.name}", found=found,
-                          what_to_do=f"use a plant of {robot.name} with actuators in motor order")
+        wanted[joint.motor] = joint.name
+    if list(joint_names) != wanted:
+        raise Refused("--robot-file", expected=f"the motors of {robot.name}: {', '.join(filter(None, wanted))}",
+                      found=", ".join(filter(None, joint_names)), what_to_do="leave it out, or name this robot's file")
 
 
-def _settings(args: argparse.Namespace, manifest: Manifest, out: Path) -> RunSettings:
+def _check_arguments(args: argparse.Namespace) -> None:
+    if args.lockstep and args.dry_run:
+        raise Refused("--dry-run", expected="a run over DDS", found="--lockstep",
+                      what_to_do="simulated time has nothing to keep quiet towards: leave one of the two out")
+    if args.lockstep and args.robot != "sim":
+        raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
+                      what_to_do="simulated time needs our own simulated robot: leave one of the two out")
     if args.robot == "g1" and not args.interface:
         raise Refused("--robot g1", expected="--interface NAME", found="none",
                       what_to_do="name the network interface the robot's cable is on, e.g. --interface eth0")
@@ -155,9 +175,26 @@ def _settings(args: argparse.Namespace, manifest: Manifest, out: Path) -> RunSet
     if args.duration is not None and not 0 < args.duration <= 3600:
         raise Refused("--duration", expected="seconds between 0 and 3600", found=f"{args.duration}",
                       what_to_do="give a time in that range")
+
+
+def _robot_file(admitted: Admitted, out: Path) -> str:
+    """The robot's name or file for the other processes; one that a bundle brings is copied as it was verified."""
+    name = admitted.manifest.robot_file
+    if admitted.bundle is None or not name.endswith(".json"):
+        return name
+    copy = out / "robot.json"
+    copy.write_bytes(admitted.bundle.files[Path(name).relative_to(admitted.manifest.path.parent).as_posix()])
+    return str(copy)
+
+
+def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSettings:
+    robot = admitted.manifest.robot
+    if robot.wire == NO_WIRE and not args.lockstep:
+        raise Refused(f"robot {robot.name}", expected="--lockstep", found="a run over DDS",
+                      what_to_do="its file knows no wire: it runs on simulated time only")
     return RunSettings(
         controller=str(args.controller),
-        robot=manifest.robot_file,
+        robot=_robot_file(admitted, out),
         model=args.model,
         clip=args.clip,
         command=parse_command(args.command),
@@ -167,10 +204,13 @@ def _settings(args: argparse.Namespace, manifest: Manifest, out: Path) -> RunSet
         interface=args.interface,
         peers=tuple(args.peer),
         out=str(out),
-        rate_hz=manifest.rate_hz,
+        rate_hz=admitted.manifest.rate_hz,
         backend=args.backend,
         dry_run=args.dry_run,
         real_time=not args.no_realtime,
+        allow_unsigned=args.allow_unsigned,
+        trust=admitted.trust,
+        estimator=args.estimator,
         mode=args.mode,
     )
 

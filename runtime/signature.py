@@ -226,8 +226,8 @@ def _read_line(path: Path, kind: str) -> tuple[bytes, str]:
         with path.open("rb") as file:
             line = _LINE.fullmatch(file.read(MOST_BYTES).decode("ascii"))
     except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"key file {path}", expected=f"a line `{kind} KEY`", found=str(error),
-                      what_to_do="get the file again") from error
+        raise Refused(f"key file {path}", expected=f"a line `{kind} KEY`",
+                      found=getattr(error, "strerror", None) or str(error), what_to_do="get the file again") from error
     if line is None or line[1] != kind:
         raise Refused(f"key file {path}", expected=f"a line `{kind} KEY [COMMENT]` with 64 hexadecimal digits",
                       found=f"a line `{line[1]} ...`" if line else "another text",

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import rotation
+from runtime.bodies import Bodies
 from runtime.errors import Refused
 from runtime.reference import ReferenceFrame, ReferenceWindow
 
@@ -40,6 +41,21 @@ class Source:
         return len(self.index)
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """The body that terms about orientation compare.
+
+    Attributes:
+        body: its name, "" where neither manifest nor robot says.
+        align: "yaw" or "none": whether robot and reference begin with the same heading.
+        bodies: chains of the robot's bodies.
+    """
+
+    body: str = ""
+    align: str = "yaw"
+    bodies: Bodies = field(default_factory=dict)
+
+
 class TickInputs:
     """What terms read, rewritten every tick; arrays keep their identity and are views of `values`.
 
@@ -50,6 +66,7 @@ class TickInputs:
         outputs: model outputs of the previous tick, by name.
         joints: (n) names in POLICY order.
         modes: the controller's modes, name -> id; empty for a controller without.
+        anchor: the body whose orientation the reference is compared by.
 
     Attributes:
         q, dq: (n,) float32, POLICY order, rad, rad/s.
@@ -68,11 +85,11 @@ class TickInputs:
 
     def __init__(
         self, default_pose: F32, window: ReferenceWindow, phase: F32, outputs: dict[str, F32] | None = None,
-        joints: tuple[str, ...] = (), modes: dict[str, int] | None = None,
+        joints: tuple[str, ...] = (), modes: dict[str, int] | None = None, anchor: Anchor | None = None,
     ) -> None:
         self.default_pose, self.window, self.phase = default_pose, window, phase
         self.outputs: dict[str, F32] = outputs if outputs is not None else {}
-        self.joints, self.modes = joints, modes or {}
+        self.joints, self.modes, self.anchor = joints, modes or {}, anchor or Anchor()
         self.scope: frozenset[int] | None = None
         self.is_estimated = False
         self.values = np.zeros(CAPACITY, np.float32)

@@ -81,6 +81,24 @@ def test_an_input_place_that_somebody_adds_is_recorded_too(tmp_path: Path) -> No
         replay(controller(tmp_path), arrays)
 
 
+def test_a_flag_that_the_controller_clears_is_up_in_the_first_tick_only(tmp_path: Path) -> None:
+    class Flagged(Controller):
+        def reset(self) -> None:
+            super().reset()
+            self.inputs.own["reinit"][:] = 1
+
+        def tick(self, state: RobotState) -> None:
+            super().tick(state)
+            self.inputs.own["reinit"][:] = 0
+
+    plain = controller(tmp_path)
+    plain.inputs._own("reinit", 1)
+    plain.__class__ = Flagged
+    plain.reset()
+    ticks = plausible_ticks(plain, 4, seed=1)
+    assert [float(tick.places["reinit"][0]) for tick in ticks] == [1, 0, 0, 0]
+
+
 def test_terms_of_one_width_exchanged_are_named_at_the_first_tick(tmp_path: Path) -> None:
     arrays = record(controller(tmp_path), plausible_ticks(controller(tmp_path), 8, seed=1))
     worst = replay(controller(tmp_path, swapped()), arrays)

@@ -211,6 +211,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def test_a_whole_run_is_done_and_leaves_nothing_behind(full: SimpleNamespace) -> None:
     assert full.run.code == 0, full.run.output + full.run.errors
     assert full.report["outcome"] == "done"
+    assert full.report["backend"] == "cpu"
     assert set(full.run.pids) == {"gate", "policy", "sim", "telemetry"}
     assert_nothing_is_left(full.run)
     assert full.run.errors == "" or HAS_FIFO is False
@@ -457,11 +458,14 @@ def test_a_dry_run_goes_through_the_motions_and_writes_nothing(tmp_path: Path) -
         assert_nothing_is_left(run)
 
 
+REAL = ("--robot", "g1", "--interface", "lo", "--allow-unsigned")
+
+
 def test_a_robot_moves_only_as_far_as_its_operator_says(tmp_path: Path) -> None:
     with (
         simulated_robot(OPERATED),
         WireObserver(OPERATED, tmp_path / "f.npy") as wire,
-        LiveRun(tmp_path / "o", *words(OPERATED, "--robot", "g1", "--interface", "lo"), typed=True) as run,
+        LiveRun(tmp_path / "o", *words(OPERATED, *REAL), typed=True) as run,
     ):
         await_(lambda: "Type MOVE" in run.errors, 30, "the question")
         run.look()
@@ -490,13 +494,48 @@ def test_without_an_operator_no_robot_is_armed(tmp_path: Path) -> None:
     with (
         simulated_robot(OPERATED),
         WireObserver(OPERATED, tmp_path / "f.npy") as wire,
-        LiveRun(tmp_path / "o", *words(OPERATED, "--robot", "g1", "--interface", "lo")) as run,
+        LiveRun(tmp_path / "o", *words(OPERATED, *REAL)) as run,
     ):
         assert run.finish() == 2
         assert "expected MOVE" in run.errors
         wire.stop()
         assert wire.writers == [] and len(wire.frames) == 0
         assert_nothing_is_left(run)
+
+
+def test_golden_vectors_are_replayed_by_the_process_that_opens_the_network(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="missing dependency: onnx")
+    from export.bundle_signing import sign_bundle
+    from tests import tiny_bundle
+
+    bundle = tiny_bundle.make(tmp_path)
+    tiny_bundle.edit(bundle, "controller.json", lambda manifest: manifest["action"].update(scale=0.3))
+    sign_bundle(bundle)
+    with (
+        WireObserver(OPERATED, tmp_path / "f.npy") as wire,
+        LiveRun(tmp_path / "o", "--controller", bundle, "--domain", OPERATED) as run,
+    ):
+        assert run.finish() == 2
+        assert "golden vectors of bundle tiny" in run.errors
+        assert run.report["refusal"]["what"] == "golden vectors of bundle tiny"
+        wire.stop()
+        assert wire.writers == [] and len(wire.frames) == 0
+        assert_nothing_is_left(run)
+
+
+def test_what_was_let_pass_unsigned_stands_in_the_report(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="missing dependency: onnx")
+    from tests import tiny_bundle
+
+    bundle = tiny_bundle.make(tmp_path)
+    (bundle / "bundle.sig").unlink()
+    with LiveRun(
+        tmp_path / "o", "--controller", bundle, "--domain", OPERATED, "--duration", 0.1, "--allow-unsigned"
+    ) as run:
+        assert run.finish() in (0, 1)
+        assert run.errors.count("WARNING: bundle tiny has no signature") == 1
+        assert sum("bundle tiny has no signature" in line for line in run.report["warnings"]) == 1
+        assert read_log(tmp_path / "o" / "log.mcap").about["allow_unsigned"] is True
 
 
 def test_unitrees_own_simulator_is_obeyed_unchecked_and_with_a_warning(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from export.bundle_signing import json_bytes
 from export.bundle_writer import write_bundle
 from runtime.manifest import CONTROLLERS
 from tests import tiny_onnx
@@ -38,16 +39,20 @@ def manifest(**changes: Any) -> dict[str, Any]:
     return data
 
 
-def make(folder: Path, data: dict[str, Any] | None = None, **more: Any) -> Path:
-    """The bundle, in a new folder below `folder`."""
-    return write_bundle(folder / "tiny", data or manifest(), {"policy.onnx": network(folder / "policy.onnx")}, **more)
+def make(
+    folder: Path, data: dict[str, Any] | None = None, more: dict[str, bytes] | None = None, **how: Any
+) -> Path:
+    """The bundle as `folder`/tiny, `more` files in it; its network also lies beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"policy.onnx": network(folder / "policy.onnx"), **(more or {})}
+    return write_bundle(folder / "tiny", data or manifest(), files, **how)
 
 
 def edit(bundle: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:
     """Change a JSON file of a bundle; its hash in the listing stays."""
     data = json.loads((bundle / name).read_text("utf-8"))
     change(data)
-    (bundle / name).write_text(json.dumps(data, indent=1), encoding="utf-8")
+    (bundle / name).write_bytes(json_bytes(data))
 
 
 def rehash(bundle: Path) -> None:
