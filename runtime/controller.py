@@ -257,8 +257,10 @@ def _tick_inputs(manifest: Manifest, phase: F32, outputs: dict[str, F32]) -> Tic
     """What the terms of a manifest read; `phase` and `outputs` are kept up to date by the caller."""
     offsets, channels = reference_needs(manifest)
     window = ReferenceWindow(len(manifest.order), offsets, sorted(channels))
-    return TickInputs(manifest.default_pose, window, phase, outputs, manifest.order.names, manifest.modes,
-                      Anchor(manifest.anchor, manifest.align, manifest.robot.bodies))
+    inputs = TickInputs(manifest.default_pose, window, phase, outputs, manifest.order.names, manifest.modes,
+                        Anchor(manifest.anchor, manifest.align, manifest.robot.bodies))
+    inputs.is_estimated = manifest.estimator is not None
+    return inputs
 
 
 def idle_frame(manifest: Manifest) -> ReferenceFrame:

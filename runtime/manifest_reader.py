@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 import runtime.anchor_terms
-import runtime.sonic_terms  # noqa: F401  (both register their terms)
+import runtime.estimator_terms
+import runtime.sonic_terms  # noqa: F401  (these register their terms)
+from runtime.bundle import ESTIMATOR
 from runtime.channels import CHANNELS
 from runtime.embedded import KEYS as EMBEDDED_KEYS
 from runtime.embedded import read_anchor, read_embedded
@@ -26,7 +28,7 @@ SCHEMA = "exoactor-controller/1"
 _TOP = {
     "schema", "name", "description", "source", "licence", "kind", "robot", "rate_hz", "joints", "default_pose",
     "gains", "held", "model", "inputs", "outputs", "recurrent", "action", "phase", "command", "reference",
-    "stages", "modes", "layout",
+    "stages", "modes", "layout", "estimator",
 }
 _NEEDED = {"schema", "name", "kind", "robot", "rate_hz", "joints", "default_pose", "gains", "inputs", "action"}
 _REFERENCE = {"idle_height_m", "idle_channels", "at_end", "source", "body", "align"}
@@ -110,6 +112,7 @@ class ManifestReader(Reader):
             kp_factor=kp_factor,
             kd_factor=kd_factor,
             layout_id=self.text("layout", data["layout"]) if "layout" in data else "",
+            estimator=self.estimator(),
             embedded=embedded,
             anchor=read_anchor(self, robot.bodies, reference),
             align=self.one_of("reference.align", reference.get("align", "yaw"), ("yaw", "none")),
@@ -126,6 +129,14 @@ class ManifestReader(Reader):
         if name not in self.beside:
             raise self.refuse("robot", "a shipped robot, or a file of the bundle", name)
         return str(beside), read_robot(name, self.beside[name])
+
+    def estimator(self) -> str | None:
+        """`classical`, a shipped name, or a bundle folder: beside the manifest where there is one, else by path."""
+        if "estimator" not in self.data:
+            return None
+        name = self.text("estimator", self.data["estimator"])
+        beside = self.path.parent / name
+        return str(beside) if (beside / ESTIMATOR).is_file() else name
 
     def per_joint(self, key: str, found: Any, order: JointOrder) -> F32:
         """One number for all, a list in policy order, or an object by joint name."""
