@@ -18,14 +18,10 @@ import numpy.typing as npt
 from export.script import Repertoire, Script
 from firmware_bridge.motor_bus import KD, KP, MotorCommand
 from firmware_bridge.simulated_robot import SimulatedRobot
-from runtime.controller import Controller
+from runtime.controller import Controller, input_tables
 from runtime.manifest import Manifest
-from runtime.needs import reference_needs
-from runtime.observation import Observation
-from runtime.reference import ReferenceWindow
 from runtime.rotation import gravity_in_base
 from runtime.state import Calibration, Intake, RobotState
-from runtime.terms import TickInputs
 
 F32 = npt.NDArray[np.float32]
 TIMESTEP_S = 0.004
@@ -109,12 +105,8 @@ def _zeros(node: Any) -> npt.NDArray[Any]:
 
 
 def input_size(manifest: Manifest) -> int:
-    """Numbers the network of a controller with one input reads in a tick."""
-    names, (offsets, channels) = manifest.order.names, reference_needs(manifest)
-    window = ReferenceWindow(len(names), offsets, sorted(channels))
-    phase = np.zeros(len(manifest.phase.offsets_rad) if manifest.phase else 0, np.float32)
-    inputs = TickInputs(manifest.default_pose, window, phase, {}, names, manifest.modes)
-    return int(Observation(manifest.inputs[0]["blocks"], inputs, names).values.size)
+    """Numbers the network of a controller reads in a tick."""
+    return sum(observation.values.size for observation in input_tables(manifest).values())
 
 
 class Buffers:
