@@ -16,6 +16,7 @@ from runtime.layouts import check_layout
 from runtime.manifest import Manifest, Phase, Stage
 from runtime.needs import mode_of, reference_needs
 from runtime.network import Network
+from runtime.observation import Observation
 from runtime.reference import ReferenceFrame, ReferenceWindow
 from runtime.robot import JointOrder
 from runtime.sonic_terms import stage_place
@@ -242,9 +243,12 @@ def input_tables(manifest: Manifest) -> dict[str | None, Observation]:
         Refused: a term reads an output of the network other than the action, of which only the network knows the size.
     """
     n, action = len(manifest.order), manifest.action_output
+    offsets, channels = reference_needs(manifest)
     phase = np.array(manifest.phase.offsets_rad if manifest.phase else (), np.float32)
-    inputs = TickInputs(manifest.default_pose, ReferenceWindow(n, _offsets(manifest)), phase,
-                        {action: np.zeros(n, np.float32)} if action else {})
+    outputs = {action: np.zeros(n, np.float32)} if action else {}
+    anchor = Anchor(manifest.anchor, manifest.align, manifest.robot.bodies)
+    inputs = TickInputs(manifest.default_pose, ReferenceWindow(n, offsets, sorted(channels)), phase, outputs,
+                        manifest.order.names, manifest.modes, anchor)
     return {entry.get("name"): Observation(entry["blocks"], inputs, manifest.order.names) for entry in manifest.inputs}
 
 
