@@ -74,6 +74,7 @@ class Family:
 
 
 _RSL, _RSL5 = "model_state_dict", "actor_state_dict"
+_SKRL_AT = ("state_preprocessor", "observation_preprocessor")
 FAMILIES = (
     # leggedrobotics/rsl_rl rsl_rl/modules/actor_critic.py @ 0bb2390 and its student; obs_norm_state_dict until 2.x
     Family("rsl_rl", (f"{_RSL}.actor",), f"{_RSL}.memory_a.rnn", RSL_RL,
@@ -88,15 +89,16 @@ FAMILIES = (
     Family("rl_games", ("model.a2c_network.actor_mlp", "model.a2c_network.mu"), None, RL_GAMES,
            ("model.running_mean_std", "running_mean_std")),
     # Toni-SM/skrl model instantiators
-    Family("skrl", ("policy.net_container", "policy.policy_layer"), None, SKRL,
-           ("state_preprocessor", "observation_preprocessor")),
-    Family("skrl", ("policy.net", "policy.policy_layer"), None, SKRL, ("state_preprocessor", "observation_preprocessor")),
+    Family("skrl", ("policy.net_container", "policy.policy_layer"), None, SKRL, _SKRL_AT),
+    Family("skrl", ("policy.net", "policy.policy_layer"), None, SKRL, _SKRL_AT),
     # DLR-RM/stable-baselines3 ActorCriticPolicy: its own default is Tanh
     Family("stable-baselines3", ("mlp_extractor.policy_net", "action_net"), activation="tanh"),
     # vwxyzjn/cleanrl ppo_continuous_action.py: Tanh throughout
     Family("cleanrl", ("actor_mean",), activation="tanh"),
     # LeCAR-Lab/HumanoidVerse and amazon-far/holosoma
-    Family("holosoma", ("actor_model_state_dict.actor_module.module",), None, RSL_RL, ("actor_obs_normalizer_state_dict",)),
+    Family("holosoma", ("actor_model_state_dict.actor_module.module",), None, RSL_RL,
+           ("actor_obs_normalizer_state_dict",)),
+    Family("actor without its library", ("actor",), "memory_a.rnn", RSL_RL, ("actor_obs_normalizer",)),
     Family("plain layers", ("",)),
     Family("plain layers", ("model_state_dict",)),
     Family("plain layers", ("state_dict",)),
@@ -118,8 +120,8 @@ def load_checkpoint(path: Path) -> Tensors:
         objects = _foreign_objects(path)
         if objects:
             raise Refused(what, expected="tensors, numbers and texts", found=f"Python objects: {', '.join(objects)}",
-                          what_to_do="such a file can run code and is not opened; where it was trained, save weights only: "
-                          "torch.save({'model_state_dict': policy.state_dict()}, 'weights.pt')") from error
+                          what_to_do="such a file can run code and is not opened; where it was trained, save weights "
+                          "alone: torch.save({'model_state_dict': policy.state_dict()}, 'weights.pt')") from error
         raise Refused(what, expected="a file of torch.save", found=f"{type(error).__name__}: {str(error)[:200]}",
                       what_to_do="the file is damaged, cut short or of another kind: save it again") from error
     tensors = _flat(found)
@@ -194,8 +196,8 @@ def find_family(what: str, tensors: Tensors, actor: str | None) -> Family:
                       what_to_do=f"say which: --checkpoint-actor {fitting[0].layers[0]}")
     raise Refused(what, expected="an actor as " + _names(FAMILIES) + " save it",
                   found=f"layers under {', '.join(prefixes[:40]) or 'no prefix'}",
-                  what_to_do="name the actor's part with --checkpoint-actor PREFIX (several: PREFIX,PREFIX), or export the "
-                  "policy as TorchScript or ONNX")
+                  what_to_do="name the actor's part with --checkpoint-actor PREFIX (several: PREFIX,PREFIX), or export "
+                  "the policy as TorchScript or ONNX")
 
 
 def _names(families: Sequence[Family]) -> str:

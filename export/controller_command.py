@@ -12,6 +12,7 @@ from typing import Any
 
 from export.bundle_writer import write_bundle
 from export.conversion_check import OBSERVATIONS, Agreement, compare, refuse_disagreement
+from export.draft import safe_name
 from export.network_metadata import Completed, complete_manifest
 from export.onnx_cost import measure_cost
 from export.source_network import Conversion, layers, sha256
@@ -20,6 +21,7 @@ from runtime.controller import input_tables
 from runtime.errors import Refused
 from runtime.manifest import Manifest
 from runtime.manifest_reader import load_manifest, read_manifest
+from runtime.model import Model
 from runtime.policy import open_admitted
 from runtime.reader import Reader, parse_json
 
@@ -35,14 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to convert, and what a file cannot say of itself."""
     parser.epilog = EXAMPLES
     parser.add_argument("--from", dest="source", type=Path, required=True, metavar="FILE",
-                        help="TorchScript (.pt), a PyTorch checkpoint (.pt, .pth) or ONNX (.onnx); told apart by content")
-    parser.add_argument("--manifest", type=Path, required=True, metavar="M.json", help="see docs/controllers.md")
-    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder to write; a bundle is replaced")
+                        help="TorchScript, a PyTorch checkpoint or ONNX (.pt, .pth, .onnx); told apart by content")
+    parser.add_argument("--manifest", type=Path, metavar="M.json",
+                        help="see docs/controllers.md; may be left out for an ONNX network whose metadata say enough")
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder; a bundle is replaced")
     parser.add_argument("--name", help="of the controller, instead of the manifest's")
-    parser.add_argument("--activation", help="checkpoints: between the actor's layers, as trained (elu, relu, tanh, ...)")
+    parser.add_argument("--activation", metavar="NAME",
+                        help="checkpoints: between the actor's layers, as trained (elu, relu, tanh, ...)")
     parser.add_argument("--output-activation", default="none", metavar="NAME", help="checkpoints: after the last layer")
     parser.add_argument("--checkpoint-actor", metavar="PREFIX",
-                        help="checkpoints: keys of the actor's layers, model_state_dict.actor; several parts with commas")
+                        help="checkpoints: where the actor's layers are, e.g. model_state_dict.actor")
     parser.add_argument("--no-normaliser", action="store_true",
                         help="checkpoints: leave the observation normaliser out; only for a policy trained without")
     parser.add_argument("--start-from-zero", action="store_true",
@@ -57,10 +61,11 @@ def run(args: argparse.Namespace) -> int:
     if not args.source.is_file():
         raise Refused(f"--from {args.source}", expected="a network's file", found="no such file",
                       what_to_do="check the path")
-    data = _read_manifest(args.manifest, args.name)
     _say(f"reading {args.source.name}")
+    data, notes = _manifest(args)
     conversion, completed = _convert(args, data)
-    content, files = _bundle_content(args.manifest, completed.data, conversion)
+    conversion.assumed += notes
+    content, files = _bundle_content(args.manifest or args.source, completed.data, conversion)
     _say(f"comparing with the original on {OBSERVATIONS:,} observations")
     agreement = _check(content, files, conversion, args.source.name)
     _say(f"writing {args.out}")
@@ -72,6 +77,29 @@ def run(args: argparse.Namespace) -> int:
 
 def _say(line: str) -> None:
     print(f"... {line}", file=sys.stderr, flush=True)
+
+
+def _is_torch(path: Path) -> bool:
+    """A zip archive or a pickle; anything else is read as ONNX."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return start == b"PK" or start[:1] == b"\x80"
+
+
+def _manifest(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Parsed `controller.json`, and what had to be assumed where the network's metadata had to do."""
+    if args.manifest is not None:
+        return _read_manifest(args.manifest, args.name), []
+    if _is_torch(args.source):
+        raise Refused("--manifest", expected="a manifest", found="none",
+                      what_to_do="write one (docs/controllers.md): only ONNX networks can say enough of themselves")
+    from export.manifest_command import make_draft
+    from export.onnx_file import load_onnx
+
+    model = Model(load_onnx(args.source).SerializeToString())
+    draft = make_draft(args.source.with_suffix(".onnx"), model, None, args.name or safe_name(args.source.stem), None)
+    data: dict[str, Any] = json.loads(draft.text())
+    return data, draft.notes
 
 
 def _read_manifest(path: Path, name: str | None) -> dict[str, Any]:
@@ -88,30 +116,29 @@ def _read_manifest(path: Path, name: str | None) -> dict[str, Any]:
 
 def _convert(args: argparse.Namespace, data: dict[str, Any]) -> tuple[Conversion, Completed]:
     """The network as ONNX, and the manifest with what the network says of itself."""
-    start = args.source.read_bytes()[:2]
-    if start == b"PK" or start[:1] == b"\x80":
+    if _is_torch(args.source):
         completed = complete_manifest(f"network {args.source.name}", data, {})
-        return _convert_torch(args, _checked(args.manifest, completed.data)), completed
+        manifest = read_manifest(args.manifest, json.dumps(completed.data).encode())
+        return _convert_torch(args, manifest), completed
     from export.onnx_file import convert_onnx
 
     conversion, metadata = convert_onnx(args.source, data)
     return conversion, complete_manifest(f"network {args.source.name}", data, metadata)
 
 
-def _checked(path: Path, data: dict[str, Any]) -> Manifest:
-    return read_manifest(path, json.dumps(data).encode())
-
-
 def _convert_torch(args: argparse.Namespace, manifest: Manifest) -> Conversion:
-    from export import torchscript  # torch takes seconds to load
+    import torch  # takes seconds to load
 
+    from export import torchscript
+
+    torch.set_num_threads(1)  # a network of this size gains nothing from more, and waits for them on a busy computer
     action = manifest.action_output or "action"
     if torchscript.is_torchscript(args.source):
         return torchscript.convert_torchscript(
             args.source, _input_sizes(manifest, args.observation_size), [action], manifest.recurrent,
             start_from_zero=args.start_from_zero,
         )
-    from export.actor import Choices, convert_checkpoint
+    from export.checkpoint_conversion import Choices, convert_checkpoint
 
     if len(manifest.inputs) != 1:
         raise Refused(f"checkpoint {args.source.name}", expected="a manifest with one input, the actor's observation",
@@ -147,10 +174,18 @@ def _bundle_content(
         beside = path.parent / robot
         content["robot"] = Path(robot).name
         files[content["robot"]] = beside if beside.is_file() else Path(robot)
-    for stage in content.get("stages", []):
-        files[stage["model"]["file"]] = path.parent / stage["model"]["file"]
+    others = {key: value for key, value in content.items() if key != "model"}
+    files.update({name: path.parent / name for name in _named_files(others)})
     files[NETWORK] = conversion.model.SerializeToString()
     return content, files
+
+
+def _named_files(value: Any) -> list[str]:
+    """Every `file` that a part of a manifest names: networks of stages and estimators."""
+    if isinstance(value, dict):
+        own = [value["file"]] if isinstance(value.get("file"), str) else []
+        return own + [name for part in value.values() for name in _named_files(part)]
+    return [name for part in value for name in _named_files(part)] if isinstance(value, list) else []
 
 
 def _dictionary(found: Any) -> dict[str, Any]:
@@ -188,26 +223,32 @@ def _provenance(
 def _report(
     args: argparse.Namespace, out: Path, conversion: Conversion, completed: Completed, agreement: Agreement
 ) -> None:
-    cost = measure_cost(conversion.model.SerializeToString())
+    parameters = measure_cost(conversion.model.SerializeToString()).parameters
     warnings = [*conversion.assumed, *completed.differing]
     if args.json:
         print(json.dumps({
             "outcome": "done", "bundle": str(out), "kind": conversion.kind, "layers": layers(conversion.model),
-            "parameters": cost.parameters, **conversion.facts, "from_network": completed.taken,
+            "parameters": parameters, **conversion.facts, "from_network": completed.taken,
             "recurrent": conversion.recurrent, "parity": agreement.facts(), "warnings": warnings,
         }, indent=1))
     else:
-        rows = {
-            "network": f"{args.source.name}: {conversion.kind}, {cost.parameters:,} parameters",
-            "layers": "\n".join(layers(conversion.model)) or "no matrices", **conversion.facts,
-            "from network": ", ".join(f"{key} ({name})" for key, name in completed.taken.items()) or "nothing",
-            "agreement": f"max {agreement.max_action_error:.2g}, mean {agreement.mean_action_error:.2g} of the action over "
-            f"{agreement.observations:,} observations (allowed {agreement.tolerance:g})",
+        taken = ", ".join(f"{key} ({name})" for key, name in completed.taken.items())
+        worst, mean = agreement.max_action_error, agreement.mean_action_error
+        _print_table({
+            "network": f"{args.source.name}: {conversion.kind}, {parameters:,} parameters",
+            "layers": "\n".join(layers(conversion.model)) or "no matrices",
+            **conversion.facts,
+            **({"from network": taken} if taken else {}),
+            "agreement": f"action within {worst:.2g}, mean {mean:.2g}, over {agreement.observations:,} observations "
+            f"(allowed {agreement.tolerance:g})",
             "bundle": f"{out}",
-        }
-        width = max(len(name) for name in rows)
-        for name, text in rows.items():
-            for i, line in enumerate(text.splitlines()):
-                print(f"{name if i == 0 else '':<{width}}  {line}")
+        })
     for line in warnings:
         print(f"WARNING: {line}", file=sys.stderr)
+
+
+def _print_table(rows: Mapping[str, str]) -> None:
+    width = max(len(name) for name in rows)
+    for name, text in rows.items():
+        for i, line in enumerate(text.splitlines()):
+            print(f"{'' if i else name:<{width}}  {line}")

@@ -79,6 +79,6 @@ def refuse_disagreement(what: str, agreement: Agreement) -> None:
         raise Refused(
             f"conversion of {what}", expected=f"outputs within {agreement.tolerance:g} of the original's",
             found=f"up to {agreement.max_output_error:.3g} over {agreement.observations} observations",
-            what_to_do="nothing was written; the network does something this exporter does not carry over: export it to "
-            "ONNX in its training code and give that file",
+            what_to_do="nothing was written; the network does something that is not carried over: export it to ONNX in "
+            "its training code and give that file",
         )

@@ -188,8 +188,8 @@ def _slot(what: str, path: str, before: Any, after: Any) -> Slot:
                       found=f"`{path}` of {tensors[0].dtype}", what_to_do=_LIFT_IT)
     earlier = _tensors(before)
     if before is not None and [t.shape for t in earlier] != [t.shape for t in tensors]:
-        raise Refused(f"{what}, hidden state", expected="state of one size",
-                      found=f"`{path}` grows from {[tuple(t.shape) for t in earlier]} to {[tuple(t.shape) for t in tensors]}",
+        sizes = " to ".join(str([tuple(tensor.shape) for tensor in each]) for each in (earlier, tensors))
+        raise Refused(f"{what}, hidden state", expected="state of one size", found=f"`{path}` grows from {sizes}",
                       what_to_do="keep a history of fixed length, and save the module before its first call")
     kind = torch.Tensor if isinstance(after, torch.Tensor) else tuple if isinstance(after, tuple) else list
     return Slot(path, kind, len(tensors))
@@ -200,7 +200,8 @@ def _check_start(what: str, module: Any, state: HiddenState, inputs: Sequence[An
     for name in module._c._method_names():
         method = getattr(module, name, None)
         if "reset" in name and method is not None and len(method.schema.arguments) == 1:
-            method()
+            with torch.no_grad():
+                method()
     values = [_get(module, slot.path) for slot in state.slots]
     if all(value is not None and all(not t.any() for t in _tensors(value)) for value in values):
         return
@@ -212,10 +213,12 @@ def _check_start(what: str, module: Any, state: HiddenState, inputs: Sequence[An
                 return
         found = f"`{state.slots[0].path}` that is None at first and acts otherwise than zeros"
     else:
-        names = [slot.path for slot, value in zip(state.slots, values, strict=True) if any(t.any() for t in _tensors(value))]
+        rows = zip(state.slots, values, strict=True)
+        names = [slot.path for slot, value in rows if any(tensor.any() for tensor in _tensors(value))]
         found = f"`{'`, `'.join(names)}` saved with other values"
     raise Refused(f"{what}, hidden state", expected="state that begins at zero, as the runtime starts it", found=found,
-                  what_to_do="save the module before its first call; if zeros are right all the same, add --start-from-zero")
+                  what_to_do="save the module before its first call; if zeros are right all the same, say "
+                  "--start-from-zero")
 
 
 def _check_repeats(what: str, module: Any, state: HiddenState, inputs: Sequence[Any]) -> None:
@@ -225,7 +228,7 @@ def _check_repeats(what: str, module: Any, state: HiddenState, inputs: Sequence[
             state.write(module, state.zeros)
             answers.append(_copied(module(*inputs)))
     if not _same(*answers):
-        raise Refused(what, expected="the same answer to the same input from the same hidden state", found="another one",
+        raise Refused(what, expected="the same answer to the same input and hidden state", found="another one",
                       what_to_do="it draws random numbers, or remembers something that is no attribute of the module; "
                       "export the mean action, with hidden state as inputs and outputs (ONNX)")
 

@@ -34,7 +34,7 @@ class Completed:
     """A manifest with the numbers of its network written in.
 
     Attributes:
-        data: content of `controller.json`; `model.metadata` is no longer in it.
+        data: content of `controller.json`; of `model.metadata` only what is no number of the controller is left.
         taken: which values came from the network, and from which key.
         differing: values the manifest has that the network's metadata contradict; the manifest's count.
     """
@@ -58,9 +58,8 @@ def complete_manifest(what: str, data: dict[str, Any], metadata: dict[str, str])
         Refused: metadata that are not lists of names or numbers, or the manifest's joints in another order.
     """
     data = json.loads(json.dumps(data))
-    model = data.get("model", {})
-    named = model.pop("metadata", {}) if isinstance(model, dict) else {}
-    keys = {**DIALECTS.get(_dialect(metadata) or "", {}), **(named if isinstance(named, dict) else {})}
+    named = _take_named(data)
+    keys = {**DIALECTS.get(_dialect(metadata) or "", {}), **named}
     completed = Completed(data, {}, [])
     order = _joints(what, completed, keys, metadata)
     motor_order = _look_up(data, ("gains", "order")) == "motor"
@@ -77,6 +76,18 @@ def complete_manifest(what: str, data: dict[str, Any], metadata: dict[str, str])
             completed.differing.append(f"{'.'.join(place)} is not what the network's own `{key}` says")
     _settle_order(completed)
     return completed
+
+
+def _take_named(data: dict[str, Any]) -> dict[str, str]:
+    """The keys of numbers and joints that `model.metadata` names; they leave it."""
+    model = data.get("model")
+    named = model.get("metadata") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or not isinstance(named, dict):
+        return {}
+    taken = {field: str(named.pop(field)) for field in ("joints", *_AT) if field in named}
+    if not named:
+        del model["metadata"]
+    return taken
 
 
 def _dialect(metadata: dict[str, str]) -> str | None:
@@ -114,7 +125,7 @@ def _numbers(what: str, text: str, order: list[str] | None, joints: Any) -> Any:
         return numbers[0]
     if not numbers or (order is not None and len(numbers) != len(order)):
         raise Refused(what, expected=f"a number, or {len(order) if order else 'one a joint'}", found=text[:200],
-                      what_to_do="export the network again, or write these numbers in the manifest without `model.metadata`")
+                      what_to_do="export the network again, or write these numbers in the manifest")
     if order is not None and isinstance(joints, list) and joints != order:
         return [numbers[order.index(name)] for name in joints]
     return numbers

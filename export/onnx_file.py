@@ -49,16 +49,18 @@ def convert_onnx(path: Path, manifest: dict[str, Any]) -> tuple[Conversion, dict
     """An ONNX file for a bundle, and all the metadata it came with.
 
     Args:
-        manifest: parsed `controller.json`: its `recurrent`, and its `inputs` where hidden state has to be told from them.
+        manifest: parsed `controller.json`: `recurrent`, and `inputs` where hidden state has to be told from them.
 
     Raises:
         Refused: no ONNX network, weights elsewhere, or another batch than one.
     """
     what = f"network {path.name}"
     model = load_onnx(path)
+    original = model.SerializeToString()
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     dynamic = _fix_sizes(what, model)
-    removed = _strip(model)
+    named = manifest.get("model", {}).get("metadata") if isinstance(manifest.get("model"), dict) else None
+    removed = _strip(model, KNOWN_KEYS | set(map(str, named.values())) if isinstance(named, dict) else KNOWN_KEYS)
     recurrent = _recurrent(model, manifest)
     facts = {
         "hidden state": ", ".join(f"{a} <- {b}" for a, b in recurrent) or "none",
@@ -66,8 +68,7 @@ def convert_onnx(path: Path, manifest: dict[str, Any]) -> tuple[Conversion, dict
         "metadata read": ", ".join(sorted(set(metadata) & KNOWN_KEYS)) or "none",
         "metadata left out": ", ".join(removed) or "none",
     }
-    source = OnnxSource(_original(path, model), recurrent)
-    return Conversion("ONNX", model, source, recurrent, facts), metadata
+    return Conversion("ONNX", model, OnnxSource(original, recurrent), recurrent, facts), metadata
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
@@ -78,11 +79,12 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     """
     what = f"network {path.name}"
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.load_model_from_string(path.read_bytes())
         if not model.graph.node:
             raise ValueError("no operators")
     except Exception as error:  # protobuf has its own families, which differ between its versions
-        raise Refused(what, expected="an ONNX, TorchScript or PyTorch file", found=f"{type(error).__name__}: {error}"[:200],
+        raise Refused(what, expected="an ONNX, TorchScript or PyTorch file",
+                      found=f"{type(error).__name__}: {error}"[:200],
                       what_to_do="the file is damaged, cut short or of another kind") from error
     for tensor in _tensors(model.graph):
         if external_data_helper.uses_external_data(tensor):
@@ -113,11 +115,12 @@ def _take_in(what: str, folder: Path, tensor: onnx.TensorProto) -> None:
     if outside or not file.is_file() or folder.resolve() not in file.resolve().parents:
         raise Refused(f"{what}, weights of {tensor.name}", expected="a file beside the network",
                       found=f"{location or 'no name'}{'' if outside or file.exists() else ', which is not there'}",
-                      what_to_do="bring its weights along, or save it as one file: onnx.save(onnx.load(PATH), NEW_PATH)")
+                      what_to_do="bring its weights along, or save it as one file: onnx.save(onnx.load(PATH), NEW)")
     try:
         external_data_helper.load_external_data_for_tensor(tensor, str(folder))
     except Exception as error:  # onnx checks bounds and links and raises ValidationError, ValueError or OSError
-        raise Refused(f"{what}, weights of {tensor.name}", expected=f"its numbers in {location}", found=str(error)[:200],
+        raise Refused(f"{what}, weights of {tensor.name}", expected=f"its numbers in {location}",
+                      found=str(error)[:200],
                       what_to_do="the file is cut short or another network's: export again") from error
     tensor.data_location = onnx.TensorProto.DEFAULT
     del tensor.external_data[:]
@@ -134,8 +137,8 @@ def _fix_sizes(what: str, model: onnx.ModelProto) -> list[str]:
         symbolic = [i for i, size in enumerate(sizes) if size.dim_value <= 0]
         if len(symbolic) > 1 or (symbolic and len(sizes) < 2):
             names = ", ".join(size.dim_param or "?" if size.dim_value <= 0 else str(size.dim_value) for size in sizes)
-            raise Refused(f"{what}, input {value.name}", expected="fixed sizes, the batch alone may be open", found=f"({names})",
-                          what_to_do="export it with the size of the observation fixed")
+            raise Refused(f"{what}, input {value.name}", expected="fixed sizes, the batch alone may be open",
+                          found=f"({names})", what_to_do="export it with the size of the observation fixed")
         for i in symbolic:
             sizes[i].dim_value = 1
             found.append(value.name)
@@ -178,9 +181,9 @@ def _measure(what: str, model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
                       what_to_do="export it with fixed sizes, the batch alone may be open") from error
 
 
-def _strip(model: onnx.ModelProto) -> list[str]:
+def _strip(model: onnx.ModelProto, known: set[str]) -> list[str]:
     """Take out notes, and metadata that is not known or names a path; returns the keys that went."""
-    kept = [entry for entry in model.metadata_props if entry.key in KNOWN_KEYS and not _PATH.search(entry.value)]
+    kept = [entry for entry in model.metadata_props if entry.key in known and not _PATH.search(entry.value)]
     removed = sorted({entry.key for entry in model.metadata_props} - {entry.key for entry in kept})
     rows = [(entry.key, entry.value) for entry in kept]
     del model.metadata_props[:]
@@ -242,8 +245,3 @@ def _recurrent(model: onnx.ModelProto, manifest: dict[str, Any]) -> list[tuple[s
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     return tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
 
-
-def _original(path: Path, embedded: onnx.ModelProto) -> bytes:
-    """The file's own bytes; for one with weights beside it, the network as it was read with them."""
-    data = path.read_bytes()
-    return data if len(data) >= embedded.ByteSize() // 2 else onnx.load(str(path)).SerializeToString()

@@ -45,7 +45,11 @@ def write_onnx(
         producer_name="exoactor", opset_imports=[helper.make_opsetid("", OPSET)],
     )
     model.ir_version = IR_VERSION
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # onnx raises ValidationError and InferenceError, without a common base
+        raise Refused(what, expected="operators that fit together in ONNX", found=str(error).strip()[:300],
+                      what_to_do="export the network to ONNX in its training code and give that file") from error
     return model
 
 
@@ -80,19 +84,19 @@ def _attribute(graph: GraphModule, path: str) -> torch.Tensor:
 
 
 def _write_node(writer: GraphWriter, node: Node, values: dict[Node, Any]) -> Any:
-    arguments = torch.fx.node.map_arg(node.args, lambda n: values[n])
-    options = torch.fx.node.map_arg(node.kwargs, lambda n: values[n])
+    arguments: Any = torch.fx.node.map_arg(node.args, lambda n: values[n])
+    options: Any = torch.fx.node.map_arg(node.kwargs, lambda n: values[n])
     if node.target is operator.getitem:
         return arguments[0][arguments[1]]
-    assert callable(node.target)
+    operation: Any = node.target
     with torch.no_grad():
-        result = node.target(*_tensors(arguments), **_tensors(options))
+        result = operation(*_tensors(arguments), **_tensors(options))
     if not any(value.name for value in _all_values((arguments, options))):
         return _values(result, None)
     write = OPERATORS.get(str(node.target))
     if write is None:
-        raise Refused(writer.what, expected="operators that this exporter can write as ONNX", found=str(node.target),
-                      what_to_do="export the network to ONNX in its training code (torch.onnx.export) and give that file")
+        raise Refused(writer.what, expected="operators that this exporter can write as ONNX", found=str(operation),
+                      what_to_do="export the network to ONNX in its training code and give that file")
     return _values(result, write(writer, result, *arguments, **options))
 
 
@@ -116,7 +120,7 @@ def _tensors(found: Any) -> Any:
 
 
 def _values(result: Any, names: Any) -> Any:
-    """What an operator returned, with its names in the ONNX graph (None: constant); several where it returned several."""
+    """What an operator returned, with its names in the ONNX graph; None for a constant."""
     if isinstance(result, torch.Tensor):
         return Value(result, names)
     every = names if names is not None else [None] * len(result)

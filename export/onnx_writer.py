@@ -1,10 +1,10 @@
-"""Nodes and constants of an ONNX graph while it is being written; `onnx_operators.py` knows what each operator becomes."""
+"""Nodes and constants of an ONNX graph while it is being written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -13,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from runtime.errors import Refused
 
+Write = Callable[..., Any]
+W = TypeVar("W", bound=Write)
 OPSET = 17
 IR_VERSION = 8
 """What ONNX Runtime 1.14 and TensorRT 10 both read, and the first with LayerNormalization."""
@@ -73,7 +75,8 @@ class GraphWriter:
     def emit_many(self, op: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
         """A node with several outputs."""
         outputs = [self.fresh(self.scope or op.lower()) for _ in range(count)]
-        self.nodes.append(helper.make_node(op, list(inputs), outputs, name=self.fresh(f"{op}_{outputs[0]}"), **attributes))
+        name = self.fresh(f"{op}_{outputs[0]}")
+        self.nodes.append(helper.make_node(op, list(inputs), outputs, name=name, **attributes))
         return outputs
 
     def constant(self, tensor: torch.Tensor, wish: str | None = None) -> str:
@@ -136,6 +139,23 @@ def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:
     if tensor.numel() == 0:
         return ("empty", id(tensor))
     return tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype
+
+
+class OperatorTable(dict[str, Write]):
+    """Functions that write an operator, by its name in torch: "aten.add.Tensor"."""
+
+    def add(self, write: Write, *names: str) -> None:
+        """One function for these operators of aten."""
+        self.update({f"aten.{name}": write for name in names})
+
+    def writes(self, *names: str) -> Callable[[W], W]:
+        """Decorates the function for these operators of aten."""
+
+        def register(write: W) -> W:
+            self.add(write, *names)
+            return write
+
+        return register
 
 
 def onnx_type(what: str, dtype: torch.dtype) -> int:

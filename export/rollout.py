@@ -7,6 +7,7 @@ learns from is exactly what it will see on the robot. Only the networks are batc
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,16 @@ import numpy.typing as npt
 from export.script import Repertoire, Script
 from firmware_bridge.motor_bus import KD, KP, MotorCommand
 from firmware_bridge.simulated_robot import SimulatedRobot
-from runtime.controller import Controller
+from runtime.controller import Controller, input_tables
 from runtime.manifest import Manifest
-from runtime.needs import reference_needs
-from runtime.observation import Observation
-from runtime.reference import ReferenceWindow
 from runtime.rotation import gravity_in_base
 from runtime.state import Calibration, Intake, RobotState
-from runtime.terms import TickInputs
 
 F32 = npt.NDArray[np.float32]
 TIMESTEP_S = 0.004
 EPISODE_S = 20.0
+OLDEST = 4
+"""Commands kept, in control periods: bounds the latency."""
 FALLEN_COS = math.cos(math.radians(60))
 FALLEN_BELOW_REFERENCE_M = 0.35
 
@@ -51,7 +50,7 @@ class Hardship:
     friction: float = 0.4
     mass: float = 0.08
     gain: float = 0.08
-    latency_s: float = 0.024
+    latency_s: float = 0.032
     noise_q_rad: float = 0.01
     noise_dq_rad_s: float = 0.3
     noise_gyro_rad_s: float = 0.15
@@ -106,12 +105,8 @@ def _zeros(node: Any) -> npt.NDArray[Any]:
 
 
 def input_size(manifest: Manifest) -> int:
-    """Numbers the network of a controller with one input reads in a tick."""
-    names, (offsets, channels) = manifest.order.names, reference_needs(manifest)
-    window = ReferenceWindow(len(names), offsets, sorted(channels))
-    phase = np.zeros(len(manifest.phase.offsets_rad) if manifest.phase else 0, np.float32)
-    inputs = TickInputs(manifest.default_pose, window, phase, {}, names, manifest.modes)
-    return int(Observation(manifest.inputs[0]["blocks"], inputs, names).values.size)
+    """Numbers the network of a controller reads in a tick."""
+    return sum(observation.values.size for observation in input_tables(manifest).values())
 
 
 class Buffers:
@@ -173,7 +168,7 @@ class Pupil:
         scale = rng.uniform(1 - hard.mass, 1 + hard.mass, len(mass))
         model.body_mass[:], model.body_inertia[:] = mass * scale, inertia * scale[:, None]
         self._gain = rng.uniform(1 - hard.gain, 1 + hard.gain, (2, len(self._command.block))).astype(np.float32)
-        self._late = int(rng.integers(0, round(hard.latency_s / TIMESTEP_S) + 1))
+        self._late = int(rng.integers(0, round(hard.latency_s / TIMESTEP_S) + 1))  # in physics steps
         self._noisy = bool(rng.random() < 0.5)
         self._staleness = hard.stale if rng.random() < 0.5 else 0.0
         self._stale = 0
@@ -181,7 +176,7 @@ class Pupil:
         self.script = Script(self._repertoire, rng, EPISODE_S)
         self.teacher.reset()
         self.student.reset()
-        self._pending = self.student.target.copy()
+        self._sent = deque([self.student.target.copy()] * OLDEST, OLDEST)
         self._push_at, self._push_end = self._next_push(0), -1
         self.robot.push(np.zeros(3))
 
@@ -219,15 +214,14 @@ class Pupil:
         for controller, out in ((self.teacher, self._teacher_out), (self.student, self._student_out)):
             out[...] = executed.reshape(out.shape)
             controller.act()
-        robot = self.robot
         self._shove()
-        if self._late:
-            self._send(self._pending)
-            robot.step(min(self._late, self._substeps))
-        self._pending[:] = self.student.target
-        if self._late < self._substeps:
-            self._send(self._pending)
-            robot.step(self._substeps - self._late)
+        self._sent.appendleft(self.student.target.copy())
+        periods, rest = divmod(self._late, self._substeps)
+        if rest:
+            self._send(self._sent[periods + 1])
+            self.robot.step(rest)
+        self._send(self._sent[periods])
+        self.robot.step(self._substeps - rest)
         self.script.tick += 1
         if self.has_fallen():
             self.falls += 1

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 
 Array = npt.NDArray[Any]
+_LAYERS = frozenset({"Gemm", "MatMul", "Conv", "LSTM", "GRU", "RNN"})
 
 
 class SourceNetwork(Protocol):
@@ -52,6 +53,7 @@ def sha256(path: Path) -> str:
 def layers(model: onnx.ModelProto) -> list[str]:
     """Every weight matrix of a model in the order of use: "actor.0.weight 256 x 47"."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer if len(tensor.dims) > 1}
-    used = [name for node in model.graph.node for name in node.input if name in shapes]
+    makers = [node for node in model.graph.node if node.op_type in _LAYERS]
+    used = [name for node in makers for name in node.input if name in shapes]
     return [f"{name} {' x '.join(map(str, shapes[name]))}" for name in dict.fromkeys(used)]
 

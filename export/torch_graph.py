@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch._decomp import core_aten_decompositions
@@ -37,12 +37,13 @@ def trace(what: str, function: Callable[..., Any], examples: Sequence[Any]) -> G
     Raises:
         Refused: a decision depends on an input, state outside of `function` is written, or numbers are drawn at random.
     """
-    table = {op: how for op, how in core_aten_decompositions().items() if str(op) not in OPERATORS}
+    known: Any = core_aten_decompositions()
+    table = {op: how for op, how in known.items() if str(op) not in OPERATORS}
     with torch.no_grad(), _plain_kernels():
         try:
             recorded = make_fx(function)(*examples)
             graph = make_fx(functionalize(recorded), decomposition_table=table)(*examples)
-        except Exception as error:  # torch raises RuntimeError, its own families and, inside TorchScript, torch.jit.Error
+        except Exception as error:  # torch raises RuntimeError, torch.jit.Error and families of its own
             raise _untraceable(what, error) from error
     graph.graph.eliminate_dead_code()
     for node in graph.graph.nodes:
@@ -52,12 +53,12 @@ def trace(what: str, function: Callable[..., Any], examples: Sequence[Any]) -> G
 
 def _plain_kernels() -> ExitStack:
     """No fused kernels and no TorchScript optimiser: only operators that have a written definition."""
-    stack = ExitStack()
+    stack, jit = ExitStack(), cast(Any, torch.jit)
     stack.enter_context(warnings.catch_warnings())
     warnings.simplefilter("ignore")  # torch warns about flags of GPUs that it reads while it sets this one
     stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
     stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-    stack.enter_context(torch.jit.optimized_execution(False))
+    stack.enter_context(jit.optimized_execution(False))
     return stack
 
 
@@ -76,8 +77,9 @@ def _check_node(what: str, node: torch.fx.Node) -> None:
 def _untraceable(what: str, error: Exception) -> Refused:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "functional tensor is not allowed" in str(error):
-        return Refused(what, expected="hidden state in attributes of the module", found="memory that is written in place "
-                       "and is no attribute of it", what_to_do="export it with its state as inputs and outputs (ONNX)")
+        return Refused(what, expected="hidden state in attributes of the module",
+                       found="memory that is written in place and is no attribute of it",
+                       what_to_do="export it with its state as inputs and outputs (ONNX)")
     return Refused(what, expected="a network whose steps do not depend on the values of its inputs",
                    found=f"{type(error).__name__}: {' '.join(lines[-4:])[-300:]}",
                    what_to_do="take branches on data out of `forward`, or export the network to ONNX in its training "

@@ -1,9 +1,8 @@
 """TorchScript networks: read without Python code of theirs, hidden state found and lifted to inputs and outputs.
 
-`torch.jit.load` runs no Python and no pickle of the file: its objects are read by torch's own reader, its code by torch's
-own interpreter. That interpreter still runs the file's program, and some of torch's operators reach the file system:
-programs that name one, or operators of a library, are refused before they are loaded. What remains is a program that
-can use time and memory; nobody else's file is harmless because of this.
+`torch.jit.load` runs no Python and no pickle of the file: torch's own reader makes its objects, torch's own interpreter
+runs its program. Some of torch's operators reach the file system: a program that names one, or an operator of another
+library, is refused before it is loaded. What remains can still use up time and memory.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -23,7 +22,7 @@ from export.source_network import Array, Conversion
 from export.torch_graph import trace
 from runtime.errors import Refused
 
-_FORBIDDEN = re.compile(r"\btorch\.(save|load|from_file|classes)\b|\bops\.(?!aten\b|prim\b)\w+|__torch__\.torch\.classes")
+_FORBIDDEN = re.compile(r"\b(?:torch|aten)\.(?:save|load|from_file|classes)\b|\bops\.(?!aten\.|prim\.)\w+")
 
 
 class TorchScriptSource:
@@ -65,10 +64,10 @@ def load_torchscript(path: Path) -> Any:
         forbidden = [match.group() for text in code for match in _FORBIDDEN.finditer(text)]
         if forbidden:
             raise Refused(what, expected="a network that only computes", found=f"a program that uses {forbidden[0]}",
-                          what_to_do="do not use this file unless you know who wrote it and why; export the network again")
+                          what_to_do="find out who wrote this file and why; export the network again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch announces that TorchScript is old
-            module = torch.jit.load(str(path), map_location="cpu")
+            module = cast(Any, torch.jit).load(str(path), map_location="cpu")
         if hasattr(module, "training"):
             module.eval()
         return module.float()
@@ -146,8 +145,8 @@ def _argument_order(what: str, module: Any, names: list[str]) -> list[str]:
     if len(needed) > len(names) or len(given) < len(names):
         raise Refused(what, expected=f"{len(names)} inputs, as the manifest has: {', '.join(names)}",
                       found=f"{len(needed)}: {', '.join(needed)}",
-                      what_to_do="one entry of `inputs` for each argument; hidden state must live inside the module, or "
-                      "export the network to ONNX with its state as inputs and outputs")
+                      what_to_do="one entry of `inputs` for each argument; give a network whose hidden state comes as "
+                      "arguments as ONNX")
     return names
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,6 @@ _ACTIVATION_AT: tuple[tuple[str | int, ...], ...] = (
     ("params", "network", "mlp", "activation"),  # rl_games
     ("models", "policy", "network", 0, "activations"),  # skrl
 )
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """What is of use here.
-
-    Attributes:
-        path: the file, or None when there is none.
-        activation: of the actor's hidden layers, as the library names it.
-    """
-
-    path: Path | None = None
-    activation: str | None = None
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -46,26 +32,24 @@ def _content(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
 _PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _content)
 
 
-def find_training_config(checkpoint: Path) -> TrainingConfig:
-    """The configuration that belongs to a checkpoint; an empty one where there is none or it cannot be read."""
+def find_activation(checkpoint: Path) -> str | None:
+    """The activation that the training configuration of a checkpoint names; None where there is none to be read."""
     for folder in (checkpoint.parent, checkpoint.parent.parent):
         path = folder / "params" / "agent.yaml"
         if path.is_file():
             try:
                 data = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
             except (OSError, ValueError, yaml.YAMLError):
-                return TrainingConfig()
-            return TrainingConfig(path, _text(data, _ACTIVATION_AT))
-    return TrainingConfig()
-
-
-def _text(data: Any, places: Sequence[tuple[str | int, ...]]) -> str | None:
-    for place in places:
-        found = data
-        for key in place:
-            inside = isinstance(found, dict) and key in found
-            inside = inside or (isinstance(found, list) and isinstance(key, int) and key < len(found))
-            found = found[key] if inside else None
-        if isinstance(found, str):
-            return found
+                return None
+            found = (_look_up(data, place) for place in _ACTIVATION_AT)
+            return next((text for text in found if isinstance(text, str)), None)
     return None
+
+
+def _look_up(data: Any, place: Sequence[str | int]) -> Any:
+    for key in place:
+        if isinstance(data, list) and isinstance(key, int) and key < len(data):
+            data = data[key]
+        else:
+            data = data.get(key) if isinstance(data, dict) else None
+    return data

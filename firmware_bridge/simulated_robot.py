@@ -138,6 +138,11 @@ class SimulatedRobot:
         """(3,) pelvis velocity in world, m/s."""
         return np.asarray(self.data.qvel[:3])
 
+    @property
+    def base_orientation(self) -> F64:
+        """(4,) w, x, y, z, pelvis in world; what a perfect IMU would say."""
+        return np.asarray(self.data.qpos[3:7])
+
     def place(self, q: F64) -> None:
         """Set the joints (motors,) rad at rest, the pelvis at gantry height."""
         self.data.qpos[:7] = self._gantry_pose

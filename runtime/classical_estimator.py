@@ -27,14 +27,14 @@ ACCEL_STD = 1.5
 """m/s^2. What one sample a period is wrong by; heel strikes are shorter than a 20 ms period."""
 BLIND_STD = 4.0
 """The same without an accelerometer: how a walking base accelerates."""
-ODOMETRY_STD = 0.12
+ODOMETRY_STD = 0.1
 """m/s. Of a carrying foot; measured in simulation, joint velocities with 0.25 rad/s of uniform noise."""
 HEIGHT_STD = 0.003
 """m. Of the height above a carrying foot."""
-OUTLIER_STDS = 4.0
-OUTLIER_TICKS_S = 0.2
-"""An odometry further off than this is a slip; one that stays off for so long is right, and the filter was wrong."""
-FORCE_N = 12.0
+SLIP_STDS = 2.5
+"""Odometry this far from what is expected counts half (Cauchy's weight): a foot that slips is soon heard no more, and a
+filter that was wrong is still set right, since what is not corrected grows uncertain."""
+FORCE_N = 20.0
 LEVEL_M = 0.005
 LEVEL_LOGIT = 5.0
 """Contact log-odds: force / FORCE_N, and up to LEVEL_LOGIT for a foot as low as the lowest (that is 1/e at LEVEL_M above
@@ -54,18 +54,18 @@ class ClassicalEstimator:
         rate_hz: how often `update` is called.
 
     Attributes:
+        odometry: of the last state.
         values: (4 + feet,) float32: base velocity in base (m/s), base height above the carrying foot (m), contacts (0 to 1).
     """
 
     name = "classical"
 
     def __init__(self, robot: Robot, rate_hz: float) -> None:
-        self._odometry = LegOdometry(robot)
-        self._feet = len(self._odometry.names)
+        self.odometry = LegOdometry(robot)
+        self._feet = len(self.odometry.names)
         self._imu = 3 * robot.motors
         self._arm = robot.imu_in_base_m
         self._period_s = 1 / rate_hz
-        self._patience = max(1, round(OUTLIER_TICKS_S * rate_hz))
         self._smooth = self._period_s / (self._period_s + SUPPORT_S)
         self.values: F32 = np.zeros(4 + self._feet, np.float32)
         self.reset()
@@ -78,15 +78,16 @@ class ClassicalEstimator:
         self._height = 0.0
         self._felt: rotation.Vector3 | None = None
         self._support = GRAVITY_M_S2
-        self._off = [0] * self._feet
         self._started = False
 
     def update(self, state: RobotState) -> None:
         """One period on from the last call; a state with numbers that are not finite is let pass, the estimate stays."""
-        floats = state.floats
-        if not math.isfinite(float(floats.dot(floats))):
-            return
-        odometry = self._odometry
+        if math.isfinite(float(state.floats.dot(state.floats))):
+            self.filter(state.floats)
+
+    def filter(self, floats: F32) -> None:
+        """The same for finite numbers in the order of `RobotState.floats`."""
+        odometry = self.odometry
         odometry.update(floats)
         quat = floats[self._imu : self._imu + 4].tolist()
         gyro = floats[self._imu + 4 : self._imu + 7].tolist()
@@ -96,7 +97,7 @@ class ClassicalEstimator:
         for i in range(self._feet):
             if contact[i] > CONTACT_MIN:
                 planted = odometry.velocity[i].tolist()
-                self._correct(i, contact[i], _rotate(quat, [v + a for v, a in zip(planted, arm, strict=True)]))
+                self._correct(contact[i], _rotate(quat, [v + a for v, a in zip(planted, arm, strict=True)]))
                 self._correct_height(contact[i], float(odometry.height[i]))
         base = rotation.rotate_inverse(quat, self._velocity)
         self.values[:3] = [v - a for v, a in zip(base, arm, strict=True)]
@@ -119,7 +120,7 @@ class ClassicalEstimator:
 
     def _contacts(self) -> list[float]:
         """Probability of each foot to carry."""
-        odometry = self._odometry
+        odometry = self.odometry
         heights = odometry.height.tolist()
         highest = max(heights)
         carried = min(max(self._support / SUPPORT_M_S2, 0.0), 1.0)
@@ -130,18 +131,13 @@ class ClassicalEstimator:
             out.append(1 / (1 + math.exp(-min(max(logit, -30.0), 30.0))))
         return out
 
-    def _correct(self, foot: int, contact: float, measured: rotation.Vector3) -> None:
-        """One foot's odometry; the first of all is taken as it is."""
+    def _correct(self, contact: float, measured: rotation.Vector3) -> None:
+        """One foot's odometry, the less trusted the further it is from what was expected."""
         velocity = self._velocity
         noise = (ODOMETRY_STD / contact) ** 2
         apart = [m - v for m, v in zip(measured, velocity, strict=True)]
-        limit = OUTLIER_STDS * math.sqrt(self._variance + noise)
-        if max(abs(a) for a in apart) > limit:
-            self._off[foot] += 1
-            if self._off[foot] < self._patience:
-                return
-            self._variance += 1.0
-        self._off[foot] = 0
+        far = sum(a * a for a in apart) / (SLIP_STDS * SLIP_STDS * (self._variance + noise))
+        noise *= 1 + far
         gain = self._variance / (self._variance + noise)
         for axis in range(3):
             velocity[axis] += gain * apart[axis]

@@ -119,12 +119,10 @@ class Controller:
         self.manifest, self.model = manifest, model
         check_layout(manifest)
         joints = len(manifest.order)
-        offsets, channels = reference_needs(manifest)
-        self.window = ReferenceWindow(joints, offsets, sorted(channels))
         self._gait = GaitPhase(manifest.phase, manifest.rate_hz) if manifest.phase else None
         phase = self._gait.values if self._gait else np.zeros(0, np.float32)
-        self.inputs = TickInputs(manifest.default_pose, self.window, phase, dict(model.outputs), manifest.order.names,
-                                 manifest.modes, Anchor(manifest.anchor, manifest.align, manifest.robot.bodies))
+        self.inputs = _tick_inputs(manifest, phase, dict(model.outputs))
+        self.window = self.inputs.window
         self._stages = [self._bind_stage(stage, stage_models or {}) for stage in manifest.stages]
         embedded = manifest.embedded
         own = () if embedded is None else (embedded.time_step,)
@@ -158,8 +156,15 @@ class Controller:
         return next((name for name, number in self.manifest.modes.items() if number == self.inputs.mode[0]), "")
 
     def set_mode(self, name: str) -> None:
-        """Change to a mode of the manifest, from the next tick on; whoever asks sees to the data it reads."""
-        self.inputs.mode[0] = self.manifest.modes.get(name, 0)
+        """Change to a mode of the manifest ("" for one without modes), from the next tick on.
+
+        Whoever asks sees to the data it reads.
+
+        Raises:
+            Refused: the controller has no such mode.
+        """
+        modes = self.manifest.modes
+        self.inputs.mode[0] = modes[mode_of(self.manifest, name)] if modes or name else 0
 
     def reset(self) -> None:
         """Forget histories, hidden state, last action and gait phase; the next tick begins a reference anew."""
@@ -242,14 +247,20 @@ def input_tables(manifest: Manifest) -> dict[str | None, Observation]:
     Raises:
         Refused: a term reads an output of the network other than the action, of which only the network knows the size.
     """
-    n, action = len(manifest.order), manifest.action_output
-    offsets, channels = reference_needs(manifest)
+    action, names = manifest.action_output, manifest.order.names
     phase = np.array(manifest.phase.offsets_rad if manifest.phase else (), np.float32)
-    outputs = {action: np.zeros(n, np.float32)} if action else {}
-    anchor = Anchor(manifest.anchor, manifest.align, manifest.robot.bodies)
-    inputs = TickInputs(manifest.default_pose, ReferenceWindow(n, offsets, sorted(channels)), phase, outputs,
-                        manifest.order.names, manifest.modes, anchor)
-    return {entry.get("name"): Observation(entry["blocks"], inputs, manifest.order.names) for entry in manifest.inputs}
+    inputs = _tick_inputs(manifest, phase, {action: np.zeros(len(names), np.float32)} if action else {})
+    return {entry.get("name"): Observation(entry["blocks"], inputs, names) for entry in manifest.inputs}
+
+
+def _tick_inputs(manifest: Manifest, phase: F32, outputs: dict[str, F32]) -> TickInputs:
+    """What the terms of a manifest read; `phase` and `outputs` are kept up to date by the caller."""
+    offsets, channels = reference_needs(manifest)
+    window = ReferenceWindow(len(manifest.order), offsets, sorted(channels))
+    inputs = TickInputs(manifest.default_pose, window, phase, outputs, manifest.order.names, manifest.modes,
+                        Anchor(manifest.anchor, manifest.align, manifest.robot.bodies))
+    inputs.is_estimated = manifest.estimator is not None
+    return inputs
 
 
 def idle_frame(manifest: Manifest) -> ReferenceFrame:

@@ -77,6 +77,8 @@ class Manifest:
         idle_channels: channel -> what the standing reference holds there.
         rest_at_end: reference velocities are zero at and after a motion's last frame.
         kp_factor, kd_factor: (n,) float32, already in `kp` and `kd`; gains that the network brings are multiplied too.
+        estimator: what `base_lin_vel`, `base_height` and `contact` are read from: classical, or an estimator's name or
+            folder.
         embedded: where the reference stands in the network; None where it comes from a clip.
         anchor: the body that anchor terms compare, "" where neither manifest nor robot names one.
         align: "yaw" or "none": whether robot and reference begin with the same heading.
@@ -115,6 +117,7 @@ class Manifest:
     kp_factor: F32 | None = None
     kd_factor: F32 | None = None
     layout_id: str = ""
+    estimator: str | None = None
     embedded: Embedded | None = None
     anchor: str = ""
     align: str = "yaw"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from runtime.bundle import MANIFEST
 from runtime.clip import load_clip
 from runtime.controller import Controller
 from runtime.errors import Refused
+from runtime.estimator_terms import ESTIMATE
 from runtime.faults import Mode
 from runtime.manifest import Manifest
 from runtime.model_metadata import adopt_metadata
@@ -23,6 +26,9 @@ from runtime.records import policy_log_dtype, target_dtype
 from runtime.reference import ClipReference, ReferenceSource
 from runtime.settings import RunSettings
 from runtime.state import RobotState
+
+if TYPE_CHECKING:
+    from runtime.estimator import Estimator
 
 WARM_UP_TICKS = 50
 
@@ -43,12 +49,15 @@ class Policy:
         admitted = admit(settings.controller, target=settings.target, allow_unsigned=settings.allow_unsigned)
         mode = mode_of(admitted.manifest, settings.mode)
         source, play_s = _motion(admitted.manifest, settings)
+        if settings.estimator is not None:
+            admitted = replace(admitted, manifest=replace(admitted.manifest, estimator=settings.estimator))
         notes: list[str] = []
         self.controller = open_admitted(admitted, settings.model, settings.backend, notes.append)
         self.controller.set_mode(mode)
         self.backend = "+".join(sorted({network.model.backend for network in self.controller.networks}))
         self.backend_note = "; ".join(notes)
         self.manifest = manifest = self.controller.manifest
+        self._open_estimator(manifest, settings)
         if manifest.embedded is not None:
             source = inside = ModelReference(self.controller, manifest.embedded)
             play_s = min(play_s, inside.play_s)
@@ -56,21 +65,42 @@ class Policy:
         motors, joints = manifest.robot.motors, len(manifest.order)
         self.target = np.zeros(1, target_dtype(motors))
         observation = sum(entry.values.size for entry, _, _ in self.controller.observations)
-        self.log = np.zeros(1, policy_log_dtype(motors, joints, observation))
+        self.log = np.zeros(1, policy_log_dtype(motors, joints, observation, self.estimate_size))
         self._view = {name: self.log[name][0] for name in self.log.dtype.names or ()
                       if self.log.dtype[name].shape}
         self._block = self.target["block"][0]
         self._observation = self._view["observation"]
         self._warm_up()
 
+    def _open_estimator(self, manifest: Manifest, settings: RunSettings) -> None:
+        """The estimator that manifest or command line name; without one nothing is imported and nothing runs."""
+        self.estimator: Estimator | None = None
+        self._estimate = self.controller.inputs.own.get(ESTIMATE)
+        self.warnings: tuple[str, ...] = ()
+        if manifest.estimator is not None:
+            from runtime.estimator import open_estimator
+
+            self.estimator, self.warnings = open_estimator(
+                manifest.estimator, manifest.robot, manifest.rate_hz, allow_unsigned=settings.allow_unsigned
+            )
+        self.estimate_size = 0 if self.estimator is None else self.estimator.values.size
+
     def _warm_up(self) -> None:
         state = RobotState(self.manifest.robot.motors)
         for _ in range(WARM_UP_TICKS):
             self.controller.tick(state)
+            if self.estimator is not None:
+                self.estimator.update(state)
         self.controller.reset()
+        if self.estimator is not None:
+            self.estimator.reset()
 
     def tick(self, mode: Mode, state: RobotState, now_ns: int) -> None:
-        """One control period at `now_ns`."""
+        """One control period at `now_ns`. The estimator runs in every mode, to know the robot when it starts to move."""
+        if self.estimator is not None and state.sequence:
+            self.estimator.update(state)
+            if self._estimate is not None:
+                self._estimate[:] = self.estimator.values
         self._block[:] = self.pilot.tick(mode, state)
         target = self.target
         target["made_ns"], target["state_ns"], target["phase"] = now_ns, state.received_ns, self.pilot.phase
@@ -90,6 +120,8 @@ class Policy:
         view["q"][:] = controller.inputs.q
         view["action"][:] = controller.action
         view["target"][:] = self._block
+        if self.estimator is not None:
+            view["estimate"][:] = self.estimator.values
         start = 0
         for observation, _, _ in controller.observations:
             self._observation[start : start + observation.values.size] = observation.values

@@ -50,7 +50,9 @@ def main(argv: list[str]) -> int:
     target = Slot(shared / "target", target_dtype(motors), settings.run)
     ring = Ring(shared / "policy_ring", policy.log.dtype, settings.run, POLICY_RING, create=True)
     emit("ready", joints=len(policy.manifest.order), observation=int(policy.log["observation"].size),
-         backend=policy.backend, backend_note=policy.backend_note)
+         estimate=policy.estimate_size, backend=policy.backend, backend_note=policy.backend_note)
+    for line in policy.warnings:
+        emit("warning", message=line)
     freeze_garbage()
     state = RobotState(motors)
     metronome = Metronome(round(1e9 / policy.manifest.rate_hz))

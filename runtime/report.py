@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.estimator_report import estimator_errors
 from runtime.faults import FAULTS, Mode
 from runtime.log_file import Log, read_log
 from runtime.manifest import Manifest
@@ -52,6 +53,7 @@ def make_report(
         "duration_s": round((int(gate["now_ns"][-1]) - start_ns) * 1e-9, 3) if len(gate) else 0.0,
         "real_time_factor": None if real_time_factor is None else round(real_time_factor, 2),
         "tracking": tracking(policy, truth, manifest),
+        "estimator": estimator_errors(policy, truth),
         "timing": timing(gate, policy, manifest),
         "faults": faults,
         "counted": counts,

@@ -57,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--dry-run", action="store_true", help="everything but write commands")
+    parser.add_argument("--estimator", metavar="NAME|BUNDLE",
+                        help="`classical`, or a learned estimator: base velocity, height and contacts for terms, log and report")
     parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
@@ -118,7 +120,7 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     robot = make_robot(args)
     check_plant(policy, robot)
     factor = run_lockstep(settings, policy, robot, out, parse_press(args.press))
-    return factor, {"backend": policy.backend, "warnings": [], "errors": [], "gate_restarts": 0}
+    return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0}
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
@@ -208,6 +210,7 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         real_time=not args.no_realtime,
         allow_unsigned=args.allow_unsigned,
         trust=admitted.trust,
+        estimator=args.estimator,
         mode=args.mode,
     )
 

@@ -119,7 +119,8 @@ class Supervisor:
             print(f"backend: {sizes['backend_note']}", file=sys.stderr)
         self.notes["backend"] = sizes["backend"]
         self.settings = settings = replace(
-            settings, joints=sizes["joints"], observation=sizes["observation"], backend=sizes["backend"]
+            settings, joints=sizes["joints"], observation=sizes["observation"], estimate=sizes["estimate"],
+            backend=sizes["backend"]
         )
         self._spawn("telemetry", self._stage("telemetry", settings))
         ready = self._spawn("gate", self._stage("gate_process", settings))

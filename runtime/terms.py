@@ -78,6 +78,7 @@ class TickInputs:
         mode: (1,) float32, id of the mode.
         reinit: (1,) float32, 1 where this tick starts anew from the robot's and the reference's heading.
         delta_heading: (1,) float32, rad, how far an operator turned the reference.
+        is_estimated: whether an estimator keeps up `estimate`, the place of `estimator_terms.py`.
         scope: the modes (ids) that what is being derived is for; None is every mode.
         own: every place above by name, and any other that is not derived: what golden vectors record (`golden.py`).
     """
@@ -90,6 +91,7 @@ class TickInputs:
         self.outputs: dict[str, F32] = outputs if outputs is not None else {}
         self.joints, self.modes, self.anchor = joints, modes or {}, anchor or Anchor()
         self.scope: frozenset[int] | None = None
+        self.is_estimated = False
         self.values = np.zeros(CAPACITY, np.float32)
         self._used = 0
         self._updates: dict[Hashable, Callable[[], None]] = {}
@@ -111,6 +113,10 @@ class TickInputs:
         first = self._place(name, size).index[0]
         self.own[name] = self.values[first : first + size]
         return self.own[name]
+
+    def own_place(self, name: str, size: int) -> F32:
+        """A new place that something outside fills; golden vectors record it."""
+        return self._own(name, size)
 
     def reserve(self, name: str, size: int) -> F32:
         """A new place for what the controller itself finds out in a tick, as a view of `values`."""

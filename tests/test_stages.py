@@ -124,6 +124,21 @@ def test_a_stage_rests_outside_its_modes_and_keeps_its_hidden_state(tmp_path):
     assert first.runs == 3
 
 
+def test_a_mode_that_is_none_is_refused_by_name(tmp_path):
+    plain = Controller(load_manifest(manifest(tmp_path, [GYRO])), StubModel({"obs": 3}, {"action": N}))
+    assert plain.mode == ""
+    plain.set_mode("")
+    with pytest.raises(Refused, match="no modes at all, found walk"):
+        plain.set_mode("walk")
+    path = manifest(tmp_path, [GYRO], modes={"a": 4, "b": 1})
+    moded = Controller(load_manifest(path), StubModel({"obs": 3}, {"action": N}))
+    assert moded.mode == "a"
+    with pytest.raises(Refused, match="one of a, b, found c"):
+        moded.set_mode("c")
+    moded.set_mode("b")
+    assert (moded.mode, moded.inputs.mode[0]) == ("b", 1)
+
+
 def test_terms_and_blocks_of_other_modes_are_zero(tmp_path):
     blocks = [
         {"terms": [{"term": "base_ang_vel", "modes": ["a"]}, {"term": "base_accel"},
