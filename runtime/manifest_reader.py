@@ -20,7 +20,7 @@ from runtime.joint_reader import JointReader
 from runtime.manifest import Manifest, Phase, Stage, find_manifest
 from runtime.observation import history_from
 from runtime.reader import Reader, parse_json
-from runtime.robot import JointOrder, Robot, load_robot, read_robot
+from runtime.robot import JointOrder, Robot, load_robot, read_robot, robot_names
 from runtime.terms import TERMS
 
 SCHEMA = "exoactor-controller/1"
@@ -120,13 +120,13 @@ class ManifestReader(JointReader):
 
     def robot(self, name: str) -> tuple[str, Robot]:
         """Where the robot's description is, and the robot."""
+        if self.beside is not None and name not in (*self.beside, *robot_names()):
+            raise self.refuse("robot", "a shipped robot, or a file of the bundle", name)
         beside = self.path.parent / name
         if not name.endswith(".json") or (self.beside is None and not beside.is_file()):
             return name, load_robot(name)
         if self.beside is None:
             return str(beside), load_robot(str(beside))
-        if name not in self.beside:
-            raise self.refuse("robot", "a shipped robot, or a file of the bundle", name)
         return str(beside), read_robot(name, self.beside[name])
 
     def estimator(self) -> str | None:

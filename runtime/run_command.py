@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  exoactor run --clip squat --out runs/squat      another demonstration, in real time\n"
         "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --out runs/walk\n"
         "  exoactor run --controller holosoma-velocity --model ppo.onnx --command 0.5,0,0 --duration 10 --lockstep\n"
-        "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --robot g1 --interface eth0 --dry-run"
+        "  exoactor run --controller bundles/twist2 --clip walk.npz --robot g1 --interface eth0 --dry-run"
     )
     parser.add_argument("--controller", help=f"name, manifest (.json) or bundle folder (default: {OWN_CONTROLLER})")
     parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--dry-run", action="store_true", help="everything but write commands")
     parser.add_argument("--estimator", metavar="NAME|BUNDLE",
-                        help="`classical`, or a learned estimator: base velocity, height and contacts for terms, log and report")
+                        help="classical, or a learned estimator: of base velocity, height and foot contacts")
     parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
