@@ -274,7 +274,7 @@ def test_mjlab_says_scales_bounds_and_histories() -> None:
 
 
 @pytest.mark.parametrize(("changes", "found"), [
-    ({"observation_names": "base_lin_vel,actions"}, "estimator"),
+    ({"observation_names": "base_pos_z,actions"}, "the height of the base"),
     ({"observation_names": "motion_anchor_pos_b,actions"}, "where the base is in the world"),
     ({"observation_terms_scale": "1,1"}, "one entry for each"),
     ({"observation_terms_history_length": "0,0,0,0,3,0", "observation_terms_flatten_history_dim": "1,1,1,1,0,1"},
@@ -285,6 +285,17 @@ def test_what_a_robot_cannot_observe_or_a_file_contradicts_is_refused(changes: d
     with pytest.raises(Refused) as refused:
         draft_from(mjlab(**changes), "x", None, None)
     assert found in str(refused.value)
+
+
+def test_a_base_velocity_names_an_estimator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = beyond_mimic(
+        tmp_path / "policy.onnx", make_motion(5, 29), NAMES, np.zeros(29), size=5 * 29 + 12,
+        observations="command,motion_anchor_ori_b,base_lin_vel,base_ang_vel,joint_pos,joint_vel,actions",
+    )
+    out = tmp_path / "m.json"
+    assert exoactor.main(["export", "manifest", "--from", str(model), "--out", str(out)]) == 0
+    assert "no sensor measures" in capsys.readouterr().out
+    assert load_manifest(str(out)).estimator == "classical"
 
 
 @pytest.mark.parametrize("kind", ["holosoma", "BeyondMimic"])
