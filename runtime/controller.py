@@ -16,6 +16,7 @@ from runtime.layouts import check_layout
 from runtime.manifest import Manifest, Phase, Stage
 from runtime.needs import mode_of, reference_needs
 from runtime.network import Network
+from runtime.observation import Observation
 from runtime.reference import ReferenceFrame, ReferenceWindow
 from runtime.robot import JointOrder
 from runtime.sonic_terms import stage_place
@@ -118,12 +119,10 @@ class Controller:
         self.manifest, self.model = manifest, model
         check_layout(manifest)
         joints = len(manifest.order)
-        offsets, channels = reference_needs(manifest)
-        self.window = ReferenceWindow(joints, offsets, sorted(channels))
+        self.window = _window(manifest)
         self._gait = GaitPhase(manifest.phase, manifest.rate_hz) if manifest.phase else None
         phase = self._gait.values if self._gait else np.zeros(0, np.float32)
-        self.inputs = TickInputs(manifest.default_pose, self.window, phase, dict(model.outputs), manifest.order.names,
-                                 manifest.modes, Anchor(manifest.anchor, manifest.align, manifest.robot.bodies))
+        self.inputs = _inputs(manifest, self.window, phase, dict(model.outputs))
         self._stages = [self._bind_stage(stage, stage_models or {}) for stage in manifest.stages]
         embedded = manifest.embedded
         own = () if embedded is None else (embedded.time_step,)
@@ -242,16 +241,26 @@ class Controller:
         return output
 
 
+def _window(manifest: Manifest) -> ReferenceWindow:
+    offsets, channels = reference_needs(manifest)
+    return ReferenceWindow(len(manifest.order), offsets, sorted(channels))
+
+
+def _inputs(manifest: Manifest, window: ReferenceWindow, phase: F32, outputs: dict[str, F32]) -> TickInputs:
+    anchor = Anchor(manifest.anchor, manifest.align, manifest.robot.bodies)
+    return TickInputs(manifest.default_pose, window, phase, outputs, manifest.order.names, manifest.modes, anchor)
+
+
 def input_tables(manifest: Manifest) -> dict[str | None, Observation]:
     """Each input of a manifest laid out without a network: by its name, None for the only one.
 
     Raises:
-        Refused: a term reads an output of the network other than the action, of which only the network knows the size.
+        Refused: a term reads an output of the network other than the action, or of a stage, of which only the network
+            knows the size.
     """
     n, action = len(manifest.order), manifest.action_output
     phase = np.array(manifest.phase.offsets_rad if manifest.phase else (), np.float32)
-    inputs = TickInputs(manifest.default_pose, ReferenceWindow(n, _offsets(manifest)), phase,
-                        {action: np.zeros(n, np.float32)} if action else {})
+    inputs = _inputs(manifest, _window(manifest), phase, {action: np.zeros(n, np.float32)} if action else {})
     return {entry.get("name"): Observation(entry["blocks"], inputs, manifest.order.names) for entry in manifest.inputs}
 
 
