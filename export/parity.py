@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.engine_builder import built_engine
-from export.evaluator import InNumpy, InTorch, OnBackend, OnSession, evaluate, hidden_state
+from export.evaluator import AsTrained, InNumpy, OnBackend, OnSession, evaluate, hidden_state
 from export.layers import Opener, exposed, first_differing_layer, in_half_precision
 from export.recording import Recording
 from runtime.backend import ENGINES, action_tolerance, open_model
@@ -111,16 +111,29 @@ def as_optimised(onnx: bytes) -> OnSession:
     return OnSession(onnx, optimised=True)
 
 
-def source_way(path: Path, recording: Recording) -> Way:
-    """The network a bundle was exported from: TorchScript or ONNX."""
+def source_way(path: Path, recording: Recording, activation: str | None) -> Way:
+    """The network a bundle was exported from: ONNX, TorchScript or a checkpoint.
+
+    Args:
+        activation: between the layers of a checkpoint's actor, where the manifest says.
+    """
     if not path.is_file():
-        raise Refused("--source", expected="a .onnx or TorchScript file", found=f"no file {path}",
+        raise Refused("--source", expected="an ONNX file, TorchScript or checkpoint", found=f"no file {path}",
                       what_to_do="check the path")
     if path.suffix == ".onnx":
         content = path.read_bytes()
         return Way("source", lambda _: OnBackend(open_model(content, "cpu")), lambda _: OnSession(exposed(content)))
-    names = [recording.action or "action", *(output for output, _ in recording.hidden.values())]
-    return Way("source", lambda _: InTorch(path, names), None)
+    from export.torchscript import convert_torchscript, is_torchscript
+
+    sizes = {name: int(np.prod(rows.shape[1:])) for name, rows in recording.feeds.items()}
+    action, hidden = recording.action or "action", [(name, out) for name, (out, _) in recording.hidden.items()]
+    if is_torchscript(path):
+        source = convert_torchscript(path, sizes, [action], hidden, start_from_zero=True).source
+    else:
+        from export.checkpoint_conversion import Choices, convert_checkpoint
+
+        source = convert_checkpoint(path, next(iter(sizes)), action, hidden, Choices(activation)).source
+    return Way("source", lambda _: AsTrained(source, sizes), None)
 
 
 def compare(recording: Recording, expected: Mapping[str, Array], found: Mapping[str, Array],

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")
     parser.add_argument("--log", metavar="LOG.mcap", help="replay a run's observations (default: golden, random)")
     parser.add_argument("--source", action="append", default=[], metavar="[NETWORK=]FILE",
-                        help="what the network was exported from: TorchScript or ONNX; NETWORK names a stage")
+                        help="what it was exported from: TorchScript, checkpoint or ONNX; NETWORK names a stage")
     parser.add_argument("--backends", metavar="A,B,...", help=f"only these of {', '.join(names)}; refused if not there "
                         f"(default: all that work here but {', '.join(ON_REQUEST)})")
     parser.add_argument("--ticks", type=int, default=1000, help="random observations without a log (default 1000)")
@@ -88,8 +88,8 @@ def check(subject: Subject, chosen: list[Way], sources: dict[str, Path], *, insi
         rows["recorded"] = {main.recording.name: recorded}
     if sources:
         rows["source"] = {
-            parity.recording.name: parity.check(source_way(sources[parity.recording.name], parity.recording))
-            for parity in parities if parity.recording.name in sources
+            name: parity.check(source_way(sources[name], parity.recording, subject.activation))
+            for parity in parities if (name := parity.recording.name) in sources
         }
     links = find_links(parities)
     unavailable: dict[str, str] = {}

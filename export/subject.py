@@ -27,6 +27,7 @@ class Subject:
         recordings: one a network, in the order they run; the policy last.
         fed_from: where the inputs come from, for people.
         tolerances: those the bundle states.
+        activation: between the layers of the checkpoint it came from, where the manifest says.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Subject:
     recordings: list[Recording]
     fed_from: str
     tolerances: Mapping[str, float]
+    activation: str | None = None
 
 
 def open_subject(target: str, model: str | None, log: str | None, ticks: int, seed: int) -> Subject:
@@ -67,7 +69,8 @@ def open_subject(target: str, model: str | None, log: str | None, ticks: int, se
         recordings = from_controller(controller, parts, vectors, ticks, seed)
         count = len(vectors["state"]) if vectors else 0
         fed_from = (f"{count} golden and " if count else "") + f"{ticks} random ticks, seed {seed}"
-    return Subject(manifest.name, model or target, recordings, fed_from, bundle.listing.tolerances if bundle else {})
+    tolerances = bundle.listing.tolerances if bundle else {}
+    return Subject(manifest.name, model or target, recordings, fed_from, tolerances, manifest.model_activation)
 
 
 def _content(source: Path | bytes) -> bytes:

@@ -198,12 +198,13 @@ def test_example_manifest_loads_and_fits_the_network_it_is_for(marker, text, tmp
 
 def test_the_pages_have_an_example_of_each_kind():
     kinds = [(json.loads(text)["kind"], "time_step:" in marker) for marker, text in EXAMPLES]
-    assert kinds == [("velocity", False)] * 2 + [("tracker", False)] + [("tracker", True)] * 2 + [("velocity", False)] * 2
+    velocity, tracker = ("velocity", False), ("tracker", False)
+    assert kinds == [velocity, velocity, tracker, ("tracker", True), ("tracker", True), velocity, velocity]
 
 
 def test_every_shipped_robot_is_on_its_page():
     rows = [line for line in page("robots").splitlines() if line.startswith("| `")]
-    assert {name for name in robot_names() if any(row.startswith(f"| `{name}` |") for row in rows)} == set(robot_names())
+    assert not [name for name in robot_names() if not any(row.startswith(f"| `{name}` |") for row in rows)]
 
 
 def test_the_columns_of_a_robot_s_table_are_on_its_page():

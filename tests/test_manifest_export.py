@@ -175,7 +175,7 @@ def test_whole_frames_of_a_policy_file_are_kept_oldest_first(tmp_path: Path) -> 
 
 
 def test_a_yaml_of_nobody_known_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="deploy.yaml of unitree_rl_lab"):
+    with pytest.raises(Refused, match=r"deploy\.yaml of unitree_rl_lab"):
         from_yaml(tmp_path, "colour: white\n")
 
 
