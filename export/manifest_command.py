@@ -43,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
     model = None if model_file is None else Model(model_file)
     draft = make_draft(source, model, args.robot, args.name or safe_name(source.stem), args.rate)
     estimate_what_is_observed(draft)
+    robot_file = Path(draft.data["robot"])
+    if robot_file.suffix == ".json" and robot_file.resolve().parent == out.resolve().parent:
+        draft.data["robot"] = robot_file.name
     if model_file is not None and model_file.resolve().parent == out.resolve().parent:
         draft.data.setdefault("model", {}).update(
             file=model_file.name, sha256=hashlib.sha256(model_file.read_bytes()).hexdigest()
