@@ -1,4 +1,4 @@
-# make run     install into .venv if needed, then run a controller on a clip in simulation
+# make run     install into .venv if needed, then walk a simulated G1
 # make test    everything a change must pass
 # make bench   the loop's cost and jitter against the stock path
 # make clean   remove what these made
@@ -7,23 +7,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# Until the project has a controller of its own, the default job is a published policy beside the checkout.
-CONTROLLER ?= twist2
-MODEL ?= $(wildcard ../shared/data/policies/twist2_1017_20k.onnx)
-CLIP ?= $(wildcard ../shared/data/motions/twist2_walk_001.npz)
+# All three may be left out: then our own controller walks. CLIP is a file or a shipped clip's name.
+CONTROLLER ?=
+MODEL ?=
+CLIP ?=
 OUT ?= runs/latest
 
-.PHONY: run inputs test bench clean
+.PHONY: run test bench clean
 .DELETE_ON_ERROR:
 
-run: inputs $(VENV)/.with-sim
-	$(BIN)/exoactor run --controller "$(CONTROLLER)" --model "$(MODEL)" --clip "$(CLIP)" --out "$(OUT)"
-
-inputs:
-	@if [ -z "$(MODEL)" ] || [ -z "$(CLIP)" ]; then \
-	    echo "make run needs a policy and a motion: make run MODEL=policy.onnx CLIP=motion.npz [CONTROLLER=twist2]" >&2; \
-	    exit 2; \
-	fi
+run: $(VENV)/.with-sim
+	$(BIN)/exoactor run $(if $(CONTROLLER),--controller "$(CONTROLLER)") $(if $(MODEL),--model "$(MODEL)") \
+	    $(if $(CLIP),--clip "$(CLIP)") --out "$(OUT)"
 
 test: $(VENV)/.with-dev
 	$(BIN)/ruff check .

@@ -73,7 +73,10 @@ setup(
         include=[f"{floor}{below}" for floor in FLOORS for below in ("", ".*")],
     ),
     package_data={
-        "runtime": ["robots/*.json", "controllers/*.json"],
+        "runtime": [
+            "robots/*.json", "controllers/*.json", "controllers/*/*", "estimators/*/*", "clips/*.npz",
+            "trusted_keys/*.pub", "*.json",
+        ],
         "firmware_bridge": ["plants/*.xml"],
     },
     entry_points={"console_scripts": ["exoactor = exoactor:main"]},

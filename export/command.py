@@ -8,10 +8,13 @@ import importlib
 # name: (module offering `add_arguments(parser)` and `run(args) -> int`, one line of help)
 JOBS: dict[str, tuple[str, str]] = {
     "controller": ("export.controller_command", "turn a trained network and a manifest into a signed bundle"),
+    "manifest": ("export.manifest_command", "write a manifest from what a publisher ships: deploy.yaml, metadata"),
+    "robot": ("export.robot_command", "write a robot's file from its MJCF plant"),
     "bundle": ("export.bundle_command", "sign, verify or look into a bundle; make and trust keys"),
     "parity": ("export.parity_command", "compare a bundle's network on every backend, observation by observation"),
     "engine": ("export.engine_command", "build a TensorRT engine for this machine's GPU"),
     "sonic": ("export.sonic_command", "bundle SONIC's encoder and decoder, or networks with the same signatures"),
+    "clips": ("export.clips_command", "make the demonstration motions that ship"),
     "distill": ("export.distill_command", "train a small student to do what a teacher bundle does"),
     "estimator": ("export.estimator_command", "train and export a base-velocity estimator"),
 }

@@ -18,7 +18,10 @@ PLANT = Path(__file__).with_name("plants") / "g1_29dof.xml"
 def add_robot_options(parser: argparse._ActionsContainer) -> None:
     """What a simulated robot is and what happens to it."""
     parser.add_argument("--plant", default=str(PLANT), help="MJCF file")
-    parser.add_argument("--mode-machine", type=int, default=5, help="the variant it says it is (default 5)")
+    parser.add_argument("--robot-file", metavar="FILE.json",
+                        help="robot table: names its motors, torque limits and heights (default: the controller's; "
+                        "for `sim` the plant's own actuators, in their order)")
+    parser.add_argument("--mode-machine", type=int, help="the variant it says it is (default: 5 where the robot may)")
     parser.add_argument("--noise", type=float, default=0.0, metavar="RAD",
                         help="uniform noise: RAD on positions, 50x on velocities, 20x on the gyro")
     parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="delay commands")
@@ -32,8 +35,12 @@ def add_robot_options(parser: argparse._ActionsContainer) -> None:
 
 def robot_option_words(args: argparse.Namespace) -> list[str]:
     """The same options as words for another command line."""
-    words = ["--plant", args.plant, "--mode-machine", str(args.mode_machine), "--noise", str(args.noise),
-             "--latency", str(args.latency), "--loss", str(args.loss), "--seed", str(args.seed)]
+    words = ["--plant", args.plant, "--noise", str(args.noise), "--latency", str(args.latency),
+             "--loss", str(args.loss), "--seed", str(args.seed)]
+    if args.robot_file:
+        words += ["--robot-file", args.robot_file]
+    if args.mode_machine is not None:
+        words += ["--mode-machine", str(args.mode_machine)]
     for push in args.push:
         words += ["--push", push]
     if args.press:
@@ -59,6 +66,7 @@ def make_robot(args: argparse.Namespace) -> SimulatedRobot:
     Raises:
         BridgeError: an option that makes no sense, or a plant that does not load.
     """
+    from firmware_bridge.motor_table import read_motor_table
     from firmware_bridge.simulated_robot import Disturbance, Push, SimulatedRobot
 
     pushes = []
@@ -77,5 +85,6 @@ def make_robot(args: argparse.Namespace) -> SimulatedRobot:
         noise_q_rad=args.noise, noise_dq_rad_s=50 * args.noise, noise_gyro_rad_s=20 * args.noise,
         latency_s=args.latency, loss=args.loss, pushes=tuple(pushes), seed=args.seed,
     )
-    return SimulatedRobot(args.plant, disturbance=disturbance, gantry=not args.no_gantry,
+    table = read_motor_table(Path(args.robot_file)) if args.robot_file else None
+    return SimulatedRobot(args.plant, table=table, disturbance=disturbance, gantry=not args.no_gantry,
                           mode_machine=args.mode_machine)

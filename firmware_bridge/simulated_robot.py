@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorCommand, MotorSample, Q
+from firmware_bridge.motor_table import PREFERRED_MODE, MotorTable
+from firmware_bridge.plant import hanging_height, load_plant
 
 PLANTS = Path(__file__).with_name("plants")
 F32 = npt.NDArray[np.float32]
@@ -54,14 +57,14 @@ class Disturbance:
 
 
 class SimulatedRobot:
-    """Physics, drives, sensors and gantry. Motor order is the order of the plant's actuators.
+    """Physics, drives, sensors and gantry, in the robot's MOTOR order.
 
     Args:
-        plant: MJCF file; its actuators are taken as motors whatever their type, limited by the joints'
-            `actuatorfrcrange`.
-        timestep_s: control and physics period.
-        gantry: hold the pelvis until the legs are stiff and at rest.
-        gantry_height_m: pelvis height while held.
+        plant: MJCF file (`plant.py` says what counts of it).
+        table: the robot's motors; None takes the plant's actuators, in their order, as motors.
+        timestep_s: control period; physics makes `table.substeps` steps in it.
+        gantry: hold the base until the legs are stiff and at rest.
+        mode_machine: the variant it says it is; None: the table's.
     """
 
     GANTRY_MIN_S = 1.0
@@ -73,68 +76,52 @@ class SimulatedRobot:
         self,
         plant: Path | str = PLANTS / "g1_29dof.xml",
         *,
+        table: MotorTable | None = None,
         disturbance: Disturbance | None = None,
         timestep_s: float = 0.002,
         gantry: bool = True,
-        gantry_height_m: float = 0.793,
-        mode_machine: int = 5,
+        mode_machine: int | None = None,
     ) -> None:
-        path = Path(plant)
-        if not path.is_file():
-            raise BridgeError("plant", expected="an MJCF file", found=str(path),
-                              what_to_do="give the path of an existing .xml plant")
-        try:
-            self.model = mujoco.MjModel.from_xml_path(str(path))
-        except ValueError as error:
-            raise BridgeError(f"plant {path}", expected="an MJCF file that compiles", found=str(error),
-                              what_to_do="correct the plant") from error
+        loaded = load_plant(Path(plant), table)
+        self.model, self.joint_names = loaded.model, loaded.joints
+        self._slot, self._actuator = loaded.slot, loaded.actuator
+        self._qpos, self._dof, self._base = loaded.qpos, loaded.dof, loaded.base
         self.disturbance = disturbance or Disturbance()
+        if mode_machine is None:
+            mode_machine = PREFERRED_MODE if table is None else table.mode_machine
         self.mode_machine = mode_machine
         self._random = np.random.default_rng(self.disturbance.seed)
-        self._prepare(timestep_s)
+        self._period_s, self._substeps = timestep_s, 1 if table is None else table.substeps
+        self.model.opt.timestep = timestep_s / self._substeps
+        self.model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+        self._find_parts()
         self.data = mujoco.MjData(self.model)
-        self.motors = int(self.model.nu)
+        self.motors = len(self.joint_names)
         self.sample = MotorSample.zeros(self.motors)
         self.sample.mode_machine[0] = mode_machine
         self._latency = max(0, round(self.disturbance.latency_s / timestep_s))
         self._queue: deque[tuple[F32, bool]] = deque()
         self._gantry = gantry
-        self._gantry_pose = np.array([0, 0, gantry_height_m, 1, 0, 0, 0], np.float64)
+        given = None if table is None else table.stand_height_m
+        height_m = hanging_height(self.model) if given is None else given
+        self._gantry_pose = np.array([0, 0, height_m, 1, 0, 0, 0], np.float64)
         self._stiff_since: float | None = None
         self._rest_since = 0.0
-        self._rest_target = np.full(12, np.inf)
+        self._rest_target = np.full(len(self._legs), np.inf)
         self.data.qpos[:7] = self._gantry_pose
         mujoco.mj_forward(self.model, self.data)
         self._sense()
 
-    def _prepare(self, timestep_s: float) -> None:
+    def _find_parts(self) -> None:
         model = self.model
-        free = [j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
-        if len(free) != 1 or model.jnt_qposadr[free[0]] != 0 or model.nu == 0:
-            raise BridgeError("plant", expected="one free joint, first, and an actuator a motor",
-                              found=f"{len(free)} free joints, {model.nu} actuators",
-                              what_to_do="use a floating-base plant")
-        joint = model.actuator_trnid[:, 0]
-        self._qpos = np.asarray(model.jnt_qposadr[joint])
-        self._dof = np.asarray(model.jnt_dofadr[joint])
-        self.joint_names = tuple(model.joint(int(j)).name for j in joint)
-        model.opt.timestep = timestep_s
-        model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-        model.actuator_gaintype[:] = mujoco.mjtGain.mjGAIN_FIXED
-        model.actuator_biastype[:] = mujoco.mjtBias.mjBIAS_AFFINE
-        model.actuator_gainprm[:] = 0
-        model.actuator_gainprm[:, 0] = 1
-        model.actuator_biasprm[:] = 0
-        model.actuator_ctrllimited[:] = 0
-        model.actuator_forcelimited[:] = 0
-        if not model.jnt_actfrclimited[joint].all():
-            raise BridgeError("plant", expected="actuatorfrcrange on every driven joint",
-                              found="a joint without torque limit", what_to_do="add the limits to the plant")
-        self._torso = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, "torso_link")
-        self._legs = np.array(
-            [i for i, name in enumerate(self.joint_names) if any(p in name for p in ("hip", "knee", "ankle"))],
-            np.intp,
-        )
+        torso = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, "torso_link")
+        self._torso = torso if torso >= 0 else self._base
+        imu = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, "imu_in_pelvis")
+        self._imu_in_base = np.array(model.site_pos[imu]) if imu >= 0 else np.zeros(3)
+        self._velocity_before, self._since_s = np.zeros(6), self._period_s
+        legs = [i for i, name in enumerate(self.joint_names)
+                if any(part in name.lower() for part in ("hip", "knee", "ankle"))]
+        self._legs = np.array(legs or self._slot, np.intp)
 
     @property
     def time_s(self) -> float:
@@ -151,13 +138,23 @@ class SimulatedRobot:
         """(3,) pelvis velocity in world, m/s."""
         return np.asarray(self.data.qvel[:3])
 
+    @property
+    def base_orientation(self) -> F64:
+        """(4,) w, x, y, z, pelvis in world; what a perfect IMU would say."""
+        return np.asarray(self.data.qpos[3:7])
+
     def place(self, q: F64) -> None:
         """Set the joints (motors,) rad at rest, the pelvis at gantry height."""
         self.data.qpos[:7] = self._gantry_pose
-        self.data.qpos[self._qpos] = q
+        self.data.qpos[self._qpos] = np.asarray(q)[self._slot]
         self.data.qvel[:] = 0
         mujoco.mj_forward(self.model, self.data)
         self._sense()
+
+    def body_positions(self, bodies: Sequence[str], q: F64) -> F64:
+        """(bodies, 3) in world, m, with the joints at q (motors,) rad and the pelvis level at gantry height."""
+        self.place(q)
+        return np.array([self.data.body(name).xpos for name in bodies])
 
     def command(self, command: MotorCommand) -> None:
         """The drives' new order, after the configured latency; it holds until the next, for ever."""
@@ -167,15 +164,16 @@ class SimulatedRobot:
         self._queue.append((command.block.copy(), command.enabled))
 
     def _apply(self, block: F32, enabled: bool) -> None:
-        model, n = self.model, len(block)
+        model, actuator = self.model, self._actuator
         if not enabled:
-            self.data.ctrl[:n] = 0
-            model.actuator_biasprm[:n] = 0
+            self.data.ctrl[:] = 0
+            model.actuator_biasprm[:] = 0
             return
-        kp, kd = block[:, KP], block[:, KD]
-        self.data.ctrl[:n] = kp * block[:, Q] + kd * block[:, DQ] + block[:, TAU]
-        model.actuator_biasprm[:n, 1] = -kp
-        model.actuator_biasprm[:n, 2] = -kd
+        used = block[self._slot]
+        kp, kd = used[:, KP], used[:, KD]
+        self.data.ctrl[actuator] = kp * used[:, Q] + kd * used[:, DQ] + used[:, TAU]
+        model.actuator_biasprm[actuator, 1] = -kp
+        model.actuator_biasprm[actuator, 2] = -kd
         if self._gantry:
             self._watch_gantry(block)
 
@@ -193,16 +191,21 @@ class SimulatedRobot:
         if stiff > self.GANTRY_MAX_S or (stiff > self.GANTRY_MIN_S and rest > self.GANTRY_REST_S):
             self._gantry = False
 
-    def step(self) -> MotorSample:
-        """Advance one period; returns `sample`, refreshed."""
+    def step(self, periods: int = 1) -> MotorSample:
+        """Advance by periods under one command; returns `sample`, refreshed. Latency and pushes count calls."""
         if self._latency and len(self._queue) > self._latency:
             self._apply(*self._queue.popleft())
         if self.disturbance.pushes:
             self._push()
-        mujoco.mj_step(self.model, self.data)
+        self._velocity_before[:] = self.data.qvel[:6]
+        self._since_s = periods * self._period_s
         if self._gantry:
-            self.data.qpos[:7] = self._gantry_pose
-            self.data.qvel[:6] = 0
+            for _ in range(periods * self._substeps):
+                mujoco.mj_step(self.model, self.data)
+                self.data.qpos[:7] = self._gantry_pose
+                self.data.qvel[:6] = 0
+        else:
+            mujoco.mj_step(self.model, self.data, periods * self._substeps)
         self._sense()
         return self.sample
 
@@ -211,13 +214,13 @@ class SimulatedRobot:
         for push in self.disturbance.pushes:
             if push.start_s <= self.time_s < push.start_s + push.duration_s:
                 force += push.force_n
-        self.data.xfrc_applied[self._torso, :3] = force
+        self.push(force)
 
     def _sense(self) -> None:
         data, sample = self.data, self.sample
-        sample.q[:] = data.qpos[self._qpos]
-        sample.dq[:] = data.qvel[self._dof]
-        sample.tau[:] = data.qfrc_actuator[self._dof]
+        sample.q[self._slot] = data.qpos[self._qpos]
+        sample.dq[self._slot] = data.qvel[self._dof]
+        sample.tau[self._slot] = data.qfrc_actuator[self._dof]
         sample.quat_wxyz[:] = data.qpos[3:7]
         sample.gyro[:] = data.qvel[3:6]
         sample.tick[0] = round(data.time * 1000)
@@ -231,10 +234,36 @@ class SimulatedRobot:
                 values[:] = values + self._random.uniform(-width, width, values.shape)
 
     def sense_accelerometer(self) -> None:
-        """Fill the sample's accelerometer (specific force at the pelvis, base frame); not needed every step."""
-        rotation = self.data.xmat[1].reshape(3, 3)
-        felt = -self.model.opt.gravity if self._gantry else self.data.qacc[:3] - self.model.opt.gravity
-        self.sample.accel[:] = rotation.T @ felt
+        """Fill the sample's accelerometer (specific force at the pelvis IMU, base axes); not needed every step.
+
+        From the velocities before and after the step: MuJoCo's own `qacc` is from before the drives' implicit damping.
+        """
+        data, r = self.data, self._imu_in_base
+        change = np.zeros(6) if self._gantry else (data.qvel[:6] - self._velocity_before) / self._since_s
+        rotation = np.zeros(9)
+        mujoco.mju_quat2Mat(rotation, data.qpos[3:7])
+        omega = data.qvel[3:6]
+        turning = np.cross(change[3:], r) + np.cross(omega, np.cross(omega, r))
+        self.sample.accel[:] = rotation.reshape(3, 3).T @ (change[:3] - self.model.opt.gravity) + turning
+
+    def ground_forces(self, joints: Sequence[str]) -> F64:
+        """(len(joints),) N: the vertical force of the ground on the body that each named joint moves."""
+        model, data = self.model, self.data
+        bodies = [int(model.joint(name).bodyid[0]) for name in joints]
+        forces, wrench = np.zeros(len(bodies)), np.zeros(6)
+        for i in range(data.ncon):
+            contact = data.contact[i]
+            touching = [int(model.geom_bodyid[geom]) for geom in contact.geom]
+            mujoco.mj_contactForce(model, data, i, wrench)
+            vertical = abs(float(contact.frame.reshape(3, 3)[:, 2] @ wrench[:3]))
+            for place, body in enumerate(bodies):
+                if body in touching:
+                    forces[place] += vertical
+        return forces
+
+    def push(self, force_n: F64) -> None:
+        """A force (3,) on the torso, newtons in world axes, until the next call."""
+        self.data.xfrc_applied[self._torso, :3] = force_n
 
     def torso_imu(self) -> tuple[F64, F64, F64]:
         """Orientation (w, x, y, z) in world, rates (rad/s) and specific force (m/s^2) of the torso, in its own axes."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.backend import action_tolerance, precision_of
 from runtime.bundle import GOLDEN, MANIFEST, Bundle, is_bundle, open_bundle, refuse_untrusted
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.golden import Worst, refuse_mismatch, replay, unpack
-from runtime.manifest import Manifest, find_manifest, find_model
+from runtime.manifest import Manifest, Stage, find_manifest, find_model, find_stage_model
 from runtime.manifest_reader import load_manifest, read_manifest
 
 ROBOT_OF_TARGET = {"g1": "g1_"}
@@ -41,6 +42,12 @@ class Admitted:
         if given is not None:
             find_model(self.manifest, given)
         return self.bundle.files[str(self.manifest.model_file)]
+
+    def stage_model(self, stage: Stage) -> bytes | Path:
+        """The network of a stage, likewise."""
+        if self.bundle is None:
+            return find_stage_model(self.manifest, stage)
+        return self.bundle.files[str(stage.model_file)]
 
 
 def admit(controller: str, *, target: str = "sim", allow_unsigned: bool = False) -> Admitted:
@@ -91,22 +98,24 @@ def refuse_misfit(bundle: Bundle, manifest: Manifest) -> None:
     if manifest.robot.name != listing.robot:
         raise Refused(what, expected=f"a controller for {listing.robot}, as bundle.json says",
                       found=f"one for {manifest.robot.name}", what_to_do="this bundle is another robot's")
-    file, digest = manifest.model_file, manifest.model_sha256
-    if file is None or file not in listing.files or digest != listing.files[file].sha256:
-        raise Refused(what, expected="model.file and model.sha256 of a listed file in controller.json",
-                      found=f"{file}, sha256 {digest}", what_to_do="export the bundle again")
+    networks = [(stage.model_file, stage.model_sha256) for stage in manifest.stages]
+    for file, digest in [*networks, (manifest.model_file, manifest.model_sha256)]:
+        if file is None or file not in listing.files or digest != listing.files[file].sha256:
+            raise Refused(what, expected="model.file and model.sha256 of a listed file in controller.json",
+                          found=f"{file}, sha256 {digest}", what_to_do="export the bundle again")
 
 
-def check_golden(bundle: Bundle, controller: Controller, backend: str = "cpu") -> dict[str, Worst]:
+def check_golden(bundle: Bundle, controller: Controller) -> dict[str, Worst]:
     """Replay a bundle's golden vectors: the worst entries.
 
-    The tolerance of actions is `action_<backend>` where the bundle has one, else `action`.
+    The tolerance of actions is that of the lowest precision a network of the controller runs in (`action_tolerance`).
 
     Raises:
         Refused: naming the tick, the tensor, its worst entry and what stands there.
     """
     tolerances = dict(bundle.listing.tolerances)
-    tolerances["action"] = tolerances.get(f"action_{backend}", tolerances["action"])
+    precisions = {precision_of(network.model.backend) for network in controller.networks}
+    tolerances["action"] = max(action_tolerance(tolerances, precision) for precision in precisions)
     worst = replay(controller, unpack(bundle.files[GOLDEN]), tolerances)
     refuse_mismatch(f"bundle {bundle.listing.name}", worst)
     return worst

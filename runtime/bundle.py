@@ -27,7 +27,8 @@ from runtime.reader import Reader, parse_json
 SCHEMA = "exoactor-bundle/1"
 LISTING, SIGNATURE = "bundle.json", "bundle.sig"
 MANIFEST, GOLDEN, CARD = "controller.json", "golden.npz", "CARD.md"
-NEEDED = (MANIFEST, GOLDEN)
+ESTIMATOR = "estimator.json"
+"""The manifest of an estimator's bundle, instead of a controller's."""
 MOST_FILES = 64
 MOST_LISTING_BYTES = 1 << 20
 MOST_BYTES = 1 << 30
@@ -146,7 +147,9 @@ def parse_listing(data: bytes, what: str) -> Listing:
 
 
 def _entries(reader: Reader, found: Any) -> dict[str, Entry]:
-    reader.keys("files", found, None, set(NEEDED))
+    reader.keys("files", found, None, {GOLDEN})
+    if (MANIFEST in found) == (ESTIMATOR in found):
+        raise reader.refuse("files", f"either {MANIFEST} or {ESTIMATOR}", "both" if MANIFEST in found else "neither")
     if len(found) > MOST_FILES:
         raise reader.refuse("files", f"at most {MOST_FILES}", f"{len(found)}")
     entries = {}

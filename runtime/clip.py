@@ -3,7 +3,7 @@
 Two layouts are told apart by their keys:
 
 - ours: `format` = "exoactor-clip/1", `fps`, `joint_names` (n), `joint_pos` (N, n) rad, `root_pos` (N, 3) m,
-  `root_quat_wxyz` (N, 4); root in a z-up world.
+  `root_quat_wxyz` (N, 4), and `channel_<name>` (N, width) for each channel it carries; root in a z-up world.
 - the npz form of TWIST/GMR motions: `fps`, `joint_names`, `dof_pos` (N, n), `root_pos`, `root_quat_xyzw` (or
   `root_rot`, also x, y, z, w); further keys are ignored.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,15 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import rotation
+from runtime.channels import HUGE, PREFIX, read_channels
 from runtime.errors import Refused
 from runtime.robot import JointOrder, Robot
 
 F64 = npt.NDArray[np.float64]
 
+CLIPS = Path(__file__).with_name("clips")
+OWN_CLIP = "walk"
+"""What it plays when neither controller nor clip is named."""
 FORMAT = "exoactor-clip/1"
 MAX_BYTES = 256 << 20
 MAX_ROOT_SPEED_M_S = 6.0
@@ -37,8 +41,6 @@ MAX_JOINT_SPEED_RATIO = 1.5
 """Of the joint's own velocity limit: good published clips reach 24 rad/s in a first frame pair."""
 RANGE_TOLERANCE_RAD = 0.05
 """Retargeted clips overshoot ranges by rounding; more than this is another robot or another order."""
-HUGE = 1e6
-"""No motion holds such a number in rad, m or quaternion parts; squares of larger ones overflow further on."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Clip:
         root_pos, root_vel: (N, 3) in world, m, m/s.
         root_quat_wxyz: (N, 4), base in world.
         root_ang_vel: (N, 3) in world, rad/s.
+        channels: name -> (N, width), what it carries beyond joints (`channels.py`).
     """
 
     name: str
@@ -61,6 +64,7 @@ class Clip:
     root_vel: F64
     root_quat_wxyz: F64
     root_ang_vel: F64
+    channels: dict[str, F64] = field(default_factory=dict)
 
     @property
     def duration_s(self) -> float:
@@ -69,7 +73,8 @@ class Clip:
 
 
 def make_clip(
-    name: str, fps: float, order: JointOrder, joint_pos: F64, root_pos: F64, root_quat_wxyz: F64
+    name: str, fps: float, order: JointOrder, joint_pos: F64, root_pos: F64, root_quat_wxyz: F64,
+    channels: dict[str, F64] | None = None,
 ) -> Clip:
     """A clip with velocities by central differences (one-sided at the ends)."""
     q = root_quat_wxyz / np.linalg.norm(root_quat_wxyz, axis=1, keepdims=True)
@@ -92,23 +97,42 @@ def make_clip(
         root_vel=np.gradient(root_pos, 1 / fps, axis=0),
         root_quat_wxyz=q,
         root_ang_vel=turn,
+        channels=channels or {},
     )
 
 
+def clip_names() -> list[str]:
+    """The clips that ship with the runtime."""
+    return sorted(path.stem for path in CLIPS.glob("*.npz"))
+
+
+def find_clip(name_or_path: str) -> Path:
+    """A file, or a shipped clip by its name."""
+    shipped = CLIPS / f"{name_or_path}.npz"
+    try:
+        if not Path(name_or_path).is_file() and shipped.is_file():
+            return shipped
+    except OSError:  # a text too long for any file system
+        pass
+    return Path(name_or_path)
+
+
 def load_clip(path: Path | str, robot: Robot) -> Clip:
-    """Read and check a clip for a robot.
+    """Read and check a clip for a robot; a shipped one by its name.
 
     Raises:
         Refused: unreadable, pickled or truncated file, unknown layout, wrong shapes, non-finite values, quaternions
-            that are not unit, joints the robot does not have or that leave their range, a root that teleports.
+            that are not unit, joints the robot does not have or that leave their range, a root that teleports,
+            channels nobody knows.
     """
-    path = Path(path)
+    path = find_clip(str(path))
     arrays = _read(path)
     return _check(path.name, arrays, robot)
 
 
 def save_clip(path: Path | str, clip: Clip) -> None:
     """Write our own layout."""
+    channels: dict[str, Any] = {PREFIX + name: values for name, values in clip.channels.items()}
     np.savez_compressed(
         path,
         format=np.array(FORMAT),
@@ -117,12 +141,14 @@ def save_clip(path: Path | str, clip: Clip) -> None:
         joint_pos=clip.joint_pos,
         root_pos=clip.root_pos,
         root_quat_wxyz=clip.root_quat_wxyz,
+        **channels,
     )
 
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not path.is_file():
-        raise Refused("clip", expected="an .npz file", found=f"no file {path}", what_to_do="check the path")
+        raise Refused("clip", expected=f"an .npz file, or one of {', '.join(clip_names())}", found=f"no file {path}",
+                      what_to_do="check the path")
     if path.stat().st_size > MAX_BYTES:
         raise Refused(f"clip {path.name}", expected=f"at most {MAX_BYTES >> 20} MiB",
                       found=f"{path.stat().st_size >> 20} MiB", what_to_do="cut the motion into shorter clips")
@@ -171,7 +197,8 @@ def _check(name: str, arrays: dict[str, npt.NDArray[Any]], robot: Robot) -> Clip
                       found=f"norm {np.linalg.norm(quat[frame]):.3f} in frame {frame} ({frame / fps:.2f} s)",
                       what_to_do="normalise the rotation, and check that the key holds quaternions")
     _check_range(what, names, fps, joint_pos, robot)
-    clip = make_clip(name, fps, JointOrder(names), joint_pos, root_pos, quat)
+    channels = read_channels(what, arrays if "format" in arrays else {}, len(joint_pos), fps)
+    clip = make_clip(name, fps, JointOrder(names), joint_pos, root_pos, quat, channels)
     _check_speed(what, clip, robot)
     return clip
 

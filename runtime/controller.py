@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.motor_bus import KD, KP, Q
+from runtime.backend import LoadedModel
+from runtime.channels import CHANNELS, ChannelTable
 from runtime.errors import Refused
-from runtime.manifest import Manifest, Phase
-from runtime.model import Model
-from runtime.observation import Observation, describe
+from runtime.layouts import check_layout
+from runtime.manifest import Manifest, Phase, Stage
+from runtime.needs import mode_of, reference_needs
+from runtime.network import Network
+from runtime.observation import Observation
 from runtime.reference import ReferenceFrame, ReferenceWindow
 from runtime.robot import JointOrder
+from runtime.sonic_terms import stage_place
 from runtime.state import RobotState
-from runtime.terms import TickInputs, reference_offsets
+from runtime.terms import Anchor, TickInputs
 
 F32 = npt.NDArray[np.float32]
+MOST_STEPS = 1 << 24
+"""Control periods that float32 counts one by one."""
 
 
 class GaitPhase:
@@ -51,31 +59,80 @@ class GaitPhase:
         self.values[:] = self._exact
 
 
+class _Stage:
+    """A network that runs before the main one, or what stands for it."""
+
+    def __init__(self, stage: Stage, network: Network, inputs: TickInputs) -> None:
+        self.network = network
+        self._modes = None if stage.modes is None else {float(inputs.modes[name]) for name in stage.modes}
+        self._mode = inputs.mode
+        now, outputs = inputs.window.now, {name: network.output(name) for name in network.model.outputs}
+        unknown = [name for name in stage.instead if name not in outputs]
+        if unknown:
+            raise network.mismatch(f"outputs {', '.join(stage.instead)}", ", ".join(outputs))
+        self._places = [
+            (inputs.reserve(stage_place(stage.name, name), output.size), output,
+             now.channels[stage.instead[name]] if name in stage.instead else None)
+            for name, output in outputs.items()
+        ]
+        for name, channel in stage.instead.items():
+            if outputs[name].size != CHANNELS[channel].width:
+                raise network.mismatch(f"output {name} as wide as channel {channel} ({CHANNELS[channel].width})",
+                                       f"{outputs[name].size}")
+
+    def run(self) -> None:
+        """Its outputs of this tick to where terms find them."""
+        if self._modes is None or self._mode[0] in self._modes:
+            self.network.fill()
+            self.network.model.run()
+            for place, output, _ in self._places:
+                place[:] = output
+            self.network.carry()
+            return
+        for place, _, channel in self._places:
+            place[:] = 0 if channel is None else channel
+
+
 class Controller:
     """Everything between a state and a joint target.
 
     Args:
         manifest: what to do.
         model: the network to do it with; sizes are checked against the manifest.
+        stage_models: the networks of the manifest's stages, by name.
 
     Attributes:
         window: the reference frames to fill before `tick`.
+        last_row: of a reference inside the network; its time step goes no further.
+        networks: every network, the stages' first, the main one last.
+        observations: their observations in that order (`Network.observations`).
         target: (motors, 5) float32, MOTOR order, the command block of the last tick.
         action: (n,) float32, POLICY order, the raw action of the last tick.
 
     Raises:
-        Refused: the network's inputs or outputs are not those of the manifest.
+        Refused: a network's inputs or outputs are not those of the manifest.
     """
 
-    def __init__(self, manifest: Manifest, model: Model) -> None:
+    def __init__(
+        self, manifest: Manifest, model: LoadedModel, stage_models: Mapping[str, LoadedModel] | None = None
+    ) -> None:
         self.manifest, self.model = manifest, model
+        check_layout(manifest)
         joints = len(manifest.order)
-        self.window = ReferenceWindow(joints, _offsets(manifest))
         self._gait = GaitPhase(manifest.phase, manifest.rate_hz) if manifest.phase else None
         phase = self._gait.values if self._gait else np.zeros(0, np.float32)
-        self.inputs = TickInputs(manifest.default_pose, self.window, phase, dict(model.outputs))
-        self._recurrent = self._bind_recurrent()
-        self.observations = self._bind_inputs()
+        self.inputs = _tick_inputs(manifest, phase, dict(model.outputs))
+        self.window = self.inputs.window
+        self._stages = [self._bind_stage(stage, stage_models or {}) for stage in manifest.stages]
+        embedded = manifest.embedded
+        own = () if embedded is None else (embedded.time_step,)
+        what = f"model of {manifest.name}"
+        self._network = Network(what, manifest.inputs, manifest.recurrent, model, self.inputs, own)
+        self._time_step = None if embedded is None else model.inputs.get(embedded.time_step)
+        self._ahead = 0 if embedded is None else 1 - embedded.lag
+        self.last_row = MOST_STEPS
+        self.networks = (*(stage.network for stage in self._stages), self._network)
+        self.observations = [bound for network in self.networks for bound in network.observations]
         self._output = self._bind_action(joints)
         self.action = np.zeros(joints, np.float32)
         self._motor = manifest.motor_index
@@ -89,41 +146,64 @@ class Controller:
         for name, (q, kp, kd) in manifest.held.items():
             slot = manifest.robot.motor_index(JointOrder((name,)))[0]
             self.target[slot, Q], self.target[slot, KP], self.target[slot, KD] = q, kp, kd
+        self._planned = float("nan")
+        self.set_mode(mode_of(manifest, None))
         self.reset()
 
+    @property
+    def mode(self) -> str:
+        """Name of the mode, "" for a controller without modes."""
+        return next((name for name, number in self.manifest.modes.items() if number == self.inputs.mode[0]), "")
+
+    def set_mode(self, name: str) -> None:
+        """Change to a mode of the manifest ("" for one without modes), from the next tick on.
+
+        Whoever asks sees to the data it reads.
+
+        Raises:
+            Refused: the controller has no such mode.
+        """
+        modes = self.manifest.modes
+        self.inputs.mode[0] = modes[mode_of(self.manifest, name)] if modes or name else 0
+
     def reset(self) -> None:
-        """Forget histories, hidden state, last action and gait phase."""
-        for observation, _, _ in self.observations:
-            observation.reset()
-        for state, _ in self._recurrent:
-            state[:] = 0
+        """Forget histories, hidden state, last action and gait phase; the next tick begins a reference anew."""
+        for network in self.networks:
+            network.reset()
         for values in self.inputs.outputs.values():
             values[...] = 0
         self.inputs.action[:] = 0
         self.inputs.step[:] = 0
+        self.inputs.reinit[:] = 1
         self.action[:] = 0
         self.target[self._motor, Q] = self.manifest.default_pose
         if self._gait:
             self._gait.reset()
 
     def observe(self, state: RobotState) -> None:
-        """State, window and command into the model's inputs."""
+        """State, window and command into the model's inputs; the stages run."""
         inputs = self.inputs
         np.take(state.floats, self._state_index, out=inputs.state, mode="clip")
         if self._gait:
             self._gait.advance(inputs.command)
+        if inputs.mode[0] != self._planned:
+            self._plan()
+        if self._time_step is not None:
+            self._time_step[...] = min(max(float(inputs.step[0]) + self._ahead, 0.0), self.last_row)
         inputs.update()
-        for observation, buffer, clip in self.observations:
-            observation.fill()
-            if clip is not None:
-                buffer[:] = np.clip(observation.values, clip[0], clip[1])
-            elif observation.values is not buffer:
-                buffer[:] = observation.values
+        inputs.reinit[0] = 0
+        for stage in self._stages:
+            stage.run()
+        self._network.fill()
 
     def tick(self, state: RobotState) -> None:
         """One control period: `action` and `target` are new afterwards, non-finite ones included (the gate judges)."""
         self.observe(state)
         self.model.run()
+        self.act()
+
+    def act(self) -> None:
+        """The model's outputs into `action`, `target` and what the next observation remembers of them."""
         manifest, inputs = self.manifest, self.inputs
         self.action[:] = self._output
         clipped = self.action
@@ -134,74 +214,61 @@ class Controller:
         np.multiply(clipped, manifest.action_scale, out=self._q)
         np.add(self._q, manifest.action_offset, out=self._q)
         self._target_q[self._motor] = self._q
-        for hidden, output in self._recurrent:
-            hidden[:] = output
+        self._network.carry()
 
-    def _bind_recurrent(self) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-        pairs = []
-        for name_in, name_out in self.manifest.recurrent:
-            if name_in not in self.model.inputs or name_out not in self.model.outputs:
-                raise self._mismatch(f"recurrent state {name_in} <- {name_out}", "no such tensors")
-            if self.model.inputs[name_in].shape != self.model.outputs[name_out].shape:
-                raise self._mismatch(f"recurrent state {name_in} <- {name_out} of one shape",
-                                     f"{self.model.inputs[name_in].shape} and {self.model.outputs[name_out].shape}")
-            pairs.append((self.model.inputs[name_in], self.model.outputs[name_out]))
-        return pairs
+    def _plan(self) -> None:
+        """Look only at what the mode needs, from this tick on."""
+        modes, mode = self.manifest.modes, float(self.inputs.mode[0])
+        if modes and mode not in modes.values():
+            raise Refused(f"mode of {self.manifest.name}", expected=f"an id among {modes}", found=f"{mode:g}",
+                          what_to_do="choose one of the controller's modes")
+        self._planned = mode
+        if modes:
+            self.inputs.plan(int(mode))
 
-    def _bind_inputs(self) -> list[tuple[Observation, F32, tuple[float, float] | None]]:
-        hidden = {name for name, _ in self.manifest.recurrent}
-        free = [name for name in self.model.inputs if name not in hidden]
-        entries = self.manifest.inputs
-        if len(entries) != len(free):
-            raise self._mismatch(f"{len(entries)} inputs", f"{len(free)} ({', '.join(free)})")
-        bound = []
-        for i, entry in enumerate(entries):
-            name = entry.get("name") or (free[0] if len(free) == 1 else None)
-            if name not in free:
-                raise self._mismatch(f"inputs[{i}].name among {', '.join(free)}", f"{name}")
-            buffer = self.model.inputs[name].reshape(-1)
-            clip = entry.get("clip")
-            observation = Observation(
-                entry["blocks"], self.inputs, self.manifest.order.names, buffer if clip is None else None
-            )
-            if buffer.size != observation.values.size:
-                raise Refused(
-                    f"model of {self.manifest.name}",
-                    expected=f"input `{name}` of {observation.values.size} numbers, as the manifest lays out:\n"
-                    f"{describe(observation)}\n",
-                    found=f"{buffer.size} numbers",
-                    what_to_do="this model belongs to another manifest, or the manifest lacks or repeats a term",
-                )
-            bound.append((observation, buffer, None if clip is None else (float(clip[0]), float(clip[1]))))
-        return bound
+    def _bind_stage(self, stage: Stage, models: Mapping[str, LoadedModel]) -> _Stage:
+        what = f"stage {stage.name} of {self.manifest.name}"
+        if stage.name not in models:
+            raise Refused(what, expected="its model", found="none", what_to_do="name the stage's ONNX file")
+        network = Network(f"model of {what}", stage.inputs, stage.recurrent, models[stage.name], self.inputs)
+        return _Stage(stage, network, self.inputs)
 
     def _bind_action(self, joints: int) -> F32:
-        name = self.manifest.action_output or next(iter(self.model.outputs))
-        if name not in self.model.outputs:
-            raise self._mismatch(f"output {name}", ", ".join(self.model.outputs))
-        output = self.model.outputs[name].reshape(-1)
+        output = self._network.output(self.manifest.action_output)
         if output.size != joints:
-            raise self._mismatch(f"an action of {joints} joints", f"{output.size} numbers in output {name}")
+            name = self.manifest.action_output or next(iter(self.model.outputs))
+            raise self._network.mismatch(f"an action of {joints} joints", f"{output.size} numbers in output {name}")
         return output
 
-    def _mismatch(self, expected: str, found: str) -> Refused:
-        return Refused(f"model of {self.manifest.name}", expected=expected, found=found,
-                       what_to_do="this model and this manifest do not belong together")
+
+def input_tables(manifest: Manifest) -> dict[str | None, Observation]:
+    """Each input of a manifest laid out without a network: by its name, None for the only one.
+
+    Raises:
+        Refused: a term reads an output of the network other than the action, of which only the network knows the size.
+    """
+    action, names = manifest.action_output, manifest.order.names
+    phase = np.array(manifest.phase.offsets_rad if manifest.phase else (), np.float32)
+    inputs = _tick_inputs(manifest, phase, {action: np.zeros(len(names), np.float32)} if action else {})
+    return {entry.get("name"): Observation(entry["blocks"], inputs, names) for entry in manifest.inputs}
 
 
-def _offsets(manifest: Manifest) -> list[int]:
-    offsets = [0]
-    for entry in manifest.inputs:
-        for block in entry["blocks"]:
-            for term in block.get("terms", []):
-                if term["term"].startswith("ref_"):
-                    offsets += reference_offsets({"frames": term.get("frames", [0])})
-    return offsets
+def _tick_inputs(manifest: Manifest, phase: F32, outputs: dict[str, F32]) -> TickInputs:
+    """What the terms of a manifest read; `phase` and `outputs` are kept up to date by the caller."""
+    offsets, channels = reference_needs(manifest)
+    window = ReferenceWindow(len(manifest.order), offsets, sorted(channels))
+    inputs = TickInputs(manifest.default_pose, window, phase, outputs, manifest.order.names, manifest.modes,
+                        Anchor(manifest.anchor, manifest.align, manifest.robot.bodies))
+    inputs.is_estimated = manifest.estimator is not None
+    return inputs
 
 
 def idle_frame(manifest: Manifest) -> ReferenceFrame:
     """The standing reference: default pose, upright, at rest."""
-    frame = ReferenceFrame(len(manifest.order))
+    frame = ReferenceFrame(len(manifest.order), ChannelTable(reference_needs(manifest)[1]))
     frame.joint_pos[:] = manifest.default_pose
     frame.root_pos[2] = manifest.idle_height_m
+    for name, values in manifest.idle_channels.items():
+        if name in frame.channels:
+            frame.channels[name][:] = values
     return frame

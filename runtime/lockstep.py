@@ -48,7 +48,7 @@ class Lockstep:
         self.settings, self.policy, self.robot, self._log = settings, policy, robot, log
         self.gate = Gate(description, 1 / GATE_HZ, policy_hz=policy.manifest.rate_hz)
         self._gate_log = GateLog(self.gate, description.motors)
-        self._truth = Truth(robot)
+        self._truth = Truth(robot, [foot.joints[-1] for foot in description.feet])
         if log is not None:
             log.add_channel("gate", self._gate_log.dtype)
             log.add_channel("policy", policy.log.dtype)
@@ -139,11 +139,16 @@ class Lockstep:
 
 
 class Truth:
-    """The simulator's own knowledge of the base, as a log record."""
+    """The simulator's own knowledge of the base, as a log record.
 
-    def __init__(self, robot: SimulatedRobot) -> None:
-        self._robot = robot
+    Args:
+        feet: the joint that moves each foot.
+    """
+
+    def __init__(self, robot: SimulatedRobot, feet: list[str]) -> None:
+        self._robot, self._feet = robot, feet
         self._record = np.zeros(1, TRUTH_DTYPE)
+        self._record["foot_force_n"] = -1
 
     def record(self, now_ns: int) -> bytes:
         """The bytes of the record of this instant."""
@@ -151,7 +156,9 @@ class Truth:
         record["now_ns"] = now_ns
         record["position"][0] = self._robot.base_position
         record["velocity"][0] = self._robot.base_velocity
-        record["quat_wxyz"][0] = self._robot.sample.quat_wxyz
+        record["quat_wxyz"][0] = self._robot.base_orientation
+        if len(self._feet) == record["foot_force_n"].shape[1]:
+            record["foot_force_n"][0] = self._robot.ground_forces(self._feet)
         return record.tobytes()
 
 

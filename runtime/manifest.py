@@ -5,18 +5,21 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.embedded import Embedded
 from runtime.errors import Refused
 from runtime.robot import Index, JointOrder, Robot
 
 F32 = npt.NDArray[np.float32]
 CONTROLLERS = Path(__file__).with_name("controllers")
+OWN_CONTROLLER = "g1-tracker"
+"""What runs when none is named: a bundle of our own making (docs/distill.md)."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,26 @@ class Phase:
     offsets_rad: tuple[float, ...]
     stand_threshold: float = 0.0
     stand_rad: float = math.pi
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A network that runs before the main one, each tick.
+
+    Attributes:
+        name: what `stage_output` terms call it.
+        inputs, recurrent: as the manifest's own.
+        modes: in which of the controller's modes it runs; None is every mode.
+        instead: output -> reference channel its value is taken from in the other modes.
+    """
+
+    name: str
+    model_file: str | None
+    model_sha256: str | None
+    inputs: tuple[dict[str, Any], ...]
+    recurrent: tuple[tuple[str, str], ...] = ()
+    modes: tuple[str, ...] | None = None
+    instead: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,6 +72,18 @@ class Manifest:
         recurrent: pairs (input, output) of hidden state, zero at reset.
         command_ranges: [-, +] of vx, vy (m/s), yaw rate (rad/s); None for a tracker.
         idle_height_m: root height of the standing reference.
+        stages: networks that run before the main one, in their order.
+        modes: name -> id; empty for a controller without. The first is the one a run starts in unless told.
+        idle_channels: channel -> what the standing reference holds there.
+        rest_at_end: reference velocities are zero at and after a motion's last frame.
+        kp_factor, kd_factor: (n,) float32, already in `kp` and `kd`; gains that the network brings are multiplied too.
+        estimator: what `base_lin_vel`, `base_height` and `contact` are read from: classical, or an estimator's name or
+            folder.
+        embedded: where the reference stands in the network; None where it comes from a clip.
+        anchor: the body that anchor terms compare, "" where neither manifest nor robot names one.
+        align: "yaw" or "none": whether robot and reference begin with the same heading.
+        layout_id: name of the published layout the inputs follow, "" where none is claimed (`layouts.py`).
+        model_activation: between the layers of a checkpoint's actor, for its conversion only.
     """
 
     path: Path
@@ -75,6 +110,25 @@ class Manifest:
     phase: Phase | None
     command_ranges: tuple[tuple[float, float], ...] | None
     idle_height_m: float
+    stages: tuple[Stage, ...] = ()
+    modes: dict[str, int] = field(default_factory=dict)
+    idle_channels: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    rest_at_end: bool = True
+    kp_factor: F32 | None = None
+    kd_factor: F32 | None = None
+    layout_id: str = ""
+    estimator: str | None = None
+    embedded: Embedded | None = None
+    anchor: str = ""
+    align: str = "yaw"
+    model_activation: str | None = None
+
+    @property
+    def model_files(self) -> tuple[tuple[str, str | None], ...]:
+        """(file, sha256) of every network the manifest names, the stages' first."""
+        rows = [(stage.model_file, stage.model_sha256) for stage in self.stages]
+        rows.append((self.model_file, self.model_sha256))
+        return tuple((file, sha256) for file, sha256 in rows if file is not None)
 
     @property
     def motor_index(self) -> Index:
@@ -116,12 +170,24 @@ def find_model(manifest: Manifest, given: str | None) -> Path:
     else:
         raise Refused(f"controller {manifest.name}", expected="a model", found="a manifest without weights",
                       what_to_do="give the ONNX file with --model FILE")
+    return _checked(path, f"model of {manifest.name}", manifest.model_sha256)
+
+
+def find_stage_model(manifest: Manifest, stage: Stage) -> Path:
+    """The model file of a stage, checked likewise."""
+    if stage.model_file is None:
+        raise Refused(f"stage {stage.name} of {manifest.name}", expected="`model.file`", found="none",
+                      what_to_do="name the stage's ONNX file beside the manifest")
+    path = manifest.path.parent / stage.model_file
+    return _checked(path, f"model of stage {stage.name} of {manifest.name}", stage.model_sha256)
+
+
+def _checked(path: Path, what: str, sha256: str | None) -> Path:
     if not path.is_file():
-        raise Refused(f"model of {manifest.name}", expected="an ONNX file", found=f"no file {path}",
-                      what_to_do="check the path")
-    if manifest.model_sha256 is not None:
+        raise Refused(what, expected="an ONNX file", found=f"no file {path}", what_to_do="check the path")
+    if sha256 is not None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != manifest.model_sha256:
-            raise Refused(f"model {path.name}", expected=f"sha256 {manifest.model_sha256}", found=digest,
+        if digest != sha256:
+            raise Refused(f"model {path.name}", expected=f"sha256 {sha256}", found=digest,
                           what_to_do="this is not the model the manifest belongs to: use the bundle's own")
     return path

@@ -10,8 +10,15 @@ from typing import Any
 
 import numpy as np
 
+import runtime.anchor_terms
+import runtime.estimator_terms
+import runtime.sonic_terms  # noqa: F401  (these register their terms)
+from runtime.bundle import ESTIMATOR
+from runtime.channels import CHANNELS
+from runtime.embedded import KEYS as EMBEDDED_KEYS
+from runtime.embedded import read_anchor, read_embedded
 from runtime.errors import Refused
-from runtime.manifest import F32, Manifest, Phase, find_manifest
+from runtime.manifest import F32, Manifest, Phase, Stage, find_manifest
 from runtime.observation import history_from
 from runtime.reader import Reader, parse_json
 from runtime.robot import JointOrder, Robot, load_robot, read_robot, robot_names
@@ -21,11 +28,16 @@ SCHEMA = "exoactor-controller/1"
 _TOP = {
     "schema", "name", "description", "source", "licence", "kind", "robot", "rate_hz", "joints", "default_pose",
     "gains", "held", "model", "inputs", "outputs", "recurrent", "action", "phase", "command", "reference",
+    "stages", "modes", "layout", "estimator",
 }
 _NEEDED = {"schema", "name", "kind", "robot", "rate_hz", "joints", "default_pose", "gains", "inputs", "action"}
-_TERMS_BLOCK = {"name", "terms", "history", "sort"}
+_REFERENCE = {"idle_height_m", "idle_channels", "at_end", "source", "body", "align"}
+_METADATA = {"joints", "kp", "kd", "action_scale", "default_pose", "body", "bodies"}
+_TERMS_BLOCK = {"name", "terms", "history", "sort", "modes"}
 _PAST_BLOCK = {"name", "past_of", "length", "order", "fill"}
-_TERM = {"term", "label", "scale", "clip", "history", "zero_joints"}
+_TERM = {"term", "label", "scale", "clip", "history", "zero_joints", "modes"}
+_TERM_TEXTS = {"label", "output", "stage", "channel", "left", "of"}
+_TERM_LISTS = {"zero_joints", "joints", "override"}
 
 
 class ManifestReader(Reader):
@@ -57,13 +69,17 @@ class ManifestReader(Reader):
         observed = self.one_of("action.observed", action.get("observed", "raw"), ("raw", "clipped"))
         kind = self.one_of("kind", data["kind"], ("tracker", "velocity"))
         model = data.get("model", {})
-        self.keys("model", model, {"file", "sha256", "source", "metadata"})
+        self.keys("model", model, {"file", "sha256", "source", "metadata", "activation"})
         metadata = model.get("metadata", {})
-        self.keys("model.metadata", metadata, {"joints", "kp", "kd", "action_scale", "default_pose"})
+        self.keys("model.metadata", metadata, _METADATA)
         outputs = data.get("outputs", {})
         self.keys("outputs", outputs, {"action"})
         reference = data.get("reference", {})
-        self.keys("reference", reference, {"idle_height_m"})
+        self.keys("reference", reference, _REFERENCE | EMBEDDED_KEYS)
+        embedded = read_embedded(self, reference)
+        at_end = self.one_of("reference.at_end", reference.get("at_end", "rest"), ("rest", "last"))
+        kp_factor, kd_factor = self.factor("kp_factor", order), self.factor("kd_factor", order)
+        modes = self.modes()
         return Manifest(
             path=self.path,
             name=self.text("name", data["name"]),
@@ -73,15 +89,15 @@ class ManifestReader(Reader):
             rate_hz=self.number("rate_hz", data["rate_hz"], 1, 1000),
             order=order,
             default_pose=pose,
-            kp=kp,
-            kd=kd,
+            kp=kp if kp_factor is None else kp * kp_factor,
+            kd=kd if kd_factor is None else kd * kd_factor,
             held=held,
             model_file=self.text("model.file", model["file"]) if "file" in model else None,
             metadata_keys={key: self.text(f"model.metadata.{key}", name) for key, name in metadata.items()},
             model_sha256=self.text("model.sha256", model["sha256"]) if "sha256" in model else None,
-            inputs=self.inputs(),
+            inputs=self.inputs("inputs", data["inputs"], modes),
             action_output=self.text("outputs.action", outputs["action"]) if "action" in outputs else None,
-            recurrent=self.recurrent(),
+            recurrent=self.recurrent("recurrent", data),
             action_scale=self.per_joint("action.scale", action["scale"], order),
             action_offset=pose if offset == "default_pose" else self.per_joint("action.offset", offset, order),
             action_clip=self.span("action.clip", action["clip"]) if "clip" in action else None,
@@ -89,6 +105,18 @@ class ManifestReader(Reader):
             phase=self.phase(),
             command_ranges=self.command(kind),
             idle_height_m=self.number("reference.idle_height_m", reference.get("idle_height_m", 0.8), 0.05, 3),
+            stages=self.stages(modes),
+            modes=modes,
+            idle_channels=self.idle_channels(reference.get("idle_channels", {})),
+            rest_at_end=at_end == "rest",
+            kp_factor=kp_factor,
+            kd_factor=kd_factor,
+            layout_id=self.text("layout", data["layout"]) if "layout" in data else "",
+            estimator=self.estimator(),
+            embedded=embedded,
+            anchor=read_anchor(self, robot.bodies, reference),
+            align=self.one_of("reference.align", reference.get("align", "yaw"), ("yaw", "none")),
+            model_activation=self.text("model.activation", model["activation"]) if "activation" in model else None,
         )
 
     def robot(self, name: str) -> tuple[str, Robot]:
@@ -101,6 +129,14 @@ class ManifestReader(Reader):
         if self.beside is None:
             return str(beside), load_robot(str(beside))
         return str(beside), read_robot(name, self.beside[name])
+
+    def estimator(self) -> str | None:
+        """`classical`, a shipped name, or a bundle folder: beside the manifest where there is one, else by path."""
+        if "estimator" not in self.data:
+            return None
+        name = self.text("estimator", self.data["estimator"])
+        beside = self.path.parent / name
+        return str(beside) if (beside / ESTIMATOR).is_file() else name
 
     def per_joint(self, key: str, found: Any, order: JointOrder) -> F32:
         """One number for all, a list in policy order, or an object by joint name."""
@@ -116,7 +152,7 @@ class ManifestReader(Reader):
 
     def gains(self, robot: Robot, order: JointOrder) -> tuple[F32, F32]:
         gains = self.data["gains"]
-        self.keys("gains", gains, {"kp", "kd", "order"}, {"kp", "kd"})
+        self.keys("gains", gains, {"kp", "kd", "order", "kp_factor", "kd_factor"}, {"kp", "kd"})
         given = self.one_of("gains.order", gains.get("order", "policy"), ("policy", "motor"))
         out = []
         for key, limit in (("kp", robot.kp_max), ("kd", robot.kd_max)):
@@ -131,6 +167,19 @@ class ManifestReader(Reader):
                                   f"{values.min()} to {values.max()}")
             out.append(values)
         return out[0], out[1]
+
+    def factor(self, key: str, order: JointOrder) -> F32 | None:
+        """Factors on gains: of some joints by name, of each of the others 1."""
+        found = self.data["gains"].get(key)
+        if found is None:
+            return None
+        if not isinstance(found, dict):
+            raise self.refuse(f"gains.{key}", "an object: joint name -> factor", f"{found!r}")
+        factors = np.ones(len(order), np.float32)
+        for name, factor in found.items():
+            place = int(order.index_of(JointOrder((name,)))[0])
+            factors[place] = self.number(f"gains.{key}.{name}", factor, 0.1, 10)
+        return factors
 
     def held(self, robot: Robot, order: JointOrder) -> dict[str, tuple[float, float, float]]:
         held = self.data.get("held", {})
@@ -152,10 +201,60 @@ class ManifestReader(Reader):
             )
         return out
 
-    def inputs(self) -> tuple[dict[str, Any], ...]:
-        inputs = self.listed("inputs", self.data["inputs"])
+    def modes(self) -> dict[str, int]:
+        modes = self.data.get("modes", {})
+        if not isinstance(modes, dict):
+            raise self.refuse("modes", "an object: mode name -> id", f"{modes!r}")
+        for name, number in modes.items():
+            self.whole(f"modes.{name}", number, 0, 255)
+        self.distinct("modes: ids", [str(number) for number in modes.values()])
+        return dict(modes)
+
+    def some_modes(self, key: str, found: Any, modes: dict[str, int]) -> None:
+        """A list of the controller's modes; an empty one is never."""
+        if not isinstance(found, list) or not all(isinstance(name, str) and name in modes for name in found):
+            raise self.refuse(key, f"a list of modes among {', '.join(modes) or 'none'}", f"{found!r}")
+
+    def stages(self, modes: dict[str, int]) -> tuple[Stage, ...]:
+        if "stages" not in self.data:
+            return ()
+        stages = []
+        for i, stage in enumerate(self.listed("stages", self.data["stages"])):
+            key = f"stages[{i}]"
+            self.keys(key, stage, {"name", "model", "inputs", "recurrent", "modes", "instead"}, {"name", "inputs"})
+            model, instead = stage.get("model", {}), stage.get("instead", {})
+            self.keys(f"{key}.model", model, {"file", "sha256", "source"})
+            if "modes" in stage:
+                self.some_modes(f"{key}.modes", stage["modes"], modes)
+            self.keys(f"{key}.instead", instead, set(instead))
+            for output, channel in instead.items():
+                self.one_of(f"{key}.instead.{output}", channel, tuple(CHANNELS))
+            stages.append(Stage(
+                self.text(f"{key}.name", stage["name"]),
+                self.text(f"{key}.model.file", model["file"]) if "file" in model else None,
+                self.text(f"{key}.model.sha256", model["sha256"]) if "sha256" in model else None,
+                self.inputs(f"{key}.inputs", stage["inputs"], modes),
+                self.recurrent(f"{key}.recurrent", stage),
+                tuple(stage["modes"]) if "modes" in stage else None,
+                dict(instead),
+            ))
+        self.distinct("stages: names", [stage.name for stage in stages])
+        return tuple(stages)
+
+    def idle_channels(self, found: Any) -> dict[str, tuple[float, ...]]:
+        key = "reference.idle_channels"
+        self.keys(key, found, set(CHANNELS))
+        out = {}
+        for name, values in found.items():
+            out[name] = self.numbers(f"{key}.{name}", values)
+            if len(out[name]) != CHANNELS[name].width:
+                raise self.refuse(f"{key}.{name}", f"{CHANNELS[name].width} numbers", f"{len(out[name])}")
+        return out
+
+    def inputs(self, where: str, found: Any, modes: dict[str, int]) -> tuple[dict[str, Any], ...]:
+        inputs = self.listed(where, found)
         for i, entry in enumerate(inputs):
-            key = f"inputs[{i}]"
+            key = f"{where}[{i}]"
             self.keys(key, entry, {"name", "blocks", "clip"}, {"blocks"})
             if "name" in entry:
                 self.text(f"{key}.name", entry["name"])
@@ -163,16 +262,29 @@ class ManifestReader(Reader):
                 self.span(f"{key}.clip", entry["clip"])
             blocks = self.listed(f"{key}.blocks", entry["blocks"])
             for j, block in enumerate(blocks):
-                self.block(f"{key}.blocks[{j}]", block)
+                self.block(f"{key}.blocks[{j}]", block, modes)
             self.distinct(f"{key}: block names", [block["name"] for block in blocks if "name" in block])
             pasts = {block["past_of"] for block in blocks if "past_of" in block}
             unknown = sorted(pasts - {block.get("name") for block in blocks if "terms" in block})
             if unknown:
                 raise self.refuse(f"{key}: past_of", "the `name` of a block with terms", ", ".join(unknown))
-        self.distinct("inputs: names", [entry["name"] for entry in inputs if "name" in entry])
+            self.no_past_of_modes(key, blocks)
+        self.distinct(f"{where}: names", [entry["name"] for entry in inputs if "name" in entry])
         return tuple(inputs)
 
-    def block(self, key: str, block: Any) -> None:
+    def no_past_of_modes(self, key: str, blocks: list[dict[str, Any]]) -> None:
+        """What comes and goes with the mode has no past: zeros of another mode must not be remembered."""
+        for block in blocks:
+            terms = block.get("terms", [])
+            remembered = "history" in block or any("history" in term for term in terms) or "past_of" in block
+            if remembered and ("modes" in block or any("modes" in term for term in terms)):
+                raise self.refuse(key, "no history in a block with `modes`", "both")
+            if "past_of" in block:
+                (named,) = [other for other in blocks if other.get("name") == block["past_of"]]
+                if "modes" in named or any("modes" in term for term in named["terms"]):
+                    raise self.refuse(key, "no `past_of` a block with `modes`", f"{block['past_of']}")
+
+    def block(self, key: str, block: Any, modes: dict[str, int]) -> None:
         self.keys(key, block, _TERMS_BLOCK | _PAST_BLOCK)
         if ("terms" in block) == ("past_of" in block):
             raise self.refuse(key, "either `terms` or `past_of`", ", ".join(block))
@@ -186,9 +298,13 @@ class ManifestReader(Reader):
         self.keys(key, block, _TERMS_BLOCK)
         if "sort" in block:
             self.one_of(f"{key}.sort", block["sort"], ("label",))
+        if "modes" in block:
+            self.some_modes(f"{key}.modes", block["modes"], modes)
         self.history(key, block)
         for k, term in enumerate(self.listed(f"{key}.terms", block["terms"])):
             self.term(f"{key}.terms[{k}]", term)
+            if "modes" in term:
+                self.some_modes(f"{key}.terms[{k}].modes", term["modes"], modes)
 
     def history(self, key: str, found: dict[str, Any]) -> None:
         if "history" in found:
@@ -209,25 +325,28 @@ class ManifestReader(Reader):
         for name in ("scale", "value"):
             if name in term:
                 self.numbers(f"{key}.{name}", term[name])
-        for name in ("label", "output"):
-            if name in term:
-                self.text(f"{key}.{name}", term[name])
-        if "zero_joints" in term:
-            self.texts(f"{key}.zero_joints", term["zero_joints"])
+        for name in sorted(_TERM_TEXTS & set(term)):
+            self.text(f"{key}.{name}", term[name])
+        for name in sorted(_TERM_LISTS & set(term)):
+            self.texts(f"{key}.{name}", term[name])
+        for name in sorted({"size", "part_size"} & set(term)):
+            self.whole(f"{key}.{name}", term[name], 1, 1000)
+        for part in self.listed(f"{key}.parts", term["parts"]) if "parts" in term else []:
+            self.whole(f"{key}.parts", part, 0, 1000)
         if "frames" in term:
             for offset in self.listed(f"{key}.frames", term["frames"]):
                 self.whole(f"{key}.frames", offset, -1000, 1000)
         self.history(key, term)
 
-    def recurrent(self) -> tuple[tuple[str, str], ...]:
-        if "recurrent" not in self.data:
+    def recurrent(self, where: str, data: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+        if "recurrent" not in data:
             return ()
         pairs = []
-        for i, pair in enumerate(self.listed("recurrent", self.data["recurrent"])):
-            key = f"recurrent[{i}]"
+        for i, pair in enumerate(self.listed(where, data["recurrent"])):
+            key = f"{where}[{i}]"
             self.keys(key, pair, {"input", "output"}, {"input", "output"})
             pairs.append((self.text(f"{key}.input", pair["input"]), self.text(f"{key}.output", pair["output"])))
-        self.distinct("recurrent: inputs", [name for name, _ in pairs])
+        self.distinct(f"{where}: inputs", [name for name, _ in pairs])
         return tuple(pairs)
 
     def phase(self) -> Phase | None:

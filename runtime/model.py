@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ NOWHERE = "/dev/null/nowhere"
 _DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(double)": np.float64}
 
 
+def _with_settings(backend: str) -> str | tuple[str, dict[str, str]]:
+    """The provider with TF32 off: its 10-bit mantissas move actions and flip token bins."""
+    if backend == "cuda":
+        return PROVIDERS[backend], {"use_tf32": "0"}
+    if backend == "tensorrt":  # this provider has no setting for it; the variable rules all of NVIDIA's libraries
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+    return PROVIDERS[backend]
+
+
 class Model:
     """A loaded network with fixed inputs and outputs.
 
@@ -34,6 +44,7 @@ class Model:
     def __init__(self, source: Path | bytes, backend: str = "cpu") -> None:
         import onnxruntime as ort
 
+        self.backend = backend
         what = f"model {source.name}" if isinstance(source, Path) else "model"
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
@@ -53,7 +64,7 @@ class Model:
                           what_to_do="install the matching onnxruntime build or use --backend cpu")
         try:
             self._session = ort.InferenceSession(
-                str(source) if isinstance(source, Path) else source, options, providers=[wanted]
+                str(source) if isinstance(source, Path) else source, options, providers=[_with_settings(backend)]
             )
         except Exception as error:  # onnxruntime raises its own family, of which no base is public
             raise Refused(what, expected="an ONNX network this onnxruntime can load",

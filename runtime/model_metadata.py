@@ -29,7 +29,7 @@ def adopt_metadata(manifest: Manifest, metadata: dict[str, str]) -> Manifest:
     what = f"metadata of the model of {manifest.name}"
     keys = manifest.metadata_keys
     names = metadata.get(keys.get("joints", ""))
-    if names is not None and tuple(_parse(names)) != manifest.order.names:
+    if names is not None and tuple(parse_list(names)) != manifest.order.names:
         raise Refused(what, expected=f"joints {', '.join(manifest.order.names)}", found=names[:2000],
                       what_to_do="this model was trained for other joints or another order: write a manifest for it")
     changes: dict[str, Any] = {}
@@ -37,18 +37,38 @@ def adopt_metadata(manifest: Manifest, metadata: dict[str, str]) -> Manifest:
         text = metadata.get(keys.get(field, ""))
         if text is not None:
             changes[attribute] = _numbers(what, keys[field], text, len(manifest.order))
+    for attribute, factor in (("kp", manifest.kp_factor), ("kd", manifest.kd_factor)):
+        if attribute in changes and factor is not None:
+            changes[attribute] = changes[attribute] * factor
     for attribute, limit in (("kp", manifest.robot.kp_max), ("kd", manifest.robot.kd_max)):
         values = changes.get(attribute)
         if values is not None and not (values.min() >= 0 and values.max() <= limit):
             found = f"{values.min()} to {values.max()}"
             raise Refused(f"{what}, {attribute}", expected=f"from 0 to {limit}", found=found,
                           what_to_do="this model does not belong to this robot")
+    changes.update(_reference_bodies(what, manifest, metadata))
     if "default_pose" in changes and (manifest.action_offset == manifest.default_pose).all():
         changes["action_offset"] = changes["default_pose"]
     return replace(manifest, **changes)
 
 
-def _parse(text: str) -> list[Any]:
+def _reference_bodies(what: str, manifest: Manifest, metadata: dict[str, str]) -> dict[str, Any]:
+    """The anchor of a reference inside the network, and the bodies its outputs list."""
+    changes: dict[str, Any] = {}
+    body, bodies = (metadata.get(manifest.metadata_keys.get(key, "")) for key in ("body", "bodies"))
+    if body is not None:
+        if body.strip('"') not in manifest.robot.bodies:
+            raise Refused(f"{what}, {manifest.metadata_keys['body']}",
+                          expected=f"a body of {manifest.robot.name}: {', '.join(manifest.robot.bodies)}", found=body,
+                          what_to_do="add its chain to `bodies` in the robot's file (docs/robots.md)")
+        changes["anchor"] = body.strip('"')
+    if bodies is not None and manifest.embedded is not None:
+        changes["embedded"] = replace(manifest.embedded, bodies=tuple(str(name) for name in parse_list(bodies)))
+    return changes
+
+
+def parse_list(text: str) -> list[Any]:
+    """A list written as JSON or comma-separated; one value is a list of one."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -58,7 +78,7 @@ def _parse(text: str) -> list[Any]:
 
 def _numbers(what: str, key: str, text: str, size: int) -> np.ndarray:
     try:
-        values = np.asarray([float(part) for part in _parse(text)], np.float32)
+        values = np.asarray([float(part) for part in parse_list(text)], np.float32)
     except (TypeError, ValueError):
         values = np.zeros(0, np.float32)
     if len(values) == 1:

@@ -87,6 +87,7 @@ class _Part:
     low: F32
     high: F32
     history: History | None
+    scope: frozenset[int] | None
 
     @property
     def width(self) -> int:
@@ -128,6 +129,7 @@ class Observation:
         self._gathers: list[_Gather] = []
         self._pushes: list[Callable[[], None]] = []
         self._firsts: list[Callable[[], None]] = []
+        self._comes: list[tuple[F32, frozenset[int]]] = []
         frames: dict[str, F32] = {}
         for block, parts, width, start in zip(blocks, plans, widths, places, strict=True):
             if "terms" in block:
@@ -136,6 +138,10 @@ class Observation:
             if "past_of" in block:
                 self._lay_past(block, frames[block["past_of"]], start)
         self.rows.sort(key=lambda row: row.start)
+        self._silent = {
+            mode: [view for view, modes in self._comes if mode not in modes]
+            for mode in (inputs.modes.values() if self._comes else ())
+        }
         self._fresh = True
 
     def reset(self) -> None:
@@ -153,17 +159,21 @@ class Observation:
             self._fresh = False
             for first in self._firsts:
                 first()
+        if self._silent:
+            for view in self._silent[int(self._inputs.mode[0])]:
+                view[:] = 0
 
     def _plan(self, block: dict[str, Any]) -> list[_Part]:
         terms = block.get("terms", [])
         if block.get("sort") == "label":
             terms = sorted(terms, key=lambda term: str(term.get("label", term["term"])))
-        return [self._part(term) for term in terms]
+        return [self._part(term, term.get("modes", block.get("modes"))) for term in terms]
 
-    def _part(self, term: dict[str, Any]) -> _Part:
-        kind = TERMS[term["term"]]
-        settings = {key: term.get(key, default) for key, default in kind.settings.items()}
-        source = kind.make(self._inputs, settings)
+    def _part(self, term: dict[str, Any], modes: list[str] | None) -> _Part:
+        kind, known = TERMS[term["term"]], self._inputs.modes
+        self._inputs.scope = None if modes is None else frozenset(known[name] for name in modes)
+        source = kind.make(self._inputs, kind.full(term))
+        scope, self._inputs.scope = self._inputs.scope, None
         size = source.size
         scale = np.asarray(term.get("scale", 1.0), np.float32)
         if scale.ndim and scale.shape != (size,):
@@ -178,10 +188,12 @@ class Observation:
         history = history_from(term["history"]) if "history" in term else None
         if history is not None:
             note += f" history {history.length}"
+        if modes is not None:
+            note += f" in {', '.join(modes)}" if modes else " never"
         return _Part(
             str(term.get("label", term["term"])), note.strip(), source,
             np.zeros(size, np.float32) if source.minus is None else source.minus, scale,
-            np.full(size, low, np.float32), np.full(size, high, np.float32), history,
+            np.full(size, low, np.float32), np.full(size, high, np.float32), history, scope,
         )
 
     def _zeroed(self, term: dict[str, Any], size: int) -> npt.NDArray[np.intp] | None:
@@ -219,6 +231,8 @@ class Observation:
         place = 0
         for part in parts:
             self.rows.append(Row(part.label, start + place, part.width, part.note))
+            if part.scope is not None:
+                self._comes.append((frame[place : place + part.width], part.scope))
             if part.history is None:
                 together.append(part)
             else:

@@ -7,6 +7,9 @@ The gate says how far the robot may go (`Mode`), the pilot what to do there:
     HOLD    reference frozen, after a second as STAND
     STAND   blend to standing from the last commanded reference, settle, finished
 
+A motion inside the network has no blend: SETTLE holds its first row, and after it (or in HOLD and STAND) the row come
+to is held, unless its manifest wants it to stand.
+
 A controller that has not been tracking is not woken by HOLD or STAND: the pose of that moment is kept for a second,
 then the run is finished.
 """
@@ -20,6 +23,7 @@ import numpy.typing as npt
 
 from firmware_bridge.motor_bus import KD, KP, Q
 from runtime.controller import Controller, idle_frame
+from runtime.embedded import Embedded
 from runtime.faults import Mode
 from runtime.reference import ReferenceFrame, ReferenceSource
 from runtime.state import RobotState
@@ -86,14 +90,20 @@ class Pilot:
         self._play_ticks = max(1, round(play_s * manifest.rate_hz))
         self._command = np.array(command, np.float32)
         self._idle = idle_frame(manifest)
-        self._first, self._last = (ReferenceFrame(len(manifest.order)) for _ in range(2))
+        self._first, self._last = controller.window.new_frame(), controller.window.new_frame()
         if source is not None:
             source.sample(0.0, self._first)
         else:
             self._first.copy_from(self._idle)
         self._stand = idle_frame(manifest)
+        self._own_channels = set(manifest.idle_channels)
         self._face(self._idle, self._first)
         self._start_q = controller.target[:, Q].copy()
+        self._settle_ticks = round(SETTLE_S / self._period_s)
+        self._blend_in_ticks = round(BLEND_IN_S / self._period_s)
+        self._embedded = manifest.embedded
+        if self._embedded is not None:
+            self._stand_as_the_motion_begins(self._embedded)
         self._ramp_from = np.zeros_like(self._start_q)
         self.target: F32 = controller.target.copy()
         self.phase = Phase.WAIT
@@ -103,9 +113,18 @@ class Pilot:
         self._mode = Mode.DISARMED
         self._never_tracked = True
 
-    @staticmethod
-    def _face(idle: ReferenceFrame, like: ReferenceFrame) -> None:
-        """Let a standing frame stand where another one is, facing the same way."""
+    def _stand_as_the_motion_begins(self, embedded: Embedded) -> None:
+        """A motion inside a network is waited for in its first row, as its deployments do."""
+        self._idle.copy_from(self._first)
+        self._settle_ticks, self._blend_in_ticks = round(embedded.settle_s / self._period_s), 0
+        if embedded.start == "reference":
+            self._start_q[self._controller.manifest.motor_index] = self._first.joint_pos
+
+    def _face(self, idle: ReferenceFrame, like: ReferenceFrame) -> None:
+        """Let a standing frame stand where another one is, facing the same way, with its channels."""
+        for name, values in idle.channels.items():
+            if name not in self._own_channels:
+                values[:] = like.channels[name]
         idle.root_pos[:2] = like.root_pos[:2]
         idle.root_rpy[2] = like.root_rpy[2]
         idle.blend(idle, idle, 0.0)
@@ -166,31 +185,36 @@ class Pilot:
         self._last.copy_from(self._controller.window.now)
         self._last.stop()
         self._face(self._stand, self._last)
+        if self._embedded is not None and self._embedded.after == "hold":
+            self._stand.copy_from(self._last)
+        self._controller.inputs.reinit[0] = 1
         self._last_command = self._controller.inputs.command * (0.0 if hold else 1.0)
         self._go(Phase.BLEND_OUT)
         if hold:
             self._tick = -round(HOLD_S / self._period_s)
 
     def _advance(self) -> None:
-        ticks = self._tick
-        settle, blend_in = round(SETTLE_S / self._period_s), round(BLEND_IN_S / self._period_s)
+        ticks, settle, blend_in = self._tick, self._settle_ticks, self._blend_in_ticks
         blend_out = round(BLEND_OUT_S / self._period_s)
         if self.phase is Phase.SETTLE and ticks >= settle:
-            self._go(Phase.BLEND_IN)
+            self._go(Phase.BLEND_IN if blend_in else Phase.PLAY)
         elif self.phase is Phase.BLEND_IN and ticks >= blend_in:
             self._go(Phase.PLAY)
         elif self.phase is Phase.PLAY and ticks >= self._play_ticks:
             self._leave_from_here(hold=False)
         elif self.phase is Phase.BLEND_OUT and ticks >= blend_out:
             self._go(Phase.SETTLE_OUT)
-        elif self.phase is Phase.SETTLE_OUT and ticks >= settle:
+        elif self.phase is Phase.SETTLE_OUT and ticks >= round(SETTLE_S / self._period_s):
             self._go(Phase.FINISHED)
         self._fill(self._tick, blend_in, blend_out)
 
     def _fill(self, tick: int, blend_in: int, blend_out: int) -> None:
         window, inputs = self._controller.window, self._controller.inputs
         phase = self.phase
-        inputs.step[0] = tick if phase is Phase.PLAY else 0
+        if phase is Phase.PLAY:
+            inputs.step[0] = tick
+        elif self._embedded is None or phase < Phase.PLAY:  # the network stays at the row it has come to
+            inputs.step[0] = 0
         if phase is Phase.PLAY:
             self.play_time_s = tick * self._period_s
             inputs.command[:] = self._command

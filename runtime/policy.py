@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from runtime.admission import Admitted, admit, check_golden
+from runtime.backend import open_model
+from runtime.bundle import MANIFEST
 from runtime.clip import load_clip
 from runtime.controller import Controller
 from runtime.errors import Refused
+from runtime.estimator_terms import ESTIMATE
 from runtime.faults import Mode
 from runtime.manifest import Manifest
-from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
+from runtime.model_reference import ModelReference, refuse_other_motion
+from runtime.needs import check_clip_feeds, mode_of
 from runtime.pilot import Pilot
 from runtime.records import policy_log_dtype, target_dtype
-from runtime.reference import ClipReference
+from runtime.reference import ClipReference, ReferenceSource
 from runtime.settings import RunSettings
 from runtime.state import RobotState
+
+if TYPE_CHECKING:
+    from runtime.estimator import Estimator
 
 WARM_UP_TICKS = 50
 
@@ -28,34 +40,67 @@ class Policy:
         Refused: anything about manifest, model, clip or command that does not fit.
 
     Attributes:
+        backend: what the network runs on; `backend_note` also says what was not to be had.
         target: (1,) `target_dtype`, what the gate reads.
         log: (1,) `policy_log_dtype`.
     """
 
     def __init__(self, settings: RunSettings) -> None:
         admitted = admit(settings.controller, target=settings.target, allow_unsigned=settings.allow_unsigned)
+        mode = mode_of(admitted.manifest, settings.mode)
         source, play_s = _motion(admitted.manifest, settings)
-        self.controller = open_admitted(admitted, settings.model, settings.backend)
+        if settings.estimator is not None:
+            admitted = replace(admitted, manifest=replace(admitted.manifest, estimator=settings.estimator))
+        notes: list[str] = []
+        self.controller = open_admitted(admitted, settings.model, settings.backend, notes.append)
+        self.controller.set_mode(mode)
+        self.backend = "+".join(sorted({network.model.backend for network in self.controller.networks}))
+        self.backend_note = "; ".join(notes)
         self.manifest = manifest = self.controller.manifest
+        self._open_estimator(manifest, settings)
+        if manifest.embedded is not None:
+            source = inside = ModelReference(self.controller, manifest.embedded)
+            play_s = min(play_s, inside.play_s)
         self.pilot = Pilot(self.controller, source, play_s, settings.command)
         motors, joints = manifest.robot.motors, len(manifest.order)
         self.target = np.zeros(1, target_dtype(motors))
         observation = sum(entry.values.size for entry, _, _ in self.controller.observations)
-        self.log = np.zeros(1, policy_log_dtype(motors, joints, observation))
+        self.log = np.zeros(1, policy_log_dtype(motors, joints, observation, self.estimate_size))
         self._view = {name: self.log[name][0] for name in self.log.dtype.names or ()
                       if self.log.dtype[name].shape}
         self._block = self.target["block"][0]
         self._observation = self._view["observation"]
         self._warm_up()
 
+    def _open_estimator(self, manifest: Manifest, settings: RunSettings) -> None:
+        """The estimator that manifest or command line name; without one nothing is imported and nothing runs."""
+        self.estimator: Estimator | None = None
+        self._estimate = self.controller.inputs.own.get(ESTIMATE)
+        self.warnings: tuple[str, ...] = ()
+        if manifest.estimator is not None:
+            from runtime.estimator import open_estimator
+
+            self.estimator, self.warnings = open_estimator(
+                manifest.estimator, manifest.robot, manifest.rate_hz, allow_unsigned=settings.allow_unsigned
+            )
+        self.estimate_size = 0 if self.estimator is None else self.estimator.values.size
+
     def _warm_up(self) -> None:
         state = RobotState(self.manifest.robot.motors)
         for _ in range(WARM_UP_TICKS):
             self.controller.tick(state)
+            if self.estimator is not None:
+                self.estimator.update(state)
         self.controller.reset()
+        if self.estimator is not None:
+            self.estimator.reset()
 
     def tick(self, mode: Mode, state: RobotState, now_ns: int) -> None:
-        """One control period at `now_ns`."""
+        """One control period at `now_ns`. The estimator runs in every mode, to know the robot when it starts to move."""
+        if self.estimator is not None and state.sequence:
+            self.estimator.update(state)
+            if self._estimate is not None:
+                self._estimate[:] = self.estimator.values
         self._block[:] = self.pilot.tick(mode, state)
         target = self.target
         target["made_ns"], target["state_ns"], target["phase"] = now_ns, state.received_ns, self.pilot.phase
@@ -75,32 +120,51 @@ class Policy:
         view["q"][:] = controller.inputs.q
         view["action"][:] = controller.action
         view["target"][:] = self._block
+        if self.estimator is not None:
+            view["estimate"][:] = self.estimator.values
         start = 0
         for observation, _, _ in controller.observations:
             self._observation[start : start + observation.values.size] = observation.values
             start += observation.values.size
 
 
-def open_controller(manifest: Manifest, settings: RunSettings) -> Controller:
+def open_controller(
+    manifest: Manifest, settings: RunSettings, say: Callable[[str], None] | None = None
+) -> Controller:
     """The controller of a run. One of a bundle is verified first, and opened from the bytes that were verified."""
     admitted = admit(str(manifest.path), target=settings.target, allow_unsigned=settings.allow_unsigned)
-    return open_admitted(admitted, settings.model, settings.backend)
+    return open_admitted(admitted, settings.model, settings.backend, say)
 
 
-def open_admitted(admitted: Admitted, given: str | None = None, backend: str = "cpu") -> Controller:
+def open_admitted(
+    admitted: Admitted, given: str | None = None, backend: str = "cpu", say: Callable[[str], None] | None = None
+) -> Controller:
     """The controller of what was admitted, with what its model says of itself; a bundle's golden vectors replayed.
 
     Args:
         given: a model file instead of the manifest's own; a bundle takes none but its own.
+        say: hears which backend was taken, and why not a faster one.
     """
-    model = Model(admitted.model(given), backend)
-    controller = Controller(adopt_metadata(admitted.manifest, model.metadata()), model)
+    manifest, path = admitted.manifest, admitted.manifest.path
+    origin = given or str(path.parent if path.name == MANIFEST else path)
+    stages = {stage.name: open_model(admitted.stage_model(stage), backend, origin, _named(stage.name, say))
+              for stage in manifest.stages}
+    model = open_model(admitted.model(given), backend, origin, _named("policy", say) if stages else say)
+    controller = Controller(adopt_metadata(manifest, model.metadata()), model, stages)
     if admitted.bundle is not None:
-        check_golden(admitted.bundle, controller, backend)
+        check_golden(admitted.bundle, controller)
     return controller
 
 
-def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | None, float]:
+def _named(network: str, say: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    return None if say is None else lambda line: say(f"{network}: {line}")
+
+
+def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ReferenceSource | None, float]:
+    """What to follow and for how long; no source yet where the motion lies inside the network."""
+    if manifest.embedded is not None:
+        refuse_other_motion(manifest, settings.clip, settings.command)
+        return None, math.inf if settings.duration_s is None else settings.duration_s
     if manifest.kind == "tracker":
         if settings.clip is None:
             raise Refused(f"controller {manifest.name}", expected="a motion", found="none",
@@ -109,8 +173,9 @@ def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ClipReference | 
             raise Refused(f"controller {manifest.name}", expected="a motion, not a velocity command",
                           found=f"--command {settings.command}", what_to_do="leave --command out")
         clip = load_clip(settings.clip, manifest.robot)
+        check_clip_feeds(manifest, mode_of(manifest, settings.mode), clip)
         play_s = clip.duration_s if settings.duration_s is None else min(settings.duration_s, clip.duration_s)
-        return ClipReference(clip, manifest.order), play_s
+        return ClipReference(clip, manifest.order, rest_at_end=manifest.rest_at_end), play_s
     if settings.clip is not None:
         raise Refused(f"controller {manifest.name}", expected="a velocity command", found="a clip",
                       what_to_do="give --command VX,VY,YAW_RATE, or choose a tracker for the clip")

@@ -49,7 +49,10 @@ def main(argv: list[str]) -> int:
     status = Slot(shared / "status", status_dtype(motors), settings.run)
     target = Slot(shared / "target", target_dtype(motors), settings.run)
     ring = Ring(shared / "policy_ring", policy.log.dtype, settings.run, POLICY_RING, create=True)
-    emit("ready", joints=len(policy.manifest.order), observation=int(policy.log["observation"].size))
+    emit("ready", joints=len(policy.manifest.order), observation=int(policy.log["observation"].size),
+         estimate=policy.estimate_size, backend=policy.backend, backend_note=policy.backend_note)
+    for line in policy.warnings:
+        emit("warning", message=line)
     freeze_garbage()
     state = RobotState(motors)
     metronome = Metronome(round(1e9 / policy.manifest.rate_hz))

@@ -20,6 +20,7 @@ from firmware_bridge.remote import button_mask, buttons_in
 from firmware_bridge.unitree_bus import PROFILES, UnitreeBus
 from runtime.admission import admit, check_golden
 from runtime.clip import load_clip
+from runtime.needs import check_clip_feeds, mode_of
 from runtime.robot import Robot
 from runtime.settings import GATE_HZ, RunSettings
 
@@ -75,6 +76,7 @@ def check_controller(settings: RunSettings) -> Iterator[Check]:
     try:
         admitted = admit(settings.controller, target=settings.target, allow_unsigned=True)
         manifest, bundle = admitted.manifest, admitted.bundle
+        mode = mode_of(manifest, settings.mode)
         yield Check("controller", True, f"{manifest.name} for {manifest.robot.name}", "a valid manifest", "")
         if bundle is not None:
             yield Check("bundle files", True, f"{len(bundle.files)} files as listed", "the listed hashes", "")
@@ -86,15 +88,17 @@ def check_controller(settings: RunSettings) -> Iterator[Check]:
         if settings.model is not None or manifest.model_file is not None:
             from runtime.policy import open_admitted
 
-            controller = open_admitted(admitted, settings.model, settings.backend)
-            yield Check("model", True, f"fits {manifest.name}, {settings.backend}", "sizes of the manifest", "")
+            notes: list[str] = []
+            controller = open_admitted(admitted, settings.model, settings.backend, notes.append)
+            yield Check("model", True, f"fits {manifest.name}, {'; '.join(notes)}", "sizes of the manifest", "")
             if bundle is not None:
-                worst = check_golden(bundle, controller, settings.backend)
+                worst = check_golden(bundle, controller)
                 yield Check("golden vectors", True,
                             ", ".join(f"{name} {entry.error:.1g}" for name, entry in worst.items()),
                             ", ".join(f"{name} {entry.limit:g}" for name, entry in worst.items()), "")
         if settings.clip is not None:
             clip = load_clip(settings.clip, manifest.robot)
+            check_clip_feeds(manifest, mode, clip)
             yield Check("clip", True, f"{clip.duration_s:.1f} s at {clip.fps:.2f} Hz", "a valid motion", "")
     except BridgeError as error:
         yield Check(error.what, False, error.found, error.expected, error.what_to_do)

@@ -73,8 +73,8 @@ def gate_log_dtype(motors: int) -> Dtype:
     )
 
 
-def policy_log_dtype(motors: int, joints: int, observation: int) -> Dtype:
-    """One line of the policy's log, at its own rate. `reference_q` in POLICY order."""
+def policy_log_dtype(motors: int, joints: int, observation: int, estimate: int = 0) -> Dtype:
+    """One line of the policy's log, at its own rate. `reference_q` in POLICY order; `estimate` only where there is one."""
     return np.dtype(
         [
             ("now_ns", "<i8"),
@@ -91,6 +91,7 @@ def policy_log_dtype(motors: int, joints: int, observation: int) -> Dtype:
             ("action", "<f4", (joints,)),
             ("target", "<f4", (motors, 5)),
             ("observation", "<f4", (observation,)),
+            *([("estimate", "<f4", (estimate,))] if estimate else []),
             ("phase", "<u4"),
             ("mode", "<u4"),
         ]
@@ -98,6 +99,7 @@ def policy_log_dtype(motors: int, joints: int, observation: int) -> Dtype:
 
 
 TRUTH_DTYPE: Dtype = np.dtype(
-    [("now_ns", "<i8"), ("position", "<f4", (3,)), ("velocity", "<f4", (3,)), ("quat_wxyz", "<f4", (4,))]
+    [("now_ns", "<i8"), ("position", "<f4", (3,)), ("velocity", "<f4", (3,)), ("quat_wxyz", "<f4", (4,)),
+     ("foot_force_n", "<f4", (2,))]
 )
-"""Where a simulator says the base is; no real robot tells."""
+"""Where a simulator says the base is and what presses its feet (-1: it does not say); no real robot tells."""

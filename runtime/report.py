@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.estimator_report import estimator_errors
 from runtime.faults import FAULTS, Mode
 from runtime.log_file import Log, read_log
 from runtime.manifest import Manifest
@@ -16,9 +17,8 @@ from runtime.pilot import Phase
 from runtime.report_page import write_page
 
 Array = npt.NDArray[Any]
-FALL_HEIGHT_M = 0.4
 FALL_UPRIGHT = 0.5
-"""A fall is a pelvis below this height or a trunk axis this far from vertical (cosine), while armed."""
+"""A fall is a trunk axis this far from vertical (cosine), or a base below the robot's `fall_height_m`, while armed."""
 LATE_NS = 2_000_000
 
 
@@ -38,7 +38,7 @@ def make_report(
     gate, policy, truth = log.topics["gate"], log.topics["policy"], log.topics["truth"]
     start_ns = int(gate["now_ns"][0]) if len(gate) else 0
     faults, counts = fault_list(gate, manifest, start_ns)
-    fell = has_fallen(gate, truth)
+    fell = has_fallen(gate, truth, manifest.robot.fall_height_m)
     ended = [fault for fault in faults if fault["reaction"] != "counted"]
     report: dict[str, Any] = {
         "outcome": "fault" if ended or fell or notes.get("errors") else "done",
@@ -53,6 +53,7 @@ def make_report(
         "duration_s": round((int(gate["now_ns"][-1]) - start_ns) * 1e-9, 3) if len(gate) else 0.0,
         "real_time_factor": None if real_time_factor is None else round(real_time_factor, 2),
         "tracking": tracking(policy, truth, manifest),
+        "estimator": estimator_errors(policy, truth),
         "timing": timing(gate, policy, manifest),
         "faults": faults,
         "counted": counts,
@@ -102,7 +103,7 @@ def fault_list(gate: Array, manifest: Manifest, start_ns: int) -> tuple[list[dic
     return faults, {flag: count for flag, count in counts.items() if count}
 
 
-def has_fallen(gate: Array, truth: Array) -> bool:
+def has_fallen(gate: Array, truth: Array, fall_height_m: float | None) -> bool:
     """Whether the robot went down while it was meant to stand."""
     tracking_rows = gate[(gate["mode"] >= Mode.TRACK) & (gate["mode"] < Mode.DAMP)]
     if len(tracking_rows) == 0:
@@ -114,9 +115,11 @@ def has_fallen(gate: Array, truth: Array) -> bool:
     tilt = next(place for place, fault in enumerate(FAULTS) if fault.flag == "TILT")
     if ((gate["cause"] == tilt) & (gate["mode"] >= Mode.HOLD)).any():
         return True
+    if fall_height_m is None:
+        return False
     first, last = tracking_rows["now_ns"][0], tracking_rows["now_ns"][-1]
     rows = truth[(truth["now_ns"] >= first) & (truth["now_ns"] <= last)]
-    return bool(len(rows) and rows["position"][:, 2].min() < FALL_HEIGHT_M)
+    return bool(len(rows) and rows["position"][:, 2].min() < fall_height_m)
 
 
 def tracking(policy: Array, truth: Array, manifest: Manifest) -> dict[str, Any]:
@@ -139,7 +142,9 @@ def tracking(policy: Array, truth: Array, manifest: Manifest) -> dict[str, Any]:
     if len(rows) > 1:
         if manifest.kind == "tracker":
             height = np.interp(play["now_ns"], rows["now_ns"], rows["position"][:, 2])
-            out["root_height_error_m_mean"] = round(float(np.abs(height - play["root_height_m"]).mean()), 5)
+            error = np.abs(height - play["root_height_m"])
+            if np.isfinite(error).all():  # a motion inside a network need not say where its base is
+                out["root_height_error_m_mean"] = round(float(error.mean()), 5)
         seconds = (int(rows["now_ns"][-1]) - int(rows["now_ns"][0])) * 1e-9
         distance = float(np.linalg.norm(rows["position"][-1, :2] - rows["position"][0, :2]))
         path = float(np.linalg.norm(np.diff(rows["position"][:, :2], axis=0), axis=1).sum())
@@ -183,10 +188,11 @@ def plots(log: Log, manifest: Manifest, start_ns: int) -> dict[str, Any]:
         return np.asarray((rows["now_ns"] - start_ns) * 1e-9)
 
     g, p, t = thin(gate), thin(policy[policy["phase"] > Phase.READY]), thin(truth)
+    known = p[np.isfinite(p["root_height_m"])]
     return {
         "mode": (seconds(g), g["mode"]),
         "height": (seconds(t), t["position"][:, 2]),
-        "reference_height": (seconds(p), p["root_height_m"]),
+        "reference_height": (seconds(known), known["root_height_m"]),
         "error": (seconds(p), np.abs(p["q"] - p["reference_q"]).mean(axis=1)),
         "gate_tick_us": gate["tick_ns"] / 1000,
         "policy_tick_us": policy["tick_ns"] / 1000,

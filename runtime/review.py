@@ -119,7 +119,7 @@ class Review:
         if self._fast_states >= self._limits.overspeed_samples:
             flags |= self._raise("OVERSPEED", fastest)
         mode = int(sample.mode_machine[0])
-        if mode not in self._modes:
+        if self._modes and mode not in self._modes:
             flags |= self._raise("MODE_MACHINE", mode)
         pressed = buttons_in(int(sample.remote[2]), int(sample.remote[3]))
         if pressed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.remote import BUTTONS
+from runtime.bodies import Turn, read_bodies
 from runtime.errors import Refused
+from runtime.feet import Foot, read_feet
 
 F32 = npt.NDArray[np.float32]
 Index = npt.NDArray[np.intp]
@@ -28,6 +30,10 @@ _KEYS = {
     "schema", "name", "description", "source", "wire", "mode_machine", "estop_buttons", "gain_limits", "limits",
     "joint_columns", "joints",
 }
+_OPTIONAL = {"source", "imu_in_base_m", "feet", "bodies", "simulation"}
+_OF_A_WIRE = {"mode_machine", "estop_buttons"}
+NO_WIRE = "none"
+"""`wire` of a robot that this runtime drives in simulation only."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Robot:
-    """A robot's description; see `runtime/robots/*.json` for the data and its sources."""
+    """A robot's description; see `runtime/robots/*.json` for the data and its sources.
+
+    Attributes:
+        wire: message family of its bus, or `NO_WIRE`.
+        bodies: body -> joints that turn it, from the base; the base's own are none.
+        fall_height_m: a base below this height has fallen; None: tilt alone tells.
+    """
 
     name: str
     description: str
@@ -115,6 +127,10 @@ class Robot:
     kd_max: float
     limits: Limits
     joints: tuple[Joint, ...]
+    imu_in_base_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    feet: tuple[Foot, ...] = ()
+    bodies: dict[str, tuple[Turn, ...]] = field(default_factory=dict)
+    fall_height_m: float | None = None
 
     @cached_property
     def order(self) -> JointOrder:
@@ -151,13 +167,18 @@ def robot_names() -> list[str]:
     return sorted(path.stem for path in ROBOTS.glob("*.json"))
 
 
+def robot_path(name_or_file: str) -> Path:
+    """Where a shipped robot, or one from a file, is described."""
+    return Path(name_or_file) if name_or_file.endswith(".json") else ROBOTS / f"{name_or_file}.json"
+
+
 def load_robot(name_or_file: str) -> Robot:
     """A shipped robot by name, or one from a JSON file of the same layout.
 
     Raises:
         Refused: unknown name, unreadable file, unknown or missing keys, impossible figures.
     """
-    path = Path(name_or_file) if name_or_file.endswith(".json") else ROBOTS / f"{name_or_file}.json"
+    path = robot_path(name_or_file)
     if not path.is_file():
         raise Refused(
             "robot", expected=f"one of {', '.join(robot_names())} or a .json file", found=name_or_file,
@@ -219,9 +240,12 @@ def _joint(row: list[Any]) -> Joint:
 def _robot_from(data: dict[str, Any]) -> Robot:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise _refuse("schema", SCHEMA, data.get("schema") if isinstance(data, dict) else type(data).__name__)
-    unknown = sorted(set(data) - _KEYS)
-    if unknown or set(_KEYS) - set(data) - {"source"}:
-        raise _refuse("keys", ", ".join(sorted(_KEYS)), f"unknown {unknown}, missing {sorted(_KEYS - set(data))}")
+    wire = str(data.get("wire"))
+    optional = _OPTIONAL | (_OF_A_WIRE if wire == NO_WIRE else set())
+    unknown = sorted(set(data) - _KEYS - _OPTIONAL)
+    missing = sorted(_KEYS - set(data) - optional)
+    if unknown or missing:
+        raise _refuse("keys", ", ".join(sorted(_KEYS)), f"unknown {unknown}, missing {missing}")
     wanted = [field.name for field in fields(Joint)]
     if data["joint_columns"] != wanted:
         raise _refuse("joint_columns", ", ".join(wanted), data["joint_columns"])
@@ -229,25 +253,64 @@ def _robot_from(data: dict[str, Any]) -> Robot:
     if not joints or len({joint.motor for joint in joints}) != len(joints):
         raise _refuse("joints", "at least one, each on a motor slot of its own", f"{len(joints)} joints")
     JointOrder(tuple(joint.name for joint in joints))
-    modes = data["mode_machine"]
+    modes, stops = data.get("mode_machine", []), data.get("estop_buttons", [])
     if not isinstance(modes, list) or not all(isinstance(mode, int) and 0 <= mode <= 255 for mode in modes):
         raise _refuse("mode_machine", "a list of numbers from 0 to 255", modes)
-    stops = data["estop_buttons"]
-    if not isinstance(stops, list) or not stops or not all(
+    if not modes and wire != NO_WIRE:
+        raise _refuse("mode_machine", "the variants this robot may be", modes)
+    if not isinstance(stops, list) or not (stops or wire == NO_WIRE) or not all(
         isinstance(keys, list) and keys and all(key in BUTTONS for key in keys) for keys in stops
     ):
         raise _refuse("estop_buttons", f"a list of combinations of {', '.join(BUTTONS)}", stops)
+    simulation = _simulation(data.get("simulation", {}))
     return Robot(
         name=str(data["name"]),
         description=str(data["description"]),
-        wire=str(data["wire"]),
+        wire=wire,
         mode_machine=tuple(modes),
         estop_buttons=tuple(tuple(keys) for keys in stops),
         kp_max=_number("gain_limits.kp", data["gain_limits"]["kp"], 0, 1e4),
         kd_max=_number("gain_limits.kd", data["gain_limits"]["kd"], 0, 1e4),
         limits=_limits(data["limits"]),
         joints=joints,
+        imu_in_base_m=_vector("imu_in_base_m", data.get("imu_in_base_m", [0, 0, 0])),
+        feet=_feet(data["feet"], joints) if "feet" in data else (),
+        bodies=_bodies(data["bodies"], joints) if "bodies" in data else {},
+        fall_height_m=simulation.get("fall_height_m"),
     )
+
+
+def _bodies(found: Any, joints: tuple[Joint, ...]) -> dict[str, tuple[Turn, ...]]:
+    bodies = read_bodies(found)
+    for turns in bodies.values():
+        JointOrder(tuple(joint.name for joint in joints)).index_of(JointOrder(tuple(turn.joint for turn in turns)))
+    return bodies
+
+
+def _simulation(found: Any) -> dict[str, float]:
+    """Checks what the simulated robot reads (`firmware_bridge/motor_table.py`)."""
+    bounds = {"stand_height_m": (-5.0, 5.0), "fall_height_m": (-5.0, 5.0), "substeps": (1, 40)}
+    if not isinstance(found, dict) or set(found) - set(bounds):
+        raise _refuse("simulation", f"keys among {', '.join(bounds)}", found)
+    values = {key: _number(f"simulation.{key}", value, *bounds[key]) for key, value in found.items()}
+    if not values.get("substeps", 1.0).is_integer():
+        raise _refuse("simulation.substeps", "a whole number", found["substeps"])
+    return values
+
+
+def _vector(key: str, found: Any) -> tuple[float, float, float]:
+    if not isinstance(found, list) or len(found) != 3:
+        raise _refuse(key, "[x, y, z]", found)
+    x, y, z = (_number(key, value, -10, 10) for value in found)
+    return x, y, z
+
+
+def _feet(found: Any, joints: tuple[Joint, ...]) -> tuple[Foot, ...]:
+    feet = read_feet(found)
+    JointOrder(tuple(joint.name for joint in joints)).index_of(
+        JointOrder(tuple(name for foot in feet for name in foot.joints))
+    )
+    return feet
 
 
 def _limits(given: Any) -> Limits:

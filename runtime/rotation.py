@@ -75,6 +75,45 @@ def gravity_in_base(q: Any) -> Vector3:
     return (2 * (w * y - x * z), -2 * (w * x + y * z), 2 * (x * x + y * y) - 1)
 
 
+def multiply(a: Any, b: Any) -> tuple[float, float, float, float]:
+    """Hamilton product a*b."""
+    aw, ax, ay, az = float(a[0]), float(a[1]), float(a[2]), float(a[3])
+    bw, bx, by, bz = float(b[0]), float(b[1]), float(b[2]), float(b[3])
+    return (
+        aw * bw - ax * bx - ay * by - az * bz,
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+    )
+
+
+def conjugate(q: Any) -> tuple[float, float, float, float]:
+    """The inverse of a unit quaternion."""
+    return (float(q[0]), -float(q[1]), -float(q[2]), -float(q[3]))
+
+
+def quat_about_z(angle_rad: float) -> tuple[float, float, float, float]:
+    """A turn about z."""
+    return (math.cos(angle_rad / 2), 0.0, 0.0, math.sin(angle_rad / 2))
+
+
+def heading_rad(q: Any) -> float:
+    """Where the base's x axis points on the floor, in (-pi, pi]; defined for any length of q."""
+    w, x, y, z = float(q[0]), float(q[1]), float(q[2]), float(q[3])
+    return math.atan2(2 * (x * y + w * z), w * w + x * x - y * y - z * z)
+
+
+def two_columns(q: Any) -> tuple[float, float, float, float, float, float]:
+    """The first two columns of R(q), row by row: R00, R01, R10, R11, R20, R21; q of any length but zero."""
+    w, x, y, z = float(q[0]), float(q[1]), float(q[2]), float(q[3])
+    s = 2 / (w * w + x * x + y * y + z * z)
+    return (
+        1 - s * (y * y + z * z), s * (x * y - w * z),
+        s * (x * y + w * z), 1 - s * (x * x + z * z),
+        s * (x * z - w * y), s * (y * z + w * x),
+    )
+
+
 def roll_pitch_yaw(q: Any) -> Vector3:
     """Angles of R = Rz(yaw) Ry(pitch) Rx(roll), rad; pitch saturates at +-pi/2."""
     w, x, y, z = float(q[0]), float(q[1]), float(q[2]), float(q[3])

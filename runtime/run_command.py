@@ -6,13 +6,18 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
 from runtime.admission import Admitted, admit
+from runtime.backend import BACKEND_HELP, BACKENDS
+from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
+from runtime.manifest import OWN_CONTROLLER
+from runtime.robot import NO_WIRE, robot_path
 from runtime.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -29,15 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `exoactor run`."""
     parser.epilog = (
         "examples:\n"
+        "  exoactor run --lockstep --out runs/own          our own controller, walking, as fast as it can\n"
+        "  exoactor run --clip squat --out runs/squat      another demonstration, in real time\n"
         "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --out runs/walk\n"
         "  exoactor run --controller holosoma-velocity --model ppo.onnx --command 0.5,0,0 --duration 10 --lockstep\n"
         "  exoactor run --controller bundles/twist2 --clip walk.npz --robot g1 --interface eth0 --dry-run"
     )
-    parser.add_argument("--controller", default="twist2", help="name, manifest (.json) or bundle folder")
+    parser.add_argument("--controller", help=f"name, manifest (.json) or bundle folder (default: {OWN_CONTROLLER})")
     parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")
-    parser.add_argument("--clip", help="motion (.npz) for a tracker")
+    parser.add_argument("--clip", help="motion for a tracker: .npz file, or a shipped one by name: "
+                        f"{', '.join(clip_names())} (without --controller: {OWN_CLIP})")
     parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
                         help="m/s, m/s, rad/s for a velocity controller")
+    parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
     parser.add_argument("--duration", type=float, metavar="S", help="play at most this long")
     parser.add_argument("--out", help="folder for report and log (default: runs/<time>)")
     parser.add_argument("--lockstep", action="store_true", help="one process, simulated time")
@@ -48,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--dry-run", action="store_true", help="everything but write commands")
-    parser.add_argument("--backend", choices=("cpu", "cuda", "tensorrt"), default="cpu")
+    parser.add_argument("--estimator", metavar="NAME|BUNDLE",
+                        help="`classical`, or a learned estimator: base velocity, height and contacts for terms, log and report")
+    parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -78,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
+    if args.controller is None:
+        args.controller, args.clip = OWN_CONTROLLER, args.clip or OWN_CLIP
     _check_arguments(args)
     admitted = admit(args.controller, target=args.robot, allow_unsigned=args.allow_unsigned)
     for line in admitted.warnings:
@@ -100,16 +113,23 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     from runtime.policy import Policy
 
     policy = Policy(settings)
+    if settings.backend == "auto":
+        print(f"backend: {policy.backend_note}", file=sys.stderr)
+    settings = replace(settings, backend=policy.backend)
+    args.robot_file = args.robot_file or str(robot_path(policy.manifest.robot_file))
     robot = make_robot(args)
     check_plant(policy, robot)
     factor = run_lockstep(settings, policy, robot, out, parse_press(args.press))
-    return factor, {"warnings": [], "errors": [], "gate_restarts": 0}
+    return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0}
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
     from runtime.supervisor import Supervisor
 
     admitted.model(settings.model)
+    for stage in admitted.manifest.stages:
+        admitted.stage_model(stage)
+    args.robot_file = args.robot_file or str(robot_path(admitted.manifest.robot_file).absolute())
     words = ["--domain", str(settings.domain), *robot_option_words(args)]
     if settings.interface:
         words += ["--interface", settings.interface]
@@ -126,19 +146,17 @@ def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitt
 
 
 def check_plant(policy: Policy, simulated: SimulatedRobot) -> None:
-    """The plant's actuators must be the robot's motors, in motor order, and the variant one it may be."""
+    """The simulated robot's motors must be the controller's robot's, and the variant one it may be."""
     robot, joint_names = policy.manifest.robot, simulated.joint_names
-    if simulated.mode_machine not in robot.mode_machine:
+    if robot.mode_machine and simulated.mode_machine not in robot.mode_machine:
         raise Refused("mode_machine", expected=f"{robot.mode_machine} ({robot.description})",
                       found=f"{simulated.mode_machine}", what_to_do="choose the controller of this variant")
-    if len(joint_names) != robot.motors:
-        raise Refused("plant", expected=f"{robot.motors} actuators for {robot.name}", found=f"{len(joint_names)}",
-                      what_to_do="give the plant of this robot with --plant FILE.xml")
+    wanted = [""] * robot.motors
     for joint in robot.joints:
-        found = joint_names[joint.motor] if joint.motor < len(joint_names) else "nothing"
-        if found != joint.name:
-            raise Refused("plant", expected=f"actuator {joint.motor} to be {joint.name}", found=found,
-                          what_to_do=f"use a plant of {robot.name} with actuators in motor order")
+        wanted[joint.motor] = joint.name
+    if list(joint_names) != wanted:
+        raise Refused("--robot-file", expected=f"the motors of {robot.name}: {', '.join(filter(None, wanted))}",
+                      found=", ".join(filter(None, joint_names)), what_to_do="leave it out, or name this robot's file")
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -170,6 +188,10 @@ def _robot_file(admitted: Admitted, out: Path) -> str:
 
 
 def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSettings:
+    robot = admitted.manifest.robot
+    if robot.wire == NO_WIRE and not args.lockstep:
+        raise Refused(f"robot {robot.name}", expected="--lockstep", found="a run over DDS",
+                      what_to_do="its file knows no wire: it runs on simulated time only")
     return RunSettings(
         controller=str(args.controller),
         robot=_robot_file(admitted, out),
@@ -188,6 +210,8 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         real_time=not args.no_realtime,
         allow_unsigned=args.allow_unsigned,
         trust=admitted.trust,
+        estimator=args.estimator,
+        mode=args.mode,
     )
 
 

@@ -29,10 +29,12 @@ class RunSettings:
         real_time: ask for SCHED_FIFO and locked memory.
         run, shared: id and folder of the run's shared memory.
         mode_machine: variant to name in commands when a gate starts without a state (restart), else -1.
-        joints, observation: sizes the policy reported, 0 before.
+        joints, observation, estimate: sizes the policy reported, 0 before.
         damping: the gate starts in DAMP: it replaces one that died.
         allow_unsigned: let a controller run that no trusted key has signed.
         trust: where the controller comes from, for the log.
+        estimator: classical, or a learned one's name or folder, whatever the manifest says; None leaves it to the manifest.
+        mode: of a controller with modes; None is its first.
     """
 
     controller: str
@@ -58,6 +60,9 @@ class RunSettings:
     damping: bool = False
     allow_unsigned: bool = False
     trust: str = ""
+    mode: str | None = None
+    estimator: str | None = None
+    estimate: int = 0
 
     def save(self, path: Path) -> None:
         """Write as JSON."""

@@ -115,7 +115,13 @@ class Supervisor:
         if settings.target == "sim":
             self._spawn("sim", ["-m", "exoactor", "sim", "--follow", str(os.getpid()), *self._sim_arguments])
         sizes = self._spawn("policy", self._stage("policy_process", settings))
-        self.settings = settings = replace(settings, joints=sizes["joints"], observation=sizes["observation"])
+        if settings.backend == "auto":
+            print(f"backend: {sizes['backend_note']}", file=sys.stderr)
+        self.notes["backend"] = sizes["backend"]
+        self.settings = settings = replace(
+            settings, joints=sizes["joints"], observation=sizes["observation"], estimate=sizes["estimate"],
+            backend=sizes["backend"]
+        )
         self._spawn("telemetry", self._stage("telemetry", settings))
         ready = self._spawn("gate", self._stage("gate_process", settings))
         self.settings = replace(settings, mode_machine=ready["mode_machine"])

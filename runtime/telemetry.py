@@ -52,6 +52,7 @@ class Truth:
             "quat_wxyz": view(self._reader.buffer, "imu_state.quaternion"),
         }
         self.record = np.zeros(1, TRUTH_DTYPE)
+        self.record["foot_force_n"] = -1
 
     def take(self) -> bool:
         """A new record, stamped with its arrival."""
@@ -77,7 +78,7 @@ def main(argv: list[str]) -> int:
     shared = Path(settings.shared)
     types = {
         "gate": gate_log_dtype(robot.motors),
-        "policy": policy_log_dtype(robot.motors, settings.joints, settings.observation),
+        "policy": policy_log_dtype(robot.motors, settings.joints, settings.observation, settings.estimate),
     }
     rings = {
         "gate": Ring(shared / "gate_ring", types["gate"], settings.run, GATE_RING),

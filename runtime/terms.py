@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime import rotation
+from runtime.bodies import Bodies
 from runtime.errors import Refused
 from runtime.reference import ReferenceFrame, ReferenceWindow
 
 F32 = npt.NDArray[np.float32]
 Index = npt.NDArray[np.intp]
+T = TypeVar("T")
 CAPACITY = 1 << 14
 """Numbers a controller may look at in one tick; the largest published one needs under 4,000."""
 
@@ -39,6 +41,21 @@ class Source:
         return len(self.index)
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """The body that terms about orientation compare.
+
+    Attributes:
+        body: its name, "" where neither manifest nor robot says.
+        align: "yaw" or "none": whether robot and reference begin with the same heading.
+        bodies: chains of the robot's bodies.
+    """
+
+    body: str = ""
+    align: str = "yaw"
+    bodies: Bodies = field(default_factory=dict)
+
+
 class TickInputs:
     """What terms read, rewritten every tick; arrays keep their identity and are views of `values`.
 
@@ -47,6 +64,9 @@ class TickInputs:
         window: the reference frames.
         phase: (k,) float32, gait phase of each foot, rad, kept up to date by the caller.
         outputs: model outputs of the previous tick, by name.
+        joints: (n) names in POLICY order.
+        modes: the controller's modes, name -> id; empty for a controller without.
+        anchor: the body whose orientation the reference is compared by.
 
     Attributes:
         q, dq: (n,) float32, POLICY order, rad, rad/s.
@@ -55,31 +75,53 @@ class TickInputs:
         action: (n,) float32, the last action as the controller is to see it.
         command: (3,) float32, vx, vy (m/s) and yaw rate (rad/s) in base.
         step: (1,) float32, control periods since the reference began.
+        mode: (1,) float32, id of the mode.
+        reinit: (1,) float32, 1 where this tick starts anew from the robot's and the reference's heading.
+        delta_heading: (1,) float32, rad, how far an operator turned the reference.
+        is_estimated: whether an estimator keeps up `estimate`, the place of `estimator_terms.py`.
+        scope: the modes (ids) that what is being derived is for; None is every mode.
         own: every place above by name, and any other that is not derived: what golden vectors record (`golden.py`).
     """
 
     def __init__(
-        self, default_pose: F32, window: ReferenceWindow, phase: F32, outputs: dict[str, F32] | None = None
+        self, default_pose: F32, window: ReferenceWindow, phase: F32, outputs: dict[str, F32] | None = None,
+        joints: tuple[str, ...] = (), modes: dict[str, int] | None = None, anchor: Anchor | None = None,
     ) -> None:
-        joints = len(default_pose)
         self.default_pose, self.window, self.phase = default_pose, window, phase
         self.outputs: dict[str, F32] = outputs if outputs is not None else {}
+        self.joints, self.modes, self.anchor = joints, modes or {}, anchor or Anchor()
+        self.scope: frozenset[int] | None = None
+        self.is_estimated = False
         self.values = np.zeros(CAPACITY, np.float32)
         self._used = 0
-        self._updates: list[Callable[[], None]] = []
+        self._updates: dict[Hashable, Callable[[], None]] = {}
+        self._scopes: dict[Hashable, frozenset[int] | None] = {}
+        self._plan: list[Callable[[], None]] = []
         self._sources: dict[Hashable, Source] = {}
         self.own: dict[str, F32] = {}
-        self.q, self.dq = self._own("q", joints), self._own("dq", joints)
+        self._shared: dict[Hashable, Any] = {}
+        n = len(default_pose)
+        self.q, self.dq = self._own("q", n), self._own("dq", n)
         self.quat_wxyz, self.gyro, self.accel = self._own("quat", 4), self._own("gyro", 3), self._own("accel", 3)
         self.quat_wxyz[0] = 1
         self.state = self.values[: self._used]
-        self.action, self.command = self._own("action", joints), self._own("command", 3)
-        self.step = self._own("step", 1)
+        self.action, self.command = self._own("action", n), self._own("command", 3)
+        self.step, self.mode = self._own("step", 1), self._own("mode", 1)
+        self.reinit, self.delta_heading = self._own("reinit", 1), self._own("delta_heading", 1)
 
     def _own(self, name: str, size: int) -> F32:
         first = self._place(name, size).index[0]
         self.own[name] = self.values[first : first + size]
         return self.own[name]
+
+    def own_place(self, name: str, size: int) -> F32:
+        """A new place that something outside fills; golden vectors record it."""
+        return self._own(name, size)
+
+    def reserve(self, name: str, size: int) -> F32:
+        """A new place for what the controller itself finds out in a tick, as a view of `values`."""
+        first = self._place(name, size).index[0]
+        return self.values[first : first + size]
 
     def _place(self, key: Hashable, size: int) -> Source:
         if self._used + size > CAPACITY:
@@ -90,7 +132,7 @@ class TickInputs:
         return self._sources[key]
 
     def source(self, name: str, first: int = 0, size: int | None = None, minus: F32 | None = None) -> Source:
-        """A place that is filled from outside: q, dq, quat, gyro, accel, action, command, step."""
+        """A place that is filled from outside: q, dq, quat, gyro, accel, action, command, step, mode, ..."""
         whole = self._sources[name].index
         return Source(whole[first:] if size is None else whole[first : first + size], minus)
 
@@ -103,17 +145,42 @@ class TickInputs:
 
         return self.derive(("frame", offset), len(values), write)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a place of that name."""
+        return name in self._sources
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What several terms work with, made by the first."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        found: T = self._shared[key]
+        return found
+
     def derive(self, key: Hashable, size: int, write: Callable[[F32], None]) -> Source:
         """A place that `write` fills once a tick; the same key is the same place."""
         if key not in self._sources:
-            source = self._place(key, size)
-            out = self.values[source.index[0] : source.index[0] + size]
-            self._updates.append(lambda: write(out))
+            self._place(key, size)
+            out = self.values[self._used - size : self._used]
+            self.each_tick(key, lambda: write(out))
+        else:
+            self.each_tick(key, self._updates[key])
         return self._sources[key]
+
+    def each_tick(self, key: Hashable, update: Callable[[], None]) -> None:
+        """Work to be done once a tick, in the modes of `scope`, in the order of first mention."""
+        before = self._scopes.get(key, frozenset())
+        self._updates.setdefault(key, update)
+        self._scopes[key] = None if before is None or self.scope is None else before | self.scope
+        self._plan = list(self._updates.values())
+
+    def plan(self, mode: int) -> None:
+        """From now on update only what this mode looks at."""
+        self._plan = [update for key, update in self._updates.items()
+                      if (scope := self._scopes[key]) is None or mode in scope]
 
     def update(self) -> None:
         """Fill the derived places."""
-        for update in self._updates:
+        for update in self._plan:
             update()
 
 
@@ -125,11 +192,17 @@ class Term:
         make: (inputs, settings) -> where its value stands.
         settings: the keys it takes, with their defaults (`...` where one must be given).
         meaning: for error messages and docs.
+        channels: settings -> the reference channels it reads (`channels.py`).
     """
 
     make: Callable[[TickInputs, dict[str, Any]], Source]
     meaning: str
     settings: dict[str, Any] = field(default_factory=dict)
+    channels: Callable[[dict[str, Any]], tuple[str, ...]] = lambda settings: ()
+
+    def full(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """The settings of a manifest's entry, defaults included."""
+        return {key: entry.get(key, default) for key, default in self.settings.items()}
 
 
 TERMS: dict[str, Term] = {}
@@ -158,17 +231,37 @@ def _derived_term(name: str, meaning: str, size: int, value: Callable[[TickInput
     TERMS[name] = Term(make, meaning)
 
 
-def _reference_term(
-    name: str, meaning: str, first: Callable[[int], int], size: Callable[[int], int], *, relative: bool = False
-) -> None:
+def _reference_term(name: str, meaning: str, first: Callable[[int], int], size: Callable[[int], int]) -> None:
     """A part of `ReferenceFrame.values`; `first` and `size` take the number of joints."""
 
     def make(inputs: TickInputs, settings: dict[str, Any]) -> Source:
         n, offsets = len(inputs.default_pose), reference_offsets(settings)
-        parts = [inputs.frame(k).index[first(n) : first(n) + size(n)] for k in offsets]
-        return Source(np.concatenate(parts), np.tile(inputs.default_pose, len(offsets)) if relative else None)
+        return Source(np.concatenate([inputs.frame(k).index[first(n) : first(n) + size(n)] for k in offsets]))
 
     TERMS[name] = Term(make, meaning, {"frames": [0]})
+
+
+def joint_index(inputs: TickInputs, names: list[str] | None) -> Index:
+    """Places of joints in policy order, in the order they are named; of all of them for None."""
+    if names is None:
+        return np.arange(len(inputs.default_pose))
+    unknown = [name for name in names if name not in inputs.joints]
+    if unknown:
+        raise Refused("`joints` of a reference term", expected="joints of the controller", found=", ".join(unknown),
+                      what_to_do="correct the manifest")
+    return np.array([inputs.joints.index(name) for name in names], np.intp)
+
+
+def _reference_joints(name: str, meaning: str, *, velocity: bool = False, relative: bool = False) -> None:
+    """Joint positions or velocities of the reference, all or the named ones."""
+
+    def make(inputs: TickInputs, settings: dict[str, Any]) -> Source:
+        offsets, index = reference_offsets(settings), joint_index(inputs, settings["joints"])
+        first = len(inputs.default_pose) if velocity else 0
+        parts = [inputs.frame(k).index[first + index] for k in offsets]
+        return Source(np.concatenate(parts), np.tile(inputs.default_pose[index], len(offsets)) if relative else None)
+
+    TERMS[name] = Term(make, meaning, {"frames": [0], "joints": None})
 
 
 _state_term("base_ang_vel", "gyro in base, rad/s (3)", "gyro")
@@ -188,11 +281,9 @@ _derived_term(
 _derived_term(
     "roll_pitch", "roll and pitch of the base, rad (2)", 2, lambda i: rotation.roll_pitch_yaw(i.quat_wxyz)[:2]
 )
-_reference_term("ref_joint_pos", "reference joint positions, rad (n a frame)", lambda n: 0, lambda n: n)
-_reference_term(
-    "ref_joint_pos_rel", "the same minus the default pose (n a frame)", lambda n: 0, lambda n: n, relative=True
-)
-_reference_term("ref_joint_vel", "reference joint velocities, rad/s (n a frame)", lambda n: n, lambda n: n)
+_reference_joints("ref_joint_pos", "reference joint positions, rad (n a frame)")
+_reference_joints("ref_joint_pos_rel", "the same minus the default pose (n a frame)", relative=True)
+_reference_joints("ref_joint_vel", "reference joint velocities, rad/s (n a frame)", velocity=True)
 _reference_term("ref_root_height", "reference root height, m (1)", lambda n: 2 * n + 2, lambda n: 1)
 _reference_term("ref_roll_pitch", "reference roll and pitch, rad (2)", lambda n: 2 * n + 3, lambda n: 2)
 _reference_term(

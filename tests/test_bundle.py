@@ -345,7 +345,7 @@ def test_golden_vectors_hold_to_the_bundle_s_own_tolerance(bundle: Path, tmp_pat
     load(bundle)
 
 
-def test_a_backend_may_have_a_tolerance_of_its_own(bundle: Path) -> None:
+def test_a_precision_has_a_tolerance_of_its_own(bundle: Path) -> None:
     from runtime.admission import check_golden
 
     edit(bundle, "controller.json", lambda manifest: manifest["action"].update(scale=0.251))
@@ -354,9 +354,13 @@ def test_a_backend_may_have_a_tolerance_of_its_own(bundle: Path) -> None:
     admitted = admit(str(bundle))
     controller = open_admitted(Admitted(admitted.manifest, None, ""))
     assert isinstance(admitted.bundle, Bundle)
-    check_golden(admitted.bundle, controller, "fp16")
     with pytest.raises(Refused, match="golden"):
-        check_golden(admitted.bundle, controller, "cpu")
+        check_golden(admitted.bundle, controller)
+    controller.model.backend = "engine-fp16"
+    check_golden(admitted.bundle, controller)
+    controller.model.backend = "cuda"
+    with pytest.raises(Refused, match="golden"):
+        check_golden(admitted.bundle, controller)
 
 
 # ---- parsers

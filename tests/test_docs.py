@@ -17,6 +17,7 @@ import pytest
 
 import exoactor
 from export.command import JOBS
+from runtime.channels import CHANNELS
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.faults import table_markdown
@@ -72,6 +73,18 @@ def test_term_table_is_the_registry():
     assert between(page("controllers"), "terms") == terms_table()
 
 
+def channels_table() -> str:
+    lines = ["| channel | width | meaning |", "|---|---|---|"]
+    for name, channel in CHANNELS.items():
+        note = (", w first" if channel.rotations else "") + ("" if channel.needed else "; optional")
+        lines.append(f"| `{name}` | {channel.width} | {channel.meaning}{note} |")
+    return "\n".join(lines)
+
+
+def test_channel_table_is_the_code_s_own():
+    assert between(page("clips"), "channels") == channels_table()
+
+
 def test_every_term_setting_is_documented():
     text = page("controllers")
     for term in TERMS.values():
@@ -91,6 +104,7 @@ OBJECTS: dict[str, tuple[str | int, ...]] = {
     "phase.": ("phase",),
     "command.": ("command",),
     "reference.": ("reference",),
+    "stages[].": ("stages", 0),
     "inputs[].": ("inputs", 0),
     "blocks[].": ("inputs", 0, "blocks", 0),
     "terms[].": ("inputs", 0, "blocks", 0, "terms", 0),
@@ -107,6 +121,7 @@ def keys_the_code_takes(path: tuple[str | int, ...], folder: Path) -> list[str]:
     data = example(1)
     data.setdefault("model", {})
     data.setdefault("reference", {})
+    data["stages"] = [{"name": "first", "inputs": [{"blocks": [{"terms": [{"term": "base_ang_vel"}]}]}]}]
     data["inputs"][0]["blocks"][0]["terms"][0]["history"] = {"length": 2}
     place: Any = data
     for step in path:

@@ -211,6 +211,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def test_a_whole_run_is_done_and_leaves_nothing_behind(full: SimpleNamespace) -> None:
     assert full.run.code == 0, full.run.output + full.run.errors
     assert full.report["outcome"] == "done"
+    assert full.report["backend"] == "cpu"
     assert set(full.run.pids) == {"gate", "policy", "sim", "telemetry"}
     assert_nothing_is_left(full.run)
     assert full.run.errors == "" or HAS_FIFO is False

@@ -53,7 +53,8 @@ def write(
     graph = b"".join(_field(1, n) for n in nodes) + _field(2, "tiny")
     for name, array in (constants or {}).items():
         dims = b"".join(_field(1, size) for size in array.shape)
-        graph += _field(5, dims + _field(2, FLOAT) + _field(8, name) + _field(9, array.astype("<f4").tobytes()))
+        kind, form = (INT64, "<i8") if array.dtype.kind == "i" else (FLOAT, "<f4")
+        graph += _field(5, dims + _field(2, kind) + _field(8, name) + _field(9, array.astype(form).tobytes()))
     graph += b"".join(_field(11, _value(*value)) for value in inputs)
     graph += b"".join(_field(12, _value(*value)) for value in outputs)
     about = b"".join(_field(14, _field(1, key) + _field(2, value)) for key, value in (metadata or {}).items())

@@ -9,7 +9,9 @@ import pytest
 
 
 def torch_or_skip() -> Any:
-    """The module torch; skips the test file where it is not tested, and in CI fails where it is missing."""
+    """The module torch, on one thread; skips the test file where it is not tested, and in CI fails where it is missing."""
     if sys.version_info < (3, 11):
         pytest.skip("torch is tested on Python 3.11 and newer", allow_module_level=True)
-    return pytest.importorskip("torch", reason="missing dependency: torch")
+    torch = pytest.importorskip("torch", reason="missing dependency: torch")
+    torch.set_num_threads(1)
+    return torch

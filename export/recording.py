@@ -1,0 +1,184 @@
+"""What a controller's networks were fed, tick by tick: from a run's log, from golden vectors, or drawn at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.plausible import plausible_ticks
+from runtime import golden
+from runtime.backend import LoadedModel
+from runtime.controller import Controller
+from runtime.errors import Refused
+from runtime.log_file import read_log
+from runtime.pilot import Phase
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The inputs of one network at successive ticks.
+
+    Attributes:
+        name: "policy", or the name of a stage.
+        onnx: the network.
+        feeds: input -> (ticks, *shape); hidden state is not among them, whoever replays keeps its own.
+        hidden: input -> (output, shape) of hidden state.
+        action: the output that is the action; None compares every output.
+        fresh: (ticks,) bool, hidden state is zero before this tick.
+        acted: (ticks, n) the action that was logged, or None.
+    """
+
+    name: str
+    onnx: bytes
+    feeds: Mapping[str, Array]
+    hidden: Mapping[str, tuple[str, tuple[int, ...]]]
+    action: str | None
+    fresh: npt.NDArray[np.bool_]
+    acted: Array | None = None
+
+    @property
+    def ticks(self) -> int:
+        """How many observations there are."""
+        return len(self.fresh)
+
+
+class Tap:
+    """A network that keeps what it is fed."""
+
+    def __init__(self, network: LoadedModel) -> None:
+        self._network = network
+        self.inputs, self.outputs, self.backend = network.inputs, network.outputs, network.backend
+        self.fed: list[dict[str, Array]] = []
+
+    def run(self) -> None:
+        """One inference."""
+        self.fed.append({name: values.copy() for name, values in self.inputs.items()})
+        self._network.run()
+
+    def metadata(self) -> dict[str, str]:
+        """What the exporter wrote into the ONNX."""
+        return self._network.metadata()
+
+    def take(self) -> dict[str, Array]:
+        """input -> (ticks, *shape) since the last take."""
+        fed, self.fed = self.fed, []
+        return {name: np.array([row[name] for row in fed]) for name in self.inputs} if fed else {}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a controller being recorded.
+
+    Attributes:
+        recurrent: pairs (input, output) of hidden state.
+        action: the output that is the action; None for a stage.
+    """
+
+    name: str
+    onnx: bytes
+    tap: Tap
+    recurrent: tuple[tuple[str, str], ...]
+    action: str | None
+
+    def recording(self, fed: Mapping[str, Array]) -> Recording:
+        """What it was fed since hidden state was last zero."""
+        hidden = {name: (output, self.tap.inputs[name].shape) for name, output in self.recurrent}
+        fresh = np.zeros(len(next(iter(fed.values()))), np.bool_)
+        fresh[0] = True
+        feeds = {name: rows for name, rows in fed.items() if name not in hidden}
+        return Recording(self.name, self.onnx, feeds, hidden, self.action, fresh)
+
+
+def joined(parts: Iterable[Recording]) -> Recording:
+    """Recordings of one network, one after the other; hidden state starts anew at each."""
+    parts = list(parts)
+    feeds = {name: np.concatenate([part.feeds[name] for part in parts]) for name in parts[0].feeds}
+    return replace(parts[0], feeds=feeds, fresh=np.concatenate([part.fresh for part in parts]))
+
+
+def from_controller(
+    controller: Controller, parts: list[Part], vectors: Mapping[str, Array] | None, ticks: int, seed: int
+) -> list[Recording]:
+    """The bundle's golden ticks, then seeded random ones a robot could meet, in each of the controller's modes.
+
+    Args:
+        parts: the controller's networks; one that runs in no mode met is left out.
+        vectors: arrays of `runtime.golden`, or None.
+    """
+    takes: list[dict[str, dict[str, Array]]] = []
+
+    def take() -> None:
+        takes.append({part.name: part.tap.take() for part in parts})
+
+    take()
+    takes.clear()
+    if vectors is not None:
+        golden.replay(controller, vectors)
+        take()
+    modes = [{"mode": mode} for mode in controller.manifest.modes.values()] or [{}]
+    for turn, places in enumerate(modes):
+        count = ticks // len(modes) + (turn < ticks % len(modes))
+        given = {name: np.full((count, 1), value, np.float32) for name, value in places.items()}
+        if count:
+            golden.record(controller, plausible_ticks(controller, count, seed + turn, given))
+            take()
+    fed = {part.name: [part.recording(taken[part.name]) for taken in takes if taken[part.name]] for part in parts}
+    return [joined(fed[part.name]) for part in parts if fed[part.name]]
+
+
+def from_log(path: Path, controller: Controller, parts: list[Part]) -> list[Recording]:
+    """The observations of a run while its controller was at work.
+
+    With hidden state a log is replayed up to the first tick it lost, since the state is unknown after that.
+
+    Raises:
+        Refused: no log, none of this controller, or nothing in it.
+    """
+    if not path.is_file():
+        raise Refused("--log", expected="a run's log.mcap", found=f"no file {path}",
+                      what_to_do="name the log in a run's output folder")
+    rows = read_log(path).topics.get("policy", np.zeros(0, [("phase", "u4")]))
+    busy = rows[(rows["phase"] >= Phase.SETTLE) & (rows["phase"] <= Phase.SETTLE_OUT)]
+    if not len(busy):
+        raise Refused(f"log {path.name}", expected="policy ticks while tracking", found="none",
+                      what_to_do="give the log of a run that came to track")
+    sizes = [observation.values.size for observation, _, _ in controller.observations]
+    if busy["observation"].shape[1] != sum(sizes) or busy["action"].shape[1] != len(controller.action):
+        raise Refused(f"log {path.name}", expected=f"{sum(sizes)} observations and {len(controller.action)} actions",
+                      found=f"{busy['observation'].shape[1]} and {busy['action'].shape[1]}",
+                      what_to_do="this log is of another controller")
+    if any(part.recurrent for part in parts):
+        lost = np.flatnonzero(np.diff(busy["sequence"].astype(np.int64)) != 1)
+        busy = busy[: lost[0] + 1] if len(lost) else busy
+    blocks = iter(np.split(busy["observation"], np.cumsum(sizes)[:-1], axis=1))
+    recordings = []
+    for part, network in zip(parts, controller.networks, strict=True):
+        places = {values.ctypes.data: (name, values) for name, values in part.tap.inputs.items()}
+        fed = {}
+        for _, buffer, clip in network.observations:
+            name, values = places[buffer.ctypes.data]
+            block = next(blocks)
+            block = block if clip is None else np.clip(block, *clip)
+            fed[name] = np.ascontiguousarray(block.astype(values.dtype).reshape(len(block), *values.shape))
+        recordings.append(part.recording(fed))
+    return [*recordings[:-1], replace(recordings[-1], acted=np.array(busy["action"]))]
+
+
+def from_noise(network: LoadedModel, onnx: bytes, ticks: int, seed: int) -> Recording:
+    """Standard normal numbers (0, 1, 2, ... for whole-number inputs), for a network without a manifest."""
+    rng = np.random.default_rng(seed)
+    feeds = {}
+    for name, values in network.inputs.items():
+        shape = (ticks, *values.shape)
+        count = np.arange(ticks).reshape(ticks, *[1] * values.ndim)
+        is_whole = np.issubdtype(values.dtype, np.integer)
+        drawn = np.broadcast_to(count, shape) if is_whole else rng.normal(size=shape)
+        feeds[name] = np.ascontiguousarray(drawn.astype(values.dtype))
+    return Recording("policy", onnx, feeds, {}, None, np.ones(ticks, np.bool_))
