@@ -113,7 +113,8 @@ class EstimatorNetwork(torch.nn.Module):
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
 
         graph = helper.make_graph(
-            nodes, "estimator", [tensor(INPUT, len(self.mean))], [tensor(*entry) for entry in OUTPUTS.items()], constants
+            nodes, "estimator", [tensor(INPUT, len(self.mean))], [tensor(*entry) for entry in OUTPUTS.items()],
+            constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
                                   producer_name="exoactor")

@@ -37,8 +37,8 @@ filter that was wrong is still set right, since what is not corrected grows unce
 FORCE_N = 20.0
 LEVEL_M = 0.005
 LEVEL_LOGIT = 5.0
-"""Contact log-odds: force / FORCE_N, and up to LEVEL_LOGIT for a foot as low as the lowest (that is 1/e at LEVEL_M above
-it). A foot on a step carries by its force alone."""
+"""Contact log-odds: force / FORCE_N, and up to LEVEL_LOGIT / 2 for a foot as low as the lowest, down to minus that for
+one far above it (LEVEL_M is where 1/e of the way is left). A foot on a step carries by its force alone."""
 SUPPORT_M_S2 = 5.0
 """Vertical specific force from which some foot must carry; in free flight it is zero and levels say nothing."""
 SUPPORT_S = 0.04
@@ -55,7 +55,8 @@ class ClassicalEstimator:
 
     Attributes:
         odometry: of the last state.
-        values: (4 + feet,) float32: base velocity in base (m/s), base height above the carrying foot (m), contacts (0 to 1).
+        values: (4 + feet,) float32: base velocity in base (m/s), base height above the carrying foot (m), contacts (0
+            to 1).
     """
 
     name = "classical"
@@ -81,7 +82,7 @@ class ClassicalEstimator:
         self._started = False
 
     def update(self, state: RobotState) -> None:
-        """One period on from the last call; a state with numbers that are not finite is let pass, the estimate stays."""
+        """One period on from the last call. Numbers that are not finite leave the estimate as it was."""
         if math.isfinite(float(state.floats.dot(state.floats))):
             self.filter(state.floats)
 

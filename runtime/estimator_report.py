@@ -40,7 +40,7 @@ def estimator_errors(policy: Array, truth: Array) -> dict[str, float | None] | N
     height = np.interp(rows["now_ns"], truth["now_ns"], truth["position"][:, 2])
     out["velocity_rmse_m_s"] = round(float(np.sqrt(((said[:, :3] - velocity) ** 2).sum(axis=1).mean())), 4)
     out["height_rmse_m"] = round(float(np.sqrt(((said[:, 3] - height) ** 2).mean())), 4)
-    if "foot_force_n" in truth.dtype.names and (truth["foot_force_n"] >= 0).all():
+    if "foot_force_n" in (truth.dtype.names or ()) and (truth["foot_force_n"] >= 0).all():
         nearest = np.clip(np.searchsorted(truth["now_ns"], rows["now_ns"]), 0, len(truth) - 1)
         touching = truth["foot_force_n"][nearest] > TOUCHING_N
         out["contact_agreement"] = round(float(((said[:, 4:] > 0.5) == touching).mean()), 4)

@@ -42,7 +42,7 @@ def _input_term(name: str, meaning: str) -> None:
 _estimate_term("base_lin_vel", "estimated base velocity in base, m/s (3)", 0, 3)
 _estimate_term("base_height", "estimated base height above the foot that carries, m (1)", 3, 1)
 _estimate_term("contact", "estimated contact of the left and the right foot, 0 to 1 (2)", 4, 2)
-_input_term("filtered", "what the classical filter estimates: velocity (3), height (1), contacts (2); estimators only (6)")
+_input_term("filtered", "the classical filter's estimate: velocity (3), height (1), contacts (2); estimators only (6)")
 _input_term("joint_torque", "joint torques, N m (n); estimators only")
 _input_term("leg_odometry", "of each foot: base velocity (3) and height (1) were it planted, its force / 100 N (1); "
             "estimators only (10)")

@@ -28,8 +28,8 @@ class LegOdometry:
     Attributes:
         velocity: (f, 3) velocity of the base, m/s, if the lowest part of that foot's sole stood still.
         height: (f,) height of the base above that foot's lowest point, m.
-        force: (f,) vertical force of the ground on each foot, N, from the motors' torques; about -20 in a swing, for the
-            leg's own weight.
+        force: (f,) vertical force of the ground on each foot, N, from the motors' torques; about -20 in a swing, for
+            the leg's own weight.
         up: (3,) unit vector against gravity.
         values: (5 f,) float32, velocity, height, force / 100 of each foot in turn: what a network is given.
     """

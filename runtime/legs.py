@@ -1,7 +1,7 @@
 """Leg kinematics from the robot's own table: where the feet are, how they move, what the ground presses them with.
 
 Everything is seen from the base (the pelvis), in float64. A tick is some tens of small numpy calls, so what counts is
-their number: the frames of all feet stand as blocks on the diagonal of one matrix, and a link of every leg is one product.
+their number: the frames of all feet stand as blocks on the diagonal of one matrix, a link of every leg is one product.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Policy:
             self.estimator.reset()
 
     def tick(self, mode: Mode, state: RobotState, now_ns: int) -> None:
-        """One control period at `now_ns`. The estimator runs in every mode, to know the robot when it starts to move."""
+        """One control period at `now_ns`. The estimator runs in every mode: it knows the robot before it moves."""
         if self.estimator is not None and state.sequence:
             self.estimator.update(state)
             if self._estimate is not None:

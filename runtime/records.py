@@ -74,7 +74,7 @@ def gate_log_dtype(motors: int) -> Dtype:
 
 
 def policy_log_dtype(motors: int, joints: int, observation: int, estimate: int = 0) -> Dtype:
-    """One line of the policy's log, at its own rate. `reference_q` in POLICY order; `estimate` only where there is one."""
+    """One line of the policy's log, at its own rate. `reference_q` in POLICY order; `estimate` where there is one."""
     return np.dtype(
         [
             ("now_ns", "<i8"),

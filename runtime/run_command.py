@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--dry-run", action="store_true", help="everything but write commands")
     parser.add_argument("--estimator", metavar="NAME|BUNDLE",
-                        help="`classical`, or a learned estimator: base velocity, height and contacts for terms, log and report")
+                        help="classical, or a learned estimator: of base velocity, height and foot contacts")
     parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")

@@ -33,7 +33,7 @@ class RunSettings:
         damping: the gate starts in DAMP: it replaces one that died.
         allow_unsigned: let a controller run that no trusted key has signed.
         trust: where the controller comes from, for the log.
-        estimator: classical, or a learned one's name or folder, whatever the manifest says; None leaves it to the manifest.
+        estimator: classical, or a learned one's name or folder; None leaves the choice to the manifest.
         mode: of a controller with modes; None is its first.
     """
 

@@ -66,9 +66,10 @@ def test_a_scripted_source_is_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], factor: float, expected: int
 ) -> None:
     source = script(Tanh(factor), tmp_path / "policy.pt")
-    code, report = parity(capsys, str(tiny_bundle.make(tmp_path)), "--ticks", "20", "--source", source)
+    bundle = tiny_bundle.make(tmp_path)
+    code, report = parity(capsys, str(bundle), "--ticks", "20", "--source", source)
     assert (code, report["backends"]["source"]["ok"]) == (expected, expected == 0)
-    assert report["backends"]["source"]["observations"] == 52
+    assert report["backends"]["source"]["observations"] == test_parity.golden_ticks(bundle) + 20
 
 
 @pytest.mark.parametrize("module", [Inside, Outside])
