@@ -120,7 +120,7 @@ def open_learned(folder: Path, *, backend: str = "cpu", allow_unsigned: bool = F
     warnings: tuple[str, ...] = ()
     if not bundle.trust.ok:
         if not allow_unsigned:
-            refuse_untrusted(bundle)
+            refuse_untrusted(listing, bundle.trust)
         warnings = (f"bundle {listing.name} has {bundle.trust.text}; --allow-unsigned lets it run",)
     manifest = read_estimator(folder / ESTIMATOR, bundle.files[ESTIMATOR], bundle.files)
     entry = listing.files.get(manifest.model_file)
