@@ -241,16 +241,6 @@ class Controller:
         return output
 
 
-def _window(manifest: Manifest) -> ReferenceWindow:
-    offsets, channels = reference_needs(manifest)
-    return ReferenceWindow(len(manifest.order), offsets, sorted(channels))
-
-
-def _inputs(manifest: Manifest, window: ReferenceWindow, phase: F32, outputs: dict[str, F32]) -> TickInputs:
-    anchor = Anchor(manifest.anchor, manifest.align, manifest.robot.bodies)
-    return TickInputs(manifest.default_pose, window, phase, outputs, manifest.order.names, manifest.modes, anchor)
-
-
 def input_tables(manifest: Manifest) -> dict[str | None, Observation]:
     """Each input of a manifest laid out without a network: by its name, None for the only one.
 
