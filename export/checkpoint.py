@@ -8,6 +8,7 @@ is a table, `FAMILIES`, from the public source of each library.
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,11 +80,11 @@ FAMILIES = (
     # leggedrobotics/rsl_rl rsl_rl/modules/actor_critic.py @ 0bb2390 and its student; obs_norm_state_dict until 2.x
     Family("rsl_rl", (f"{_RSL}.actor",), f"{_RSL}.memory_a.rnn", RSL_RL,
            (f"{_RSL}.actor_obs_normalizer", "obs_norm_state_dict"), "elu"),
-    Family("rsl_rl, student", (f"{_RSL}.student",), f"{_RSL}.memory_s.rnn", RSL_RL,
+    Family("rsl_rl student", (f"{_RSL}.student",), f"{_RSL}.memory_s.rnn", RSL_RL,
            (f"{_RSL}.student_obs_normalizer", "obs_norm_state_dict"), "elu"),
     # rsl_rl from 4: one state dict a model, rsl_rl/models/mlp_model.py @ 11d5bbe, rnn_model.py @ 14d428d
     Family("rsl_rl", (f"{_RSL5}.mlp",), f"{_RSL5}.rnn.rnn", RSL_RL, (f"{_RSL5}.obs_normalizer",), "elu"),
-    Family("rsl_rl, student", ("student_state_dict.mlp",), "student_state_dict.rnn.rnn", RSL_RL,
+    Family("rsl_rl student", ("student_state_dict.mlp",), "student_state_dict.rnn.rnn", RSL_RL,
            ("student_state_dict.obs_normalizer",), "elu"),
     # Denys88/rl_games rl_games/algos_torch/network_builder.py @ 005ec17
     Family("rl_games", ("model.a2c_network.actor_mlp", "model.a2c_network.mu"), None, RL_GAMES,
@@ -112,6 +113,7 @@ def load_checkpoint(path: Path) -> Tensors:
         Refused: damaged, or it holds Python objects.
     """
     what = f"checkpoint {path.name}"
+    _refuse_other_archives(what, path)
     try:
         with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of old formats that it reads all the same
@@ -129,6 +131,20 @@ def load_checkpoint(path: Path) -> Tensors:
         raise Refused(what, expected="a state dict", found=f"{type(found).__name__} without tensors",
                       what_to_do="save policy.state_dict()")
     return tensors
+
+
+def _refuse_other_archives(what: str, path: Path) -> None:
+    """Zip files that are no checkpoint but hold one, or hold a program."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if "policy.pth" in names:
+        raise Refused(what, expected="a state dict", found="an archive of stable-baselines3, with policy.pth in it",
+                      what_to_do=f"unpack it (unzip {path.name} policy.pth) and give policy.pth")
+    if any(name.endswith(("archive_format", "archive_version")) for name in names):
+        raise Refused(what, expected="TorchScript, a checkpoint or ONNX", found="a program of torch.export (.pt2)",
+                      what_to_do="export the policy to ONNX from there: torch.onnx.export")
 
 
 def _numpy_scalars() -> list[Any]:

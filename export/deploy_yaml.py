@@ -218,8 +218,13 @@ class _File:
         ranges = next((entry.get("ranges") for entry in commands.values() if isinstance(entry, dict)), None)
         if not isinstance(ranges, dict):
             raise self.refuse("commands", "base_velocity with its ranges", f"{commands}")
-        return {ours: [number(x) for x in self.numbers(f"commands.{theirs}", ranges[theirs], 2)]
-                for ours, theirs in (("vx", "lin_vel_x"), ("vy", "lin_vel_y"), ("yaw_rate", "ang_vel_z"))}
+        out = {}
+        for ours, theirs in (("vx", "lin_vel_x"), ("vy", "lin_vel_y"), ("yaw_rate", "ang_vel_z")):
+            span = ranges.get(theirs)
+            if not isinstance(span, list) or len(span) != 2:
+                raise self.refuse(f"commands.{theirs}", "[low, high]", span)
+            out[ours] = [number(x) for x in self.numbers(f"commands.{theirs}", span, 2)]
+        return out
 
     def gait_period(self) -> float | None:
         """Of the term `gait_phase`, if there is one."""

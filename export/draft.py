@@ -37,6 +37,7 @@ class Draft:
 _ORDER = (
     "name", "description", "source", "licence", "kind", "robot", "rate_hz", "joints", "default_pose", "gains", "held",
     "model", "inputs", "outputs", "recurrent", "action", "phase", "command", "reference",
+    "estimator",
 )
 
 
@@ -114,6 +115,15 @@ def hold_the_rest(robot: Robot, joints: Sequence[str], notes: list[str]) -> dict
         notes.append(f"{len(held)} joints that the network does not drive are held at 0 with the robot file's own "
                      f"gains ({', '.join(held)}): check `held`")
     return held
+
+
+def estimate_what_is_observed(draft: Draft) -> None:
+    """Name an estimator where the observation has the base's velocity."""
+    terms = [term for entry in draft.data["inputs"] for block in entry["blocks"] for term in block["terms"]]
+    if any(term["term"] == "base_lin_vel" for term in terms):
+        draft.data["estimator"] = "classical"
+        draft.notes.append("the network is shown the base's velocity, which no sensor measures: `estimator` is "
+                           "classical; a policy trained on the true velocity may stumble on an estimate")
 
 
 def safe_name(text: str) -> str:

@@ -3,15 +3,14 @@ implementation in numpy, and the network it was exported from."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from export.recording import Recording
+from export.source_network import SourceNetwork
 from runtime.backend import LoadedModel
 from runtime.errors import Refused
 
@@ -106,40 +105,19 @@ class InNumpy:
         return dict(zip(self._evaluator.output_names, (np.asarray(values) for values in outputs), strict=True))
 
 
-class InTorch:
-    """The TorchScript module a network was exported from; its first result is the action.
+class AsTrained:
+    """The network as it came, before conversion: keeps its hidden state by itself."""
 
-    Hidden state inside the module starts anew by loading it again, since scripts name their reset differently. A module
-    that takes its state as further arguments gives it back as further results.
-
-    Args:
-        names: of its results: the action, then hidden state.
-    """
-
-    def __init__(self, path: Path, names: list[str]) -> None:
-        import torch
-
-        self._torch, self._content, self._names = torch, path.read_bytes(), names
-        try:
-            self.reset()
-        except RuntimeError as error:
-            raise Refused(f"--source {path.name}", expected="a TorchScript module (torch.jit.save)",
-                          found=str(error).strip().splitlines()[0][:300],
-                          what_to_do="save the policy as TorchScript, or give the ONNX it was exported to") from error
+    def __init__(self, source: SourceNetwork, inputs: Iterable[str]) -> None:
+        self._source, self._inputs = source, tuple(inputs)
 
     def reset(self) -> None:
-        """Load the module again."""
-        load: Any = self._torch.jit.load
-        self._module = load(io.BytesIO(self._content), map_location="cpu").eval()
-        self._takes = len(self._module.forward.schema.arguments) - 1
+        """Hidden state to zero."""
+        self._source.reset()
 
     def compute(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The action, and the hidden state it gives back."""
-        tensors = [self._torch.from_numpy(np.array(values)) for values in feeds.values()]
-        with self._torch.no_grad():
-            found = self._module(*tensors[: self._takes])
-        results = found if isinstance(found, (tuple, list)) else [found]
-        return {name: np.asarray(values) for name, values in zip(self._names, results, strict=False)}
+        """Outputs by name, without hidden state."""
+        return self._source.step({name: feeds[name] for name in self._inputs})
 
 
 def evaluate(recording: Recording, evaluator: Evaluator) -> dict[str, Array]:

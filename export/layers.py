@@ -51,7 +51,8 @@ def exposed(onnx: bytes) -> bytes:
 
 
 def first_differing_layer(
-    onnx: bytes, reference: Opener, other: Opener, feeds: Mapping[str, Array], tolerance: float
+    onnx: bytes, reference: Opener, other: Opener, feeds: Mapping[str, Array], tolerance: float, *,
+    relative: bool = True,
 ) -> dict[str, Any] | None:
     """The first tensor, in the order of the network's nodes, that differs by more than the tolerance.
 
@@ -60,7 +61,7 @@ def first_differing_layer(
     Args:
         reference, other: what computes the network with its tensors exposed; they are matched by name.
         feeds: one tick's inputs, hidden state included.
-        tolerance: absolute for values up to 1, relative above.
+        tolerance: absolute; if `relative`, for values up to 1, and above relative to them.
     """
     from onnx import load_model_from_string
 
@@ -76,8 +77,8 @@ def first_differing_layer(
             a, b = np.asarray(expected[name], np.float64), np.asarray(found[name], np.float64)
             if a.shape != b.shape:
                 return {"tensor": name, "operator": node.op_type, "max_error": None, "shapes": [a.shape, b.shape]}
-            error = np.abs(a - b) / np.maximum(np.abs(a), 1)
-            if error.size and not error.max() <= tolerance:
-                worst = float(np.abs(a - b).max())
+            error = np.abs(a - b)
+            if error.size and not (error / np.maximum(np.abs(a), 1) if relative else error).max() <= tolerance:
+                worst = float(error.max())
                 return {"tensor": name, "operator": node.op_type, "max_error": worst if np.isfinite(worst) else None}
     return None

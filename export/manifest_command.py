@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 from export import berkeley_yaml, deploy_yaml, onnx_draft
-from export.draft import Draft, safe_name
+from export.draft import Draft, estimate_what_is_observed, safe_name
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.manifest import Manifest
@@ -42,6 +42,10 @@ def run(args: argparse.Namespace) -> int:
     model_file = source if source.suffix == ".onnx" else Path(args.model) if args.model else None
     model = None if model_file is None else Model(model_file)
     draft = make_draft(source, model, args.robot, args.name or safe_name(source.stem), args.rate)
+    estimate_what_is_observed(draft)
+    robot_file = Path(draft.data["robot"])
+    if robot_file.suffix == ".json" and robot_file.resolve().parent == out.resolve().parent:
+        draft.data["robot"] = robot_file.name
     if model_file is not None and model_file.resolve().parent == out.resolve().parent:
         draft.data.setdefault("model", {}).update(
             file=model_file.name, sha256=hashlib.sha256(model_file.read_bytes()).hexdigest()

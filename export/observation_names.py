@@ -17,6 +17,8 @@ from runtime.errors import Refused
 Size = int
 PER_JOINT: Size = -1
 """Stands for one value a joint."""
+ESTIMATED = "base_lin_vel"
+"""The term that takes an estimator."""
 
 # their name -> our terms and the size of each
 TERMS_OF: dict[str, tuple[tuple[str, Size], ...]] = {
@@ -39,6 +41,7 @@ TERMS_OF: dict[str, tuple[tuple[str, Size], ...]] = {
     "gait_phase": (("phase_sin", 1), ("phase_cos", 1)),
     "sin_phase": (("phase_sin", 2),),
     "cos_phase": (("phase_cos", 2),),
+    "base_lin_vel": ((ESTIMATED, 3),),
     "motion_command": (("ref_joint_pos", PER_JOINT), ("ref_joint_vel", PER_JOINT)),
     "motion_joint_pos": (("ref_joint_pos", PER_JOINT),),
     "motion_joint_vel": (("ref_joint_vel", PER_JOINT),),
@@ -51,8 +54,7 @@ NOT_MEASURED = {
     "motion_anchor_pos_b": "where the base is in the world",
     "motion_ref_pos_b": "where the base is in the world",
     "body_pos": "where the base is in the world",
-    "base_lin_vel": "the velocity of the base, which takes an `estimator`: write this manifest by hand",
-    "base_pos_z": "the height of the base, which takes an `estimator`: write this manifest by hand",
+    "base_pos_z": "the height of the base above its start",
     "height_scan": "the ground around the robot",
 }
 

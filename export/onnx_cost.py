@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
+import onnxruntime as ort
 
 from runtime.errors import Refused
+from runtime.model import Model
 
 MOVES = frozenset({
     "Identity", "Reshape", "Transpose", "Concat", "Slice", "Gather", "Cast", "Constant", "ConstantOfShape", "Shape",
@@ -42,21 +45,13 @@ def measure_cost(data: bytes) -> Cost:
     """
     try:
         model = onnx.load_from_string(data)
-        for value in model.graph.input:
-            for size in value.type.tensor_type.shape.dim:
-                if size.dim_value <= 0:
-                    size.dim_value = 1
-        for value in [*model.graph.output, *model.graph.value_info]:
-            value.type.tensor_type.ClearField("shape")
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:  # protobuf and onnx raise several unrelated kinds
+        shapes = _shapes(model)
+    except Refused:
+        raise
+    except Exception as error:  # protobuf, onnx and onnxruntime raise several unrelated kinds
         raise Refused("model", expected="an ONNX network", found=f"{type(error).__name__}: {str(error)[:200]}",
                       what_to_do="export it again") from error
     graph = model.graph
-    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    for value in [*graph.input, *graph.output, *graph.value_info]:
-        if value.type.tensor_type.HasField("shape"):
-            shapes[value.name] = [size.dim_value for size in value.type.tensor_type.shape.dim]
     flops, uncounted = 0, set()
     for node in graph.node:
         found = _node_flops(node, shapes)
@@ -65,6 +60,27 @@ def measure_cost(data: bytes) -> Cost:
         else:
             flops += found
     return Cost(_parameters(graph), flops, tuple(sorted(uncounted)))
+
+
+def _shapes(model: Any) -> dict[str, list[int]]:
+    """The shape of every tensor at batch 1, from one run: shape inference gives up at the first computed reshape."""
+    shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    known = {value.name for value in watched.graph.output}
+    names = [name for node in watched.graph.node for name in node.output if name and name not in known]
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feed = Model(model.SerializeToString()).inputs
+    shapes.update((name, list(array.shape)) for name, array in feed.items())
+    found = session.run(None, feed)
+    shapes.update(
+        (node.name, list(np.shape(array))) for node, array in zip(session.get_outputs(), found, strict=True)
+    )
+    return shapes
 
 
 def has_external_data(data: bytes) -> bool:

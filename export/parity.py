@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.engine_builder import built_engine
-from export.evaluator import InNumpy, InTorch, OnBackend, OnSession, evaluate, hidden_state
+from export.evaluator import AsTrained, InNumpy, OnBackend, OnSession, evaluate, hidden_state
 from export.layers import Opener, exposed, first_differing_layer, in_half_precision
 from export.recording import Recording
 from runtime.backend import ENGINES, action_tolerance, open_model
@@ -54,7 +54,7 @@ class Result:
         max_action_error, mean_action_error: of the action, absolute; None where something is not a number.
         token_flips, tokens: numbers of quantised outputs in another bin, and how many such numbers there are.
         tolerance: for the largest action error.
-        worst: observation and entry of the largest error.
+        worst: observation and entry of the largest error; of the first flip where flips alone are too many.
         first_differing_layer: where it begins, when `ok` is False and intermediate tensors show it.
         with_own_latents: action errors when the policy is fed what this way's own stages made; says, does not judge.
     """
@@ -111,16 +111,29 @@ def as_optimised(onnx: bytes) -> OnSession:
     return OnSession(onnx, optimised=True)
 
 
-def source_way(path: Path, recording: Recording) -> Way:
-    """The network a bundle was exported from: TorchScript or ONNX."""
+def source_way(path: Path, recording: Recording, activation: str | None) -> Way:
+    """The network a bundle was exported from: ONNX, TorchScript or a checkpoint.
+
+    Args:
+        activation: between the layers of a checkpoint's actor, where the manifest says.
+    """
     if not path.is_file():
-        raise Refused("--source", expected="a .onnx or TorchScript file", found=f"no file {path}",
+        raise Refused("--source", expected="an ONNX file, TorchScript or checkpoint", found=f"no file {path}",
                       what_to_do="check the path")
     if path.suffix == ".onnx":
         content = path.read_bytes()
         return Way("source", lambda _: OnBackend(open_model(content, "cpu")), lambda _: OnSession(exposed(content)))
-    names = [recording.action or "action", *(output for output, _ in recording.hidden.values())]
-    return Way("source", lambda _: InTorch(path, names), None)
+    from export.torchscript import convert_torchscript, is_torchscript
+
+    sizes = {name: int(np.prod(rows.shape[1:])) for name, rows in recording.feeds.items()}
+    action, hidden = recording.action or "action", [(name, out) for name, (out, _) in recording.hidden.items()]
+    if is_torchscript(path):
+        source = convert_torchscript(path, sizes, [action], hidden, start_from_zero=True).source
+    else:
+        from export.checkpoint_conversion import Choices, convert_checkpoint
+
+        source = convert_checkpoint(path, next(iter(sizes)), action, hidden, Choices(activation)).source
+    return Way("source", lambda _: AsTrained(source, sizes), None)
 
 
 def compare(recording: Recording, expected: Mapping[str, Array], found: Mapping[str, Array],
@@ -130,20 +143,24 @@ def compare(recording: Recording, expected: Mapping[str, Array], found: Mapping[
     named = [name for name in expected if name in found and name not in carried]
     quantised = [name for name in named if is_quantised(expected[name])]
     actions = [recording.action] if recording.action in named else [name for name in named if name not in quantised]
-    flips = sum(int((~(np.abs(found[name] - expected[name]) < BIN / 2)).sum()) for name in quantised)
-    tokens = sum(expected[name].size for name in quantised)
-    tolerance = action_tolerance(tolerances, precision)
+    flipped = [~(np.abs(found[name] - expected[name]) < BIN / 2) for name in quantised]
+    flips, tokens = sum(int(rows.sum()) for rows in flipped), sum(rows.size for rows in flipped)
     error = np.concatenate(
         [np.abs(found[name].astype(np.float64) - expected[name]).reshape(recording.ticks, -1) for name in actions]
         or [np.zeros((recording.ticks, 1))], axis=1,
     )
-    place = int(np.nan_to_num(error, nan=np.inf).argmax())
+    tolerance = action_tolerance(tolerances, precision)
     largest, mean = float(error.max()), float(error.mean())
+    steady = flips <= tolerances.get("token_flip_ratio", TOKEN_FLIP_RATIO) * tokens
+    ok = largest <= tolerance and steady
+    rows = error if steady or largest > tolerance else np.concatenate(
+        [rows.reshape(recording.ticks, -1) for rows in flipped], axis=1
+    )
+    place = int(np.nan_to_num(rows, nan=np.inf).argmax())
     finite = bool(np.isfinite(largest))
     return Result(
-        largest if finite else None, mean if finite else None, flips, tokens, recording.ticks, tolerance,
-        largest <= tolerance and flips <= tolerances.get("token_flip_ratio", TOKEN_FLIP_RATIO) * tokens,
-        {"observation": place // error.shape[1], "entry": place % error.shape[1]},
+        largest if finite else None, mean if finite else None, flips, tokens, recording.ticks, tolerance, ok,
+        {"observation": place // rows.shape[1], "entry": place % rows.shape[1]},
     )
 
 
@@ -185,7 +202,9 @@ class Parity:
         before = {name: values[tick - 1] for name, values in self.expected.items()} if tick else {}
         feeds = {name: values[tick] for name, values in recording.feeds.items()}
         feeds |= hidden_state(recording, before, tick)
-        return first_differing_layer(recording.onnx, as_optimised, opener, feeds, result.tolerance)
+        only_flips = result.max_action_error is not None and result.max_action_error <= result.tolerance
+        return first_differing_layer(recording.onnx, as_optimised, opener, feeds,
+                                     BIN / 2 if only_flips else result.tolerance, relative=not only_flips)
 
     def check_reference(self) -> Result:
         """The reference against itself: zeros, unless it computes something that is not a number."""
@@ -203,9 +222,10 @@ class Parity:
 
 @dataclass(frozen=True)
 class Link:
-    """A stage's output that stands in an input of the policy, as it is."""
+    """A stage's output that stands in an input of the policy, as it is, at the policy's ticks `at`."""
 
     stage: str
+    at: npt.NDArray[np.intp]
     output: str
     input: str
     start: int
@@ -218,11 +238,11 @@ def find_links(parities: list[Parity]) -> list[Link]:
         for output, values in parity.expected.items():
             rows = values.reshape(len(values), -1)
             for name, feed in main.feeds.items():
-                flat = feed.reshape(main.ticks, -1)
-                places = range(flat.shape[1] - rows.shape[1] + 1) if len(rows) == main.ticks and rows.any() else ()
+                flat = feed.reshape(main.ticks, -1)[parity.recording.at]
+                places = range(flat.shape[1] - rows.shape[1] + 1) if rows.any() else ()
                 start = next((i for i in places if np.array_equal(flat[:, i : i + rows.shape[1]], rows)), None)
                 if start is not None:
-                    links.append(Link(parity.recording.name, output, name, start))
+                    links.append(Link(parity.recording.name, parity.recording.at, output, name, start))
     return links
 
 
@@ -242,8 +262,9 @@ def check_chain(way: Way, parities: list[Parity], links: list[Link]) -> dict[str
         main = parities[-1]
         feeds = {name: values.copy() for name, values in main.recording.feeds.items()}
         for link in links:
-            rows = made[link.stage][link.output].reshape(main.recording.ticks, -1)
-            feeds[link.input].reshape(main.recording.ticks, -1)[:, link.start : link.start + rows.shape[1]] = rows
+            rows = made[link.stage][link.output].reshape(len(link.at), -1)
+            flat = feeds[link.input].reshape(main.recording.ticks, -1)
+            flat[link.at, link.start : link.start + rows.shape[1]] = rows
         outputs = evaluate(replace(main.recording, feeds=feeds), evaluator)
         whole = compare(main.recording, main.expected, outputs, main.tolerances, way.precision)
         results[main.recording.name].with_own_latents = {

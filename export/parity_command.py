@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")
     parser.add_argument("--log", metavar="LOG.mcap", help="replay a run's observations (default: golden, random)")
     parser.add_argument("--source", action="append", default=[], metavar="[NETWORK=]FILE",
-                        help="what the network was exported from: TorchScript or ONNX; NETWORK names a stage")
+                        help="what it was exported from: TorchScript, checkpoint or ONNX; NETWORK names a stage")
     parser.add_argument("--backends", metavar="A,B,...", help=f"only these of {', '.join(names)}; refused if not there "
                         f"(default: all that work here but {', '.join(ON_REQUEST)})")
     parser.add_argument("--ticks", type=int, default=1000, help="random observations without a log (default 1000)")
@@ -88,8 +88,8 @@ def check(subject: Subject, chosen: list[Way], sources: dict[str, Path], *, insi
         rows["recorded"] = {main.recording.name: recorded}
     if sources:
         rows["source"] = {
-            parity.recording.name: parity.check(source_way(sources[parity.recording.name], parity.recording))
-            for parity in parities if parity.recording.name in sources
+            name: parity.check(source_way(sources[name], parity.recording, subject.activation))
+            for parity in parities if (name := parity.recording.name) in sources
         }
     links = find_links(parities)
     unavailable: dict[str, str] = {}
@@ -116,15 +116,17 @@ def _row(recordings: list[Recording], found: dict[str, Result]) -> dict[str, Any
     """One backend: the policy's numbers, flips of all networks, and each stage by itself."""
     last = recordings[-1].name
     main = found.get(last) or next(iter(found.values()))
-    failed = next((result for result in found.values() if not result.ok), main)
+    failed, judged = next(((name, result) for name, result in found.items() if not result.ok), (None, main))
     row = {
         **main.as_dict(),
         "ok": all(result.ok for result in found.values()),
         "token_flips": sum(result.token_flips for result in found.values()),
         "tokens": sum(result.tokens for result in found.values()),
-        "first_differing_layer": failed.first_differing_layer,
+        "worst": judged.worst,
+        "first_differing_layer": judged.first_differing_layer,
     }
     if len(recordings) > 1:
+        row["failed"] = failed
         row["networks"] = {name: result.as_dict() for name, result in found.items()}
     return row
 
@@ -139,11 +141,10 @@ def _say(report: dict[str, Any]) -> None:
         flips = f"{row['token_flips']}/{row['tokens']}" if row["tokens"] else "-"
         ok = "yes" if row["ok"] else "NO"
         print(f"{name:<16} {largest:>10} {mean:>10} {row['tolerance']:>10.0e} {flips:>14}  {ok}")
-        layer = row["first_differing_layer"]
-        if layer is not None:
-            print(f"  -> first differing layer: {layer['operator']} that makes {layer['tensor']}")
-        elif not row["ok"]:
-            print(f"  -> worst at observation {row['worst']['observation']}, entry {row['worst']['entry']}; "
-                  "no single layer shows it")
+        if not row["ok"]:
+            layer, network = row["first_differing_layer"], row.get("failed", "policy")
+            where = f"first differing layer: {layer['operator']} that makes {layer['tensor']}" if layer else \
+                "no single layer shows it"
+            print(f"  -> {network}, observation {row['worst']['observation']}, entry {row['worst']['entry']}; {where}")
     for name, reason in report["unavailable"].items():
         print(f"{name:<16} not compared: {' '.join(reason.split())[:300]}", file=sys.stderr)

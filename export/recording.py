@@ -32,6 +32,7 @@ class Recording:
         hidden: input -> (output, shape) of hidden state.
         action: the output that is the action; None compares every output.
         fresh: (ticks,) bool, hidden state is zero before this tick.
+        at: (ticks,) int, the policy's tick that each belongs to: a stage may rest in some modes.
         acted: (ticks, n) the action that was logged, or None.
     """
 
@@ -41,6 +42,7 @@ class Recording:
     hidden: Mapping[str, tuple[str, tuple[int, ...]]]
     action: str | None
     fresh: npt.NDArray[np.bool_]
+    at: npt.NDArray[np.intp]
     acted: Array | None = None
 
     @property
@@ -50,15 +52,21 @@ class Recording:
 
 
 class Tap:
-    """A network that keeps what it is fed."""
+    """A network that keeps what it is fed.
 
-    def __init__(self, network: LoadedModel) -> None:
-        self._network = network
+    Args:
+        main: the tap of the network that ends a tick, for a stage; None for that one itself.
+    """
+
+    def __init__(self, network: LoadedModel, main: Tap | None = None) -> None:
+        self._network, self._main = network, main or self
         self.inputs, self.outputs, self.backend = network.inputs, network.outputs, network.backend
         self.fed: list[dict[str, Array]] = []
+        self.at: list[int] = []
 
     def run(self) -> None:
         """One inference."""
+        self.at.append(len(self._main.fed))
         self.fed.append({name: values.copy() for name, values in self.inputs.items()})
         self._network.run()
 
@@ -66,10 +74,10 @@ class Tap:
         """What the exporter wrote into the ONNX."""
         return self._network.metadata()
 
-    def take(self) -> dict[str, Array]:
-        """input -> (ticks, *shape) since the last take."""
-        fed, self.fed = self.fed, []
-        return {name: np.array([row[name] for row in fed]) for name in self.inputs} if fed else {}
+    def take(self) -> tuple[dict[str, Array], npt.NDArray[np.intp]]:
+        """input -> (ticks, *shape) since the last take, and the ticks."""
+        fed, at, self.fed, self.at = self.fed, self.at, [], []
+        return {name: np.array([row[name] for row in fed]) for name in self.inputs}, np.array(at, np.intp)
 
 
 @dataclass(frozen=True)
@@ -87,20 +95,21 @@ class Part:
     recurrent: tuple[tuple[str, str], ...]
     action: str | None
 
-    def recording(self, fed: Mapping[str, Array]) -> Recording:
+    def recording(self, fed: Mapping[str, Array], at: npt.NDArray[np.intp]) -> Recording:
         """What it was fed since hidden state was last zero."""
         hidden = {name: (output, self.tap.inputs[name].shape) for name, output in self.recurrent}
-        fresh = np.zeros(len(next(iter(fed.values()))), np.bool_)
-        fresh[0] = True
+        fresh = np.zeros(len(at), np.bool_)
+        fresh[:1] = True
         feeds = {name: rows for name, rows in fed.items() if name not in hidden}
-        return Recording(self.name, self.onnx, feeds, hidden, self.action, fresh)
+        return Recording(self.name, self.onnx, feeds, hidden, self.action, fresh, at)
 
 
 def joined(parts: Iterable[Recording]) -> Recording:
     """Recordings of one network, one after the other; hidden state starts anew at each."""
     parts = list(parts)
     feeds = {name: np.concatenate([part.feeds[name] for part in parts]) for name in parts[0].feeds}
-    return replace(parts[0], feeds=feeds, fresh=np.concatenate([part.fresh for part in parts]))
+    return replace(parts[0], feeds=feeds, fresh=np.concatenate([part.fresh for part in parts]),
+                   at=np.concatenate([part.at for part in parts]))
 
 
 def from_controller(
@@ -112,13 +121,22 @@ def from_controller(
         parts: the controller's networks; one that runs in no mode met is left out.
         vectors: arrays of `runtime.golden`, or None.
     """
-    takes: list[dict[str, dict[str, Array]]] = []
+    taken: dict[str, list[Recording]] = {part.name: [] for part in parts}
+    ticks_before = 0
 
     def take() -> None:
-        takes.append({part.name: part.tap.take() for part in parts})
+        nonlocal ticks_before
+        for part in parts:
+            fed, at = part.tap.take()
+            if len(at):
+                taken[part.name].append(part.recording(fed, at + ticks_before))
+        ticks_before += len(at)  # of the policy, the last part
 
-    take()
-    takes.clear()
+    def forget() -> None:
+        for part in parts:
+            part.tap.take()
+
+    forget()
     if vectors is not None:
         golden.replay(controller, vectors)
         take()
@@ -127,10 +145,11 @@ def from_controller(
         count = ticks // len(modes) + (turn < ticks % len(modes))
         given = {name: np.full((count, 1), value, np.float32) for name, value in places.items()}
         if count:
-            golden.record(controller, plausible_ticks(controller, count, seed + turn, given))
+            drawn = plausible_ticks(controller, count, seed + turn, given)
+            forget()  # drawing them tries the controller
+            golden.record(controller, drawn)
             take()
-    fed = {part.name: [part.recording(taken[part.name]) for taken in takes if taken[part.name]] for part in parts}
-    return [joined(fed[part.name]) for part in parts if fed[part.name]]
+    return [joined(rows) for rows in taken.values() if rows]
 
 
 def from_log(path: Path, controller: Controller, parts: list[Part]) -> list[Recording]:
@@ -167,7 +186,7 @@ def from_log(path: Path, controller: Controller, parts: list[Part]) -> list[Reco
             block = next(blocks)
             block = block if clip is None else np.clip(block, *clip)
             fed[name] = np.ascontiguousarray(block.astype(values.dtype).reshape(len(block), *values.shape))
-        recordings.append(part.recording(fed))
+        recordings.append(part.recording(fed, np.arange(len(busy))))
     return [*recordings[:-1], replace(recordings[-1], acted=np.array(busy["action"]))]
 
 
@@ -181,4 +200,4 @@ def from_noise(network: LoadedModel, onnx: bytes, ticks: int, seed: int) -> Reco
         is_whole = np.issubdtype(values.dtype, np.integer)
         drawn = np.broadcast_to(count, shape) if is_whole else rng.normal(size=shape)
         feeds[name] = np.ascontiguousarray(drawn.astype(values.dtype))
-    return Recording("policy", onnx, feeds, {}, None, np.ones(ticks, np.bool_))
+    return Recording("policy", onnx, feeds, {}, None, np.ones(ticks, np.bool_), np.arange(ticks))

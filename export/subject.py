@@ -27,6 +27,7 @@ class Subject:
         recordings: one a network, in the order they run; the policy last.
         fed_from: where the inputs come from, for people.
         tolerances: those the bundle states.
+        activation: between the layers of the checkpoint it came from, where the manifest says.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Subject:
     recordings: list[Recording]
     fed_from: str
     tolerances: Mapping[str, float]
+    activation: str | None = None
 
 
 def open_subject(target: str, model: str | None, log: str | None, ticks: int, seed: int) -> Subject:
@@ -50,8 +52,13 @@ def open_subject(target: str, model: str | None, log: str | None, ticks: int, se
     for line in admitted.warnings:
         print(f"WARNING: {line}", file=sys.stderr)
     manifest, bundle = admitted.manifest, admitted.bundle
-    parts = [_part(stage.name, admitted.stage_model(stage), stage.recurrent) for stage in manifest.stages]
-    main = _part("policy", admitted.model(model), manifest.recurrent, manifest.action_output)
+    onnx = _content(admitted.model(model))
+    tap = Tap(open_model(onnx, "cpu"))
+    main = Part("policy", onnx, tap, manifest.recurrent, manifest.action_output or next(iter(tap.outputs)))
+    parts = []
+    for stage in manifest.stages:
+        onnx = _content(admitted.stage_model(stage))
+        parts.append(Part(stage.name, onnx, Tap(open_model(onnx, "cpu"), tap), stage.recurrent, None))
     taps = {part.name: part.tap for part in parts}
     controller = Controller(adopt_metadata(manifest, main.tap.metadata()), main.tap, taps)
     parts.append(main)
@@ -62,17 +69,12 @@ def open_subject(target: str, model: str | None, log: str | None, ticks: int, se
         recordings = from_controller(controller, parts, vectors, ticks, seed)
         count = len(vectors["state"]) if vectors else 0
         fed_from = (f"{count} golden and " if count else "") + f"{ticks} random ticks, seed {seed}"
-    return Subject(manifest.name, model or target, recordings, fed_from, bundle.listing.tolerances if bundle else {})
+    tolerances = bundle.listing.tolerances if bundle else {}
+    return Subject(manifest.name, model or target, recordings, fed_from, tolerances, manifest.model_activation)
 
 
-def _part(
-    name: str, source: Path | bytes, recurrent: tuple[tuple[str, str], ...], action: str | None = None
-) -> Part:
-    onnx = source if isinstance(source, bytes) else source.read_bytes()
-    tap = Tap(open_model(onnx, "cpu"))
-    if name == "policy":
-        action = action or next(iter(tap.outputs))
-    return Part(name, onnx, tap, recurrent, action)
+def _content(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()
 
 
 def _bare(path: Path, log: str | None, ticks: int, seed: int) -> Subject:

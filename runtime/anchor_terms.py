@@ -38,7 +38,7 @@ class _Alignment:
 def _alignment(inputs: TickInputs) -> _Alignment:
     if not inputs.anchor.body:
         raise Refused("term ref_anchor_ori", expected="`bodies` in the robot's file (docs/robots.md)", found="none",
-                      what_to_do="describe the anchor body the network was trained with, and name it in `reference.body`")
+                      what_to_do="describe the anchor body there, and name it in `reference.body`")
 
     def make() -> _Alignment:
         return _Alignment(inputs, Chain(inputs.anchor.bodies, inputs.anchor.body, inputs.joints))

@@ -23,7 +23,7 @@ SIM_DOMAIN = 119
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `exoactor check`."""
-    parser.epilog = "example: exoactor check --robot g1 --interface eth0 --controller twist2 --model twist2.onnx"
+    parser.epilog = "example: exoactor check --robot g1 --interface eth0 --controller bundles/walk"
     parser.add_argument("--robot", choices=TARGETS, default="sim")
     parser.add_argument("--controller", default=OWN_CONTROLLER,
                         help=f"name, manifest (.json) or bundle folder (default: {OWN_CONTROLLER})")

@@ -245,7 +245,8 @@ def input_tables(manifest: Manifest) -> dict[str | None, Observation]:
     """Each input of a manifest laid out without a network: by its name, None for the only one.
 
     Raises:
-        Refused: a term reads an output of the network other than the action, of which only the network knows the size.
+        Refused: a term reads an output of the network other than the action, or of a stage, of which only the network
+            knows the size.
     """
     action, names = manifest.action_output, manifest.order.names
     phase = np.array(manifest.phase.offsets_rad if manifest.phase else (), np.float32)

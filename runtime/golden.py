@@ -155,7 +155,8 @@ def unpack(data: bytes) -> dict[str, Array]:
 def _run(controller: Controller, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """Observations, action and target of each tick; window, places and the controller itself are as new afterwards."""
     state = RobotState(controller.manifest.robot.motors)
-    places, frames = external_places(controller), controller.window.frames
+    places = {name: place for name, place in external_places(controller).items() if f"place.{name}" in arrays}
+    frames = controller.window.frames
     written: list[Array] = [*places.values(), *(frame.values for frame in frames)]
     before = [values.copy() for values in written]
     rows: list[dict[str, Array]] = []
@@ -194,6 +195,9 @@ def _check_arrays(controller: Controller, arrays: Mapping[str, Array]) -> None:
         **{f"place.{name}": (ticks, len(place)) for name, place in external_places(controller).items()},
         **{name: (ticks, *values.shape) for name, values in _outcome(controller).items()},
     }
+    # A place that came into the runtime after the record stays as a reset leaves it: older bundles go on loading.
+    later = {name for name in sizes if name.startswith("place.")} - set(arrays)
+    sizes = {name: shape for name, shape in sizes.items() if name not in later}
     if set(sizes) != set(arrays):
         raise _misfit(", ".join(sorted(sizes)), ", ".join(sorted(arrays)))
     for name, shape in sizes.items():

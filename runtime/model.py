@@ -16,6 +16,8 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+NOWHERE = "/dev/null/nowhere"
+"""A folder that cannot exist."""
 _DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(double)": np.float64}
 
 
@@ -50,6 +52,8 @@ class Model:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if isinstance(source, bytes):  # verified bytes: no weights from files of the working directory
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
         if backend not in PROVIDERS:
             raise Refused("backend", expected=f"one of {', '.join(PROVIDERS)}", found=backend,
                           what_to_do="choose one of these")

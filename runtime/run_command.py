@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  exoactor run --clip squat --out runs/squat      another demonstration, in real time\n"
         "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --out runs/walk\n"
         "  exoactor run --controller holosoma-velocity --model ppo.onnx --command 0.5,0,0 --duration 10 --lockstep\n"
-        "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --robot g1 --interface eth0 --dry-run"
+        "  exoactor run --controller bundles/twist2 --clip walk.npz --robot g1 --interface eth0 --dry-run"
     )
     parser.add_argument("--controller", help=f"name, manifest (.json) or bundle folder (default: {OWN_CONTROLLER})")
     parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")

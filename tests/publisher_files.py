@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-ISAAC_OF_MOTOR = (0, 6, 12, 1, 7, 13, 2, 8, 14, 3, 9, 15, 22, 4, 10, 16, 23, 5, 11, 17, 24, 18, 25, 19, 26, 20, 27, 21, 28)
+ISAAC_OF_MOTOR = (
+    0, 6, 12, 1, 7, 13, 2, 8, 14, 3, 9, 15, 22, 4, 10, 16, 23, 5, 11, 17, 24, 18, 25, 19, 26, 20, 27, 21, 28,
+)
 """`joint_ids_map` of a 29-joint G1: policy index -> motor index."""
 
 

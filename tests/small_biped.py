@@ -1,7 +1,7 @@
 """A biped of primitives that stands by itself: a plant of other motor counts, named like Berkeley Humanoid Lite.
 
-Light and with broad feet, so that position servos at the default pose hold it upright without any policy. Its base frame
-lies between the soles, as that robot's does, and its actuators stand in no particular order.
+Light and with broad feet, so that position servos at the default pose hold it upright without any policy. Its base
+frame lies between the soles, as that robot's does, and its actuators stand in no particular order.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -180,9 +181,9 @@ def with_other_hash_in_manifest(bundle: Path) -> None:
     sign(bundle)
 
 
-def with_robot_from_elsewhere(bundle: Path) -> None:
-    (bundle.parent / "robot.json").write_text("{}", encoding="utf-8")
-    edit(bundle, "controller.json", lambda manifest: manifest.update(robot="../robot.json"))
+def with_robot_from_elsewhere(bundle: Path, name: str = "../robot.json") -> None:
+    shutil.copy(Path(signature.__file__).parent / "robots" / "g1_29dof.json", bundle.parent / "robot.json")
+    edit(bundle, "controller.json", lambda manifest: manifest.update(robot=name))
     sign(bundle)
 
 
@@ -219,7 +220,9 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "a listed path from the root": (lambda b: listed(b, "/etc/x"), "expected a plain relative path, found '/etc/x'"),
     "a listed list": (lambda b: listed(b, "bundle.json"), "expected a plain relative path"),
     "a manifest with another hash": (with_other_hash_in_manifest, "expected model.file and model.sha256 of a listed"),
-    "a robot from elsewhere": (with_robot_from_elsewhere, "expected a shipped robot, or a file of the bundle"),
+    "a robot by a path": (
+        lambda b: with_robot_from_elsewhere(b, str(b.parent / "robot")), "a file of the bundle, found /"),
+    "a robot from elsewhere": (with_robot_from_elsewhere, "a file of the bundle, found ../robot.json"),
 }
 
 
@@ -307,6 +310,21 @@ def test_a_run_opens_a_bundle_with_no_model_but_its_own(bundle: Path, tmp_path: 
         open_admitted(admit(str(bundle)), str(other))
     same = shutil.copy(bundle / "policy.onnx", tmp_path / "same.onnx")
     assert open_admitted(admit(str(bundle)), str(same)).manifest.name == "tiny"
+
+
+def test_a_verified_network_takes_no_weights_from_the_working_directory(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    monkeypatch.chdir(tmp_path)
+    onnx.save(onnx.load(bundle / "policy.onnx"), "spread.onnx", save_as_external_data=True, location="w.bin",
+              size_threshold=0)
+    shutil.move("spread.onnx", bundle / "policy.onnx")
+    digest = hashlib.sha256((bundle / "policy.onnx").read_bytes()).hexdigest()
+    edit(bundle, "controller.json", lambda manifest: manifest["model"].update(sha256=digest))
+    sign(bundle)
+    assert "an ONNX network this onnxruntime can load" in refusal(bundle)
 
 
 def test_open_controller_verifies_by_itself(bundle: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,8 @@ def test_skrl_normalises_and_clips(tmp_path: Path, head: bool) -> None:
     if head:
         policy |= {"policy_layer.weight": torch.randn(A, H), "policy_layer.bias": torch.randn(A)}
     checkpoint = {
-        "policy": {**policy, "log_std_parameter": torch.zeros(A)}, "value": state_dict(torch, "net_container", [N, 4, 1]),
+        "policy": {**policy, "log_std_parameter": torch.zeros(A)},
+        "value": state_dict(torch, "net_container", [N, 4, 1]),
         "state_preprocessor": {"running_mean": mean.double(), "running_variance": variance.double(),
                                "current_count": torch.tensor(9.0)},
     }
@@ -178,7 +180,7 @@ def test_cleanrl(tmp_path: Path) -> None:
 def test_plain_layers_need_their_activation(tmp_path: Path, container: str | None) -> None:
     tensors = state_dict(torch, "", SIZES)
     checkpoint = tensors if container is None else {container: tensors}
-    with pytest.raises(Refused, match="expected one of elu, relu, tanh.* found nothing that says it"):
+    with pytest.raises(Refused, match=r"expected one of elu, relu, tanh.* found nothing that says it"):
         convert(tmp_path, checkpoint)
     conversion = convert(tmp_path, checkpoint, activation="relu")
     assert_computes(conversion, lambda x: layers(x, tensors, ["0", "2"], lambda h: np.maximum(h, 0)))
@@ -193,7 +195,7 @@ def test_parts_that_are_named_are_joined(tmp_path: Path) -> None:
     conversion = convert(tmp_path, tensors, activation="elu", actor="pi.body,pi.mean", output_activation="tanh")
     names = ["pi.body.0", "pi.body.2", "pi.mean"]
     assert_computes(conversion, lambda x: np.tanh(layers(x, tensors, names)))
-    with pytest.raises(Refused, match="a prefix of its keys: .*pi.body.*, found nobody"):
+    with pytest.raises(Refused, match=r"a prefix of its keys: .*pi\.body.*, found nobody"):
         convert(tmp_path, tensors, activation="elu", actor="nobody")
 
 
@@ -203,7 +205,8 @@ def test_layer_norms_stand_where_their_numbers_say(tmp_path: Path) -> None:
 
     def expected(x: Array) -> Array:
         h = x @ tensors["actor.0.weight"].numpy().T + tensors["actor.0.bias"].numpy()
-        h = (h - h.mean()) / np.sqrt(h.var() + 1e-5) * tensors["actor.1.weight"].numpy() + tensors["actor.1.bias"].numpy()
+        h = (h - h.mean()) / np.sqrt(h.var() + 1e-5)
+        h = h * tensors["actor.1.weight"].numpy() + tensors["actor.1.bias"].numpy()
         return elu(h) @ tensors["actor.3.weight"].numpy().T + tensors["actor.3.bias"].numpy()
 
     assert_computes(convert(tmp_path, {"model_state_dict": tensors}), expected)
@@ -230,7 +233,8 @@ def lstm_step(w: dict[str, Array], x: Array, h: Array, c: Array) -> tuple[Array,
 
 
 def gru_step(w: dict[str, Array], x: Array, h: Array) -> Array:
-    (ir, iz, i), (hr, hz, hn) = (np.split(w[f"weight_{k}_l0"] @ v + w[f"bias_{k}_l0"], 3) for k, v in (("ih", x), ("hh", h)))
+    ir, iz, i = np.split(w["weight_ih_l0"] @ x + w["bias_ih_l0"], 3)
+    hr, hz, hn = np.split(w["weight_hh_l0"] @ h + w["bias_hh_l0"], 3)
     r, z = sigmoid(ir + hr), sigmoid(iz + hz)
     return (1 - z) * np.tanh(i + r * hn) + z * h
 
@@ -243,8 +247,8 @@ def test_recurrent_actors_of_rsl_rl_over_a_sequence(tmp_path: Path, kind: Any, p
     mean, std = statistics()
     if layout == "memory_a":
         memory, actor = recurrent(kind, "memory_a.rnn"), state_dict(torch, "actor", [H, 4, A])
-        checkpoint = {"model_state_dict": {**memory, **recurrent(kind, "memory_c.rnn"), **actor,
-                                           "actor_obs_normalizer._mean": mean[None], "actor_obs_normalizer._std": std[None]}}
+        normaliser = {"actor_obs_normalizer._mean": mean[None], "actor_obs_normalizer._std": std[None]}
+        checkpoint = {"model_state_dict": {**memory, **recurrent(kind, "memory_c.rnn"), **actor, **normaliser}}
     else:
         memory, actor = recurrent(kind, "rnn.rnn"), state_dict(torch, "mlp", [H, 4, A])
         checkpoint = {"actor_state_dict": {**memory, **actor, "obs_normalizer._mean": mean[None],
@@ -266,8 +270,8 @@ def test_recurrent_actors_of_rsl_rl_over_a_sequence(tmp_path: Path, kind: Any, p
 
 
 def test_layers_of_a_recurrent_part_are_counted(tmp_path: Path) -> None:
-    checkpoint = {"model_state_dict": {**recurrent(torch.nn.GRU, "memory_a.rnn", 3), **state_dict(torch, "actor", [H, A])}}
-    conversion = convert(tmp_path, checkpoint)
+    tensors = {**recurrent(torch.nn.GRU, "memory_a.rnn", 3), **state_dict(torch, "actor", [H, A])}
+    conversion = convert(tmp_path, {"model_state_dict": tensors})
     assert Model(conversion.model.SerializeToString()).inputs["h_in"].shape == (3, 1, H)
     assert conversion.facts["hidden state"] == "GRU of 3"
 
@@ -280,7 +284,7 @@ def test_layers_of_a_recurrent_part_are_counted(tmp_path: Path) -> None:
     "actor:\n  activation: Tanh\n",
     "params:\n  network:\n    mlp: {units: [8], activation: tanh}\n",
     "models:\n  policy:\n    network:\n    - name: net\n      activations: tanh\n",
-    "policy:\n  activation: tanh\n  noise: !!python/tuple [1, 2]\n  f: !!python/object/apply:os.system ['touch HERE']\n",
+    "policy:\n  activation: tanh\n  n: !!python/tuple [1, 2]\n  f: !!python/object/apply:os.system ['touch HERE']\n",
 ])
 @pytest.mark.parametrize("folder", [".", "nn"])
 def test_the_training_configuration_says_the_activation(tmp_path: Path, text: str, folder: str) -> None:
@@ -296,7 +300,7 @@ def test_the_training_configuration_says_the_activation(tmp_path: Path, text: st
 
 
 def test_an_activation_that_is_not_known_is_refused_with_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="expected one of elu, relu.* found crelu"):
+    with pytest.raises(Refused, match=r"expected one of elu, relu.* found crelu"):
         convert(tmp_path, rsl_rl(), activation="crelu")
 
 
@@ -313,20 +317,20 @@ def without(checkpoint: dict[str, Any], *keys: str, **more: Any) -> dict[str, An
     (without(rsl_rl(), **{"actor.2.weight": torch.ones(A, H + 1)}), "layers that follow one another, found 6 into 7"),
     (without(rsl_rl(), **{"actor.0.bias": torch.ones(H + 1)}), r"a linear layer: .*found .*bias \(7,\)"),
     (without(rsl_rl(), **{"actor.5.weight": torch.ones(A, A)}), "one layer without weights.* found 2 before 5"),
-    (without(rsl_rl(), **{"actor.3.weight": torch.ones(A, A)}), "one activation between two linear layers, found 0 before 3"),
+    (without(rsl_rl(), **{"actor.3.weight": torch.ones(A, A)}), "between two linear layers, found 0 before 3"),
     (without(rsl_rl(), **{"actor.0.running_mean": torch.ones(H)}), r"keys such as 0\.weight.* found 0\.running_mean"),
     (without(rsl_rl(), **{"actor.encoder.weight": torch.ones(H)}), r"keys such as 0\.weight.* found encoder\.weight"),
     (without(rsl_rl(), **{"actor.0.weight": torch.ones(H, N, 3)}), "a linear layer"),
     (without(rsl_rl(), **{"obs_rms.mean": torch.ones(N), "obs_rms.var": torch.ones(N)}),
      r"one as a known library keeps it, found model_state_dict\.obs_rms\.mean"),
-    (without(rsl_rl(), **{"actor_obs_normalizer._mean": torch.ones(1, N + 1), "actor_obs_normalizer._std": torch.ones(1, N + 1)}),
+    (without(rsl_rl(), **{f"actor_obs_normalizer.{key}": torch.ones(1, N + 1) for key in ("_mean", "_std")}),
      r"mean and spread of 7 numbers.*_mean \(1, 8\)"),
-    (without(rsl_rl(), **{"estimator.weight_ih_l0": torch.ones(H, N)}), r"found model_state_dict\.estimator\.weight_ih_l0"),
+    (without(rsl_rl(), **{"estimator.weight_ih_l0": torch.ones(H, N)}), "found model_state_dict.estimator.weight_ih"),
     (without(rsl_rl(), **recurrent(torch.nn.RNN, "memory_a.rnn")), "the weights of an LSTM or a GRU"),
     (without(rsl_rl(), **recurrent(torch.nn.LSTM, "memory_a.rnn")), "layers that take the hidden state, 6, found 7"),
     ({"model_state_dict": {**state_dict(torch, "actor", [H, A]), **recurrent(torch.nn.LSTM, "memory_a.rnn"),
                            "memory_a.rnn.weight_ih_l0_reverse": torch.ones(4 * H, N)}}, "a plain LSTM of"),
-    ({"policy": {"trunk.weight": torch.ones(A, N)}}, "expected an actor as rsl_rl, rsl_rl, student, rl_games"),
+    ({"policy": {"trunk.weight": torch.ones(A, N)}}, "expected an actor as rsl_rl, rsl_rl student, rl_games"),
     ({"iter": 3, "infos": None}, "expected a state dict, found dict without tensors"),
     ([1, 2, 3], "expected a state dict, found list"),
 ], ids=str)
@@ -400,6 +404,16 @@ def test_nonsense_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "model.pt").write_bytes(data)
     with pytest.raises(Refused):
         convert_checkpoint(tmp_path / "model.pt", "obs", "action", [], Choices())
+
+
+@pytest.mark.parametrize(("member", "words"), [
+    ("policy.pth", "an archive of stable-baselines3"), ("policy/archive_format", r"a program of torch\.export"),
+])
+def test_archives_of_another_kind_are_named(tmp_path: Path, member: str, words: str) -> None:
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
+        archive.writestr(member, b"pt2")
+    with pytest.raises(Refused, match=words):
+        convert_checkpoint(tmp_path / "model.zip", "obs", "action", [], Choices())
 
 
 @pytest.mark.parametrize("part", [0.2, 0.95])

@@ -235,7 +235,7 @@ def test_a_course_that_was_broken_off_ends_as_if_it_had_not_been(folder, tmp_pat
     course = Course(
         teacher=str(CONTROLLERS / "twist2.json"), teacher_model=str(folder / "teacher.onnx"),
         student=str(folder / "student.json"), clips=((clip, 1.0),), plant=str(PLANT), rounds=2, workers=1, robots=1,
-        ticks=30, steps=3, last_steps=100, capacity=1000, hidden=(8,),
+        ticks=30, steps=3, capacity=1000, hidden=(8,),
     )
     whole = Class(course, tmp_path / "whole", lambda done, line: None).run()
 

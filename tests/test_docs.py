@@ -22,7 +22,7 @@ from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.faults import table_markdown
 from runtime.manifest_reader import SCHEMA, load_manifest
-from runtime.robot import Limits
+from runtime.robot import Joint, Limits, robot_names
 from runtime.state import RobotState
 from runtime.terms import TERMS
 
@@ -173,11 +173,11 @@ def sizes_of(marker: str) -> dict[str, dict[str, int]]:
     out = {}
     for word in marker.split():
         side, _, pairs = word.partition("=")
-        out[side] = {name: int(size) for name, _, size in (pair.partition(":") for pair in pairs.split(","))}
+        out[side] = {name: int(size) for name, _, size in (pair.rpartition(":") for pair in pairs.split(","))}
     return out
 
 
-EXAMPLES = marked_blocks(page("controllers"), "manifest")
+EXAMPLES = marked_blocks(page("controllers"), "manifest") + marked_blocks(page("families"), "manifest")
 
 
 @pytest.mark.parametrize(("marker", "text"), EXAMPLES, ids=[json.loads(text)["name"] for _, text in EXAMPLES])
@@ -189,12 +189,27 @@ def test_example_manifest_loads_and_fits_the_network_it_is_for(marker, text, tmp
     controller.tick(RobotState(manifest.robot.motors))
     for name_in, name_out in manifest.recurrent:
         assert (controller.model.inputs[name_in] == len(name_out)).all()
-    held = [manifest.robot.joints[i].motor for i in range(29) if manifest.robot.joints[i].name in manifest.held]
-    assert sorted([*held, *manifest.motor_index]) == list(range(29))
+    held = [joint.motor for joint in manifest.robot.joints if joint.name in manifest.held]
+    assert sorted([*held, *manifest.motor_index]) == list(range(manifest.robot.motors))
+    if manifest.embedded is not None:
+        row = [manifest.embedded.joint_pos, manifest.embedded.joint_vel, manifest.embedded.quat]
+        assert {*row, manifest.embedded.position} <= {*controller.model.outputs, None}
 
 
-def test_there_are_three_example_manifests():
-    assert [json.loads(text)["kind"] for _, text in EXAMPLES] == ["velocity", "velocity", "tracker"]
+def test_the_pages_have_an_example_of_each_kind():
+    kinds = [(json.loads(text)["kind"], "time_step:" in marker) for marker, text in EXAMPLES]
+    velocity, tracker = ("velocity", False), ("tracker", False)
+    assert kinds == [velocity, velocity, tracker, ("tracker", True), ("tracker", True), velocity, velocity]
+
+
+def test_every_shipped_robot_is_on_its_page():
+    rows = [line for line in page("robots").splitlines() if line.startswith("| `")]
+    assert not [name for name in robot_names() if not any(row.startswith(f"| `{name}` |") for row in rows)]
+
+
+def test_the_columns_of_a_robot_s_table_are_on_its_page():
+    text = page("robots")
+    assert [column for column in Joint.__dataclass_fields__ if f"`{column}`" not in text] == []
 
 
 def test_gains_of_the_isaac_example_reach_their_joints(tmp_path):

@@ -181,7 +181,7 @@ class Recorded:
 
 @pytest.mark.parametrize("gym_history", [False, True])
 def test_unitree_rl_lab_velocity(tmp_path: Path, gym_history: bool) -> None:
-    """unitreerobotics/unitree_rl_lab: five ticks of each term, oldest first, the first value repeated; or whole frames."""
+    """unitreerobotics/unitree_rl_lab: five ticks of each term, oldest first, the first value repeated; or frames."""
     source = tmp_path / "deploy.yaml"
     source.write_text(deploy_yaml(switches="  use_gym_history: true\n" if gym_history else ""), encoding="utf-8")
     path = tmp_path / "controller.json"
@@ -210,7 +210,7 @@ def test_unitree_rl_lab_velocity(tmp_path: Path, gym_history: bool) -> None:
 
 
 def test_unitree_rl_gym_lstm(tmp_path: Path) -> None:
-    """unitreerobotics/unitree_rl_gym `deploy_real.py`: 47 numbers, a clock of 0.8 s that never rests, hidden state kept."""
+    """unitreerobotics/unitree_rl_gym `deploy_real.py`: 47 numbers, a clock that never rests, hidden state kept."""
     legs = MOTORS[:12]
     pose = np.array([-0.1, 0, 0, 0.3, -0.2, 0] * 2)
     path = tmp_path / "controller.json"

@@ -83,6 +83,7 @@ def test_a_robot_nobody_has_described_runs_a_tracker_with_its_motion_inside(tmp_
                          anchor="base", bodies=("base", "a", "b", "c"))
     assert call("export", "manifest", "--from", model, "--robot", tmp_path / "mine.json",
                 "--out", tmp_path / "m.json") == 0
+    assert json.loads((tmp_path / "m.json").read_text("utf-8"))["robot"] == "mine.json"  # it lies beside
     out = tmp_path / "run"
     assert call("run", "--lockstep", "--controller", tmp_path / "m.json", "--plant", plant, "--out", out) == 0
     found = report(out)

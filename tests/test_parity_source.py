@@ -1,4 +1,4 @@
-"""Parity with the TorchScript module a network was exported from, with hidden state inside it or outside."""
+"""Parity with what a network was exported from: TorchScript, with hidden state inside it, and checkpoints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import exoactor
+from export.bundle_writer import write_bundle
 from tests import test_parity, tiny_bundle
 from tests.torch_module import torch_or_skip
 
@@ -52,38 +53,49 @@ class Inside(torch.nn.Module):  # type: ignore[misc]
         return self.hidden.clone()
 
 
-class Outside(torch.nn.Module):  # type: ignore[misc]
-    """The same with its state as argument and result."""
-
-    def forward(self, obs: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The action and the state."""
-        new = hidden + 0.1 * obs
-        return new, new
-
-
 @pytest.mark.parametrize(("factor", "expected"), [(1.0, 0), (1.01, 1)])
 def test_a_scripted_source_is_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], factor: float, expected: int
 ) -> None:
     source = script(Tanh(factor), tmp_path / "policy.pt")
-    code, report = parity(capsys, str(tiny_bundle.make(tmp_path)), "--ticks", "20", "--source", source)
+    bundle = tiny_bundle.make(tmp_path)
+    code, report = parity(capsys, str(bundle), "--ticks", "20", "--source", source)
     assert (code, report["backends"]["source"]["ok"]) == (expected, expected == 0)
-    assert report["backends"]["source"]["observations"] == 52
+    assert report["backends"]["source"]["observations"] == test_parity.golden_ticks(bundle) + 20
 
 
-@pytest.mark.parametrize("module", [Inside, Outside])
 def test_a_recurrent_source_starts_anew_where_the_recording_does(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], module: Any
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = script(module(), tmp_path / "policy.pt")
+    source = script(Inside(), tmp_path / "policy.pt")
     bundle = str(test_parity.summing_bundle(tmp_path))
     code, report = parity(capsys, bundle, "--ticks", "20", "--source", source)
     assert code == 0
     assert report["backends"]["source"]["max_action_error"] <= 1e-5
 
 
-def test_a_checkpoint_is_no_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"weight": torch.zeros(3)}, tmp_path / "checkpoint.pt")
-    source = str(tmp_path / "checkpoint.pt")
-    code, report = parity(capsys, str(tiny_bundle.make(tmp_path)), "--ticks", "5", "--source", source)
-    assert (code, report["expected"]) == (2, "a TorchScript module (torch.jit.save)")
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, 0), (1.01, 1)])
+def test_a_checkpoint_is_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], factor: float, expected: int
+) -> None:
+    from export.checkpoint_conversion import Choices, convert_checkpoint
+
+    torch.manual_seed(0)
+    first, last = torch.nn.Linear(tiny_bundle.SIZE, 8), torch.nn.Linear(8, tiny_bundle.N)
+    layers = torch.nn.Sequential(first, torch.nn.Tanh(), last)
+    torch.save({"model_state_dict": layers.state_dict()}, tmp_path / "trained.pt")
+    onnx = convert_checkpoint(tmp_path / "trained.pt", "obs", "action", [], Choices("tanh")).model.SerializeToString()
+    data = tiny_bundle.manifest()
+    data["model"]["activation"] = "tanh"
+    bundle = write_bundle(tmp_path / "bundle", data, {"policy.onnx": onnx})
+    with torch.no_grad():
+        last.weight *= factor
+    torch.save({"model_state_dict": layers.state_dict()}, tmp_path / "given.pt")
+    code, report = parity(capsys, str(bundle), "--ticks", "20", "--source", str(tmp_path / "given.pt"))
+    assert (code, report["backends"]["source"]["ok"]) == (expected, expected == 0)
+
+
+def test_a_source_that_is_no_network_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "policy.pt").write_bytes(b"nonsense")
+    bundle = str(tiny_bundle.make(tmp_path))
+    assert parity(capsys, bundle, "--ticks", "5", "--source", str(tmp_path / "policy.pt"))[0] == 2

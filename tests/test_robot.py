@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.bodies import base_of
 from runtime.errors import Refused
 from runtime.robot import ROBOTS, Joint, JointOrder, Limits, load_robot, robot_names
 
@@ -82,8 +83,26 @@ def test_an_order_refuses_a_joint_named_twice() -> None:
         JointOrder(("a", "b", "b"))
 
 
-def test_shipped_robots_are_the_two_g1_variants() -> None:
-    assert robot_names() == ["g1_23dof", "g1_29dof"]
+def test_shipped_robots() -> None:
+    assert robot_names() == [
+        "berkeley_humanoid_lite", "berkeley_humanoid_lite_biped", "booster_t1", "g1_12dof", "g1_23dof", "g1_29dof",
+    ]
+
+
+@pytest.mark.parametrize(("name", "joints"), [
+    ("berkeley_humanoid_lite", 22), ("berkeley_humanoid_lite_biped", 12), ("booster_t1", 29), ("g1_12dof", 12),
+])
+def test_robots_for_simulation_only(name: str, joints: int) -> None:
+    robot = load_robot(name)
+    assert (robot.wire, robot.motors, len(robot.joints)) == ("none", joints, joints)
+    assert base_of(robot.bodies) is not None
+    for joint in robot.joints:
+        assert 0 < joint.kp <= robot.kp_max
+        assert 0 < joint.damping_kd <= robot.kd_max
+        mirror = joint.name.replace("left", "right").replace("Left", "Right")
+        other = next(other for other in robot.joints if other.name == mirror)
+        assert {abs(joint.lower_rad), abs(joint.upper_rad)} == {abs(other.lower_rad), abs(other.upper_rad)}, joint.name
+        assert (joint.effort_n_m, joint.armature_kg_m2) == (other.effort_n_m, other.armature_kg_m2)
 
 
 @pytest.mark.parametrize(("name", "joints", "motors", "modes"), [
@@ -215,5 +234,5 @@ def test_a_file_that_is_no_robot_is_refused(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("name", ["g1", "h1", "", "missing.json", "../robots/g1"])
 def test_an_unknown_robot_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(Refused, match="g1_23dof, g1_29dof"):
+    with pytest.raises(Refused, match=r"booster_t1, .*g1_23dof, g1_29dof"):
         load_robot(name)

@@ -73,7 +73,7 @@ def random_motion(rng: np.random.Generator) -> Motion:
 
 
 def script(rng: np.random.Generator, mode: str) -> Iterator[Input]:
-    """100 ticks: wait at frame 0, play on to the clamped end, begin anew in between, turn by hand, hold, start again."""
+    """100 ticks: wait at frame 0, play to the clamped end, begin anew in between, turn by hand, hold, start again."""
     frames = [0] * 8 + list(range(FRAMES)) + [40] * 10 + list(range(12))
     for tick, frame in enumerate(frames):
         upper = tick < 4 or 20 <= tick < 40 or 80 <= tick < 85

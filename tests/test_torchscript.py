@@ -175,7 +175,7 @@ def test_state_is_lifted_and_every_step_is_the_same(tmp_path: Path, module: Any,
 
 def test_what_tracing_left_in_the_state_is_refused_unless_told_to_begin_at_zero(tmp_path: Path) -> None:
     path = save(InPlacePolicy(), tmp_path, traced=True)
-    with pytest.raises(Refused, match="_state`, `.*_state` saved with other values") as refusal:
+    with pytest.raises(Refused, match=r"_state`, `.*_state` saved with other values") as refusal:
         convert(path)
     assert "--start-from-zero" in refusal.value.what_to_do
     conversion = convert(path, start_from_zero=True)
@@ -327,7 +327,7 @@ class Writing(nn.Module):
 def test_a_program_that_writes_files_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
     payload = tmp_path / "written"
     torch.jit.script(Writing(str(payload))).save(str(tmp_path / "bad.pt"))
-    with pytest.raises(Refused, match="a program that uses torch.save"):
+    with pytest.raises(Refused, match=r"a program that uses torch\.save"):
         convert(tmp_path / "bad.pt")
     assert not payload.exists()
     torch.jit.load(str(tmp_path / "bad.pt"))(torch.ones(1))

@@ -9,7 +9,7 @@ import pytest
 
 
 def torch_or_skip() -> Any:
-    """The module torch, on one thread; skips the test file where it is not tested, and in CI fails where it is missing."""
+    """The module torch, on one thread; skips the test file where it is not tested; in CI fails where it is missing."""
     if sys.version_info < (3, 11):
         pytest.skip("torch is tested on Python 3.11 and newer", allow_module_level=True)
     torch = pytest.importorskip("torch", reason="missing dependency: torch")

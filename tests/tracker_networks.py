@@ -91,6 +91,7 @@ def holosoma_tracker(path: Path, motion: Motion, names: list[str], *, anchor: in
 
 def beyond_mimic(path: Path, motion: Motion, names: list[str], pose: np.ndarray, *, weight: float = 0.01,
                  kp: float = 40.0, kd: float = 1.5, anchor: str = "torso_link", bodies: tuple[str, ...] = BODIES,
+                 size: int | None = None,
                  observations: str = "command,motion_anchor_ori_b,base_ang_vel,joint_pos,joint_vel,actions") -> Path:
     """HybridRobotics/whole_body_tracking without state estimation: 5n + 9; bodies' poses; comma-separated metadata."""
     n = len(names)
@@ -107,4 +108,4 @@ def beyond_mimic(path: Path, motion: Motion, names: list[str], pose: np.ndarray,
         "observation_names": observations, "action_scale": text(0.4), "anchor_body_name": anchor,
         "body_names": ",".join(bodies),
     }
-    return _network(path, 5 * n + 9, n, tables, metadata, clamped=True, leaks=False, weight=weight)
+    return _network(path, size or 5 * n + 9, n, tables, metadata, clamped=True, leaks=False, weight=weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -50,7 +51,7 @@ def state_dict(torch: Any, prefix: str, sizes: list[int], seed: int = 0) -> dict
     """Linear layers with an activation between any two: prefix.0.weight, prefix.0.bias, prefix.2.weight, ..."""
     generator = torch.Generator().manual_seed(seed)
     out = {}
-    for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         name = ".".join(part for part in (prefix, str(2 * i)) if part)
         out[f"{name}.weight"] = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
         out[f"{name}.bias"] = torch.randn(outputs, generator=generator) * 0.1
