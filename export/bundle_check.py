@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from runtime.admission import Admitted, check_golden, refuse_misfit
 from runtime.bundle import (
+    ESTIMATOR,
     LISTING,
     MANIFEST,
     SIGNATURE,
@@ -23,6 +24,7 @@ from runtime.bundle import (
     refuse_untrusted,
 )
 from runtime.errors import Refused
+from runtime.estimator import ESTIMATORS, learned_manifest, open_bundled
 from runtime.golden import Worst
 from runtime.manifest import Manifest, find_manifest
 from runtime.manifest_reader import read_manifest
@@ -48,8 +50,8 @@ class Finding:
 
 def bundle_folder(name_or_path: str) -> Path:
     """The folder of a bundle: a path, or the name of one that ships with the runtime."""
-    path = Path(name_or_path)
-    folder = path if path.is_dir() else find_manifest(name_or_path).parent
+    path, shipped = Path(name_or_path), ESTIMATORS / name_or_path
+    folder = next((place for place in (path, shipped) if place.is_dir()), None) or find_manifest(name_or_path).parent
     if not (folder / LISTING).exists() and not (folder / SIGNATURE).exists() and not (folder / MANIFEST).exists():
         raise Refused(f"bundle {name_or_path}", expected=f"a folder with {LISTING}", found="another one",
                       what_to_do="name the folder of a bundle")
@@ -79,6 +81,9 @@ class _Verification:
             self._skip("manifest", "golden vectors")
             return
         bundle = Bundle(folder, listing, files, trust)
+        if ESTIMATOR in files:
+            self._estimator(bundle, robot)
+            return
         manifest = self._step("manifest", f"one for {robot or listing.robot}", lambda: _manifest(bundle, robot),
                               lambda manifest: f"{manifest.name} for {manifest.robot.name}")
         if manifest is None:
@@ -86,6 +91,16 @@ class _Verification:
             return
         limits = ", ".join(f"{name} {value:g}" for name, value in listing.tolerances.items())
         self._step("golden vectors", f"errors within {limits}", lambda: _golden(bundle, manifest), _errors)
+
+    def _estimator(self, bundle: Bundle, robot: str | None) -> None:
+        manifest = self._step("manifest", f"one for {robot or bundle.listing.robot}",
+                              lambda: learned_manifest(bundle, robot),
+                              lambda manifest: f"{manifest.name} for {manifest.robot.name}")
+        if manifest is None:
+            self._skip("golden vectors")
+            return
+        self._step("golden vectors", f"errors within {bundle.listing.tolerances['action']:g}",
+                   lambda: open_bundled(bundle, manifest)[1], lambda error: f"estimate {error:.2g}")
 
     def _signature(self, folder: Path, listing: Listing) -> Trust | None:
         """None where it is not over this list; without a trusted key the rest is still worth looking at."""

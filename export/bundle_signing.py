@@ -18,6 +18,7 @@ from export.plausible import plausible_ticks
 from runtime import signature
 from runtime.admission import Admitted, admit
 from runtime.bundle import (
+    ESTIMATOR,
     GOLDEN,
     LISTING,
     MANIFEST,
@@ -31,9 +32,13 @@ from runtime.bundle import (
 )
 from runtime.controller import Controller
 from runtime.errors import Refused
+from runtime.estimator import open_learned
+from runtime.estimator_manifest import EstimatorManifest, read_estimator
 from runtime.golden import TOLERANCES, Tick, pack, record, unpack
+from runtime.learned_estimator import LearnedEstimator, record_estimates
 from runtime.manifest import Manifest
 from runtime.manifest_reader import load_manifest
+from runtime.model import Model
 from runtime.policy import open_admitted
 
 GOLDEN_TICKS, GOLDEN_SEED = 32, 1
@@ -81,6 +86,8 @@ def local_key() -> Any:
 
 def verify_as_a_robot(folder: Path) -> tuple[str, ...]:
     """Open a bundle as a run does; what a run would refuse for want of trust alone comes back as lines."""
+    if (folder / ESTIMATOR).is_file():
+        return open_learned(folder, allow_unsigned=True).warnings
     admitted = admit(str(folder), allow_unsigned=True)
     open_admitted(admitted)
     return admitted.warnings
@@ -97,14 +104,20 @@ def sign_bundle(folder: Path, *, new_golden: bool = False) -> Signed:
     """
     before = read_listing(folder) if os.path.lexists(folder / LISTING) else None
     contents = {name: read_regular(folder, name, MOST_BYTES) for name in _files(folder)}
-    if MANIFEST not in contents:
+    kind = ESTIMATOR if ESTIMATOR in contents else MANIFEST
+    if kind not in contents:
         raise Refused(f"bundle {folder.name}", expected=f"a {MANIFEST}", found="none",
                       what_to_do="give the folder of a bundle")
-    contents[MANIFEST] = _with_fresh_hashes(contents)
-    (folder / MANIFEST).write_bytes(contents[MANIFEST])
-    manifest = load_manifest(str(folder))
+    contents[kind] = _with_fresh_hashes(contents, kind)
+    (folder / kind).write_bytes(contents[kind])
+    manifest = (
+        load_manifest(str(folder)) if kind == MANIFEST else read_estimator(folder / kind, contents[kind], contents)
+    )
     if new_golden:
-        contents[GOLDEN] = _golden_again(manifest, contents.get(GOLDEN))
+        contents[GOLDEN] = (
+            _golden_again(manifest, contents.get(GOLDEN)) if isinstance(manifest, Manifest)
+            else _estimates_again(manifest, contents)
+        )
         (folder / GOLDEN).write_bytes(contents[GOLDEN])
     if GOLDEN not in contents:
         raise Refused(f"bundle {folder.name}", expected=f"a {GOLDEN}", found="none",
@@ -152,9 +165,9 @@ def _files(folder: Path) -> list[str]:
     return sorted(name for name, _ in walk(folder) if name not in (LISTING, SIGNATURE))
 
 
-def _with_fresh_hashes(contents: Mapping[str, bytes]) -> bytes:
+def _with_fresh_hashes(contents: Mapping[str, bytes], kind: str) -> bytes:
     """The manifest with the hashes of the files it names; as it was when they are right."""
-    data = contents[MANIFEST]
+    data = contents[kind]
     try:
         manifest = json.loads(data)
     except ValueError:
@@ -180,3 +193,11 @@ def _golden_again(manifest: Manifest, old: bytes | None) -> bytes:
         for tick, (state, window) in enumerate(zip(arrays["state"], arrays["window"], strict=True))
     ]
     return pack(record(controller, ticks))
+
+
+def _estimates_again(manifest: EstimatorManifest, contents: Mapping[str, bytes]) -> bytes:
+    if GOLDEN not in contents:
+        raise Refused(f"bundle {manifest.name}", expected=f"a {GOLDEN} whose states are seen again", found="none",
+                      what_to_do="train it again: exoactor export estimator")
+    estimator = LearnedEstimator(manifest, Model(contents[manifest.model_file]))
+    return pack(record_estimates(estimator, unpack(contents[GOLDEN])["state"]))

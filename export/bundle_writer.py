@@ -25,13 +25,13 @@ from export.card import make_card
 from export.onnx_cost import has_external_data
 from runtime import signature
 from runtime.admission import Admitted
-from runtime.bundle import CARD, GOLDEN, LISTING, MANIFEST, SIGNATURE, is_bundle
+from runtime.bundle import CARD, ESTIMATOR, GOLDEN, LISTING, MANIFEST, SIGNATURE, is_bundle
 from runtime.errors import Refused
 from runtime.golden import TOLERANCES, pack
 from runtime.manifest_reader import load_manifest
 from runtime.policy import open_admitted
 
-OWN = (MANIFEST, GOLDEN, CARD, LISTING, SIGNATURE)
+OWN = (MANIFEST, ESTIMATOR, GOLDEN, CARD, LISTING, SIGNATURE)
 
 
 def write_bundle(
@@ -59,18 +59,18 @@ def write_bundle(
         Refused: a manifest, network, golden vectors or folder that do not fit; `out` is then as it was.
     """
     out = Path(out)
-    _refuse_other_folders(out)
+    refuse_other_folders(out)
     contents = {name: part if isinstance(part, bytes) else _read(part) for name, part in files.items()}
-    manifest = _with_hashes(manifest, contents)
+    manifest = with_hashes(manifest, contents)
     limits = {**TOLERANCES, **(tolerances or {})}
-    origin = {"tools": _tools(), **(provenance or {})}
+    origin = {"tools": tools(), **(provenance or {})}
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         folder = work / out.name
         folder.mkdir()
         contents[MANIFEST] = json_bytes(manifest)
-        _write(folder, contents)
+        write(folder, contents)
         controller = open_admitted(Admitted(load_manifest(str(folder)), None, ""))
         arrays = golden if golden is not None else new_golden_vectors(controller)
         contents[GOLDEN] = pack(arrays)
@@ -79,19 +79,20 @@ def write_bundle(
             controller, manifest, models, len(arrays.get("state", ())), limits, origin
         )
         contents[CARD] = text.encode()
-        _write(folder, {name: contents[name] for name in (GOLDEN, CARD)})
+        write(folder, {name: contents[name] for name in (GOLDEN, CARD)})
         listing = make_listing(controller.manifest.name, controller.manifest.robot.name, limits, contents, origin)
         (folder / LISTING).write_bytes(listing)
         (folder / SIGNATURE).write_bytes(signature.sign(listing, local_key()))
         for line in verify_as_a_robot(folder):
             print(f"WARNING: {line}", file=sys.stderr)
-        _put(folder, out)
+        put(folder, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return out
 
 
-def _refuse_other_folders(out: Path) -> None:
+def refuse_other_folders(out: Path) -> None:
+    """Refuse to write where something other than a bundle stands."""
     is_ours = out.is_dir() and not out.is_symlink() and (is_bundle(out / MANIFEST) or not any(out.iterdir()))
     if out.exists() and not is_ours:
         raise Refused(f"output {out}", expected="a new or empty folder, or a bundle to be replaced",
@@ -106,7 +107,7 @@ def _read(path: Path) -> bytes:
                       what_to_do="check the path") from error
 
 
-def _with_hashes(manifest: dict[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
+def with_hashes(manifest: dict[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
     """A copy of the manifest with the sha256 of every file it names."""
     taken = sorted(set(contents) & set(OWN))
     if taken:
@@ -137,21 +138,23 @@ def _is_spread(data: bytes) -> bool:
         return False
 
 
-def _tools() -> dict[str, str]:
+def tools() -> dict[str, str]:
+    """Versions of what golden vectors depend on."""
     import numpy
     import onnxruntime
 
     return {"numpy": numpy.__version__, "onnxruntime": onnxruntime.__version__}
 
 
-def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
+def write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Files by relative path."""
     for name, data in contents.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
 
-def _put(folder: Path, out: Path) -> None:
+def put(folder: Path, out: Path) -> None:
     """Move a finished bundle into place; what was there goes only once the new one is complete."""
     if out.exists():
         out.rename(folder.with_name("replaced"))

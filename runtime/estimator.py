@@ -122,12 +122,37 @@ def open_learned(folder: Path, *, backend: str = "cpu", allow_unsigned: bool = F
         if not allow_unsigned:
             refuse_untrusted(listing, bundle.trust)
         warnings = (f"bundle {listing.name} has {bundle.trust.text}; --allow-unsigned lets it run",)
-    manifest = read_estimator(folder / ESTIMATOR, bundle.files[ESTIMATOR], bundle.files)
-    entry = listing.files.get(manifest.model_file)
-    if manifest.robot.name != listing.robot or entry is None or entry.sha256 != manifest.model_sha256:
-        raise Refused(f"bundle {listing.name}", expected=f"robot, model.file and model.sha256 of {ESTIMATOR} as listed",
-                      found=f"{manifest.robot.name}, {manifest.model_file}, sha256 {manifest.model_sha256}",
-                      what_to_do="export the bundle again")
-    estimator = LearnedEstimator(manifest, Model(bundle.files[manifest.model_file], backend))
-    error = check_estimates(estimator, unpack(bundle.files[GOLDEN]), listing.tolerances["action"])
+    manifest = learned_manifest(bundle)
+    estimator, error = open_bundled(bundle, manifest, backend)
     return OpenedEstimator(estimator, manifest, bundle, error, warnings)
+
+
+def learned_manifest(bundle: Bundle, robot: str | None = None) -> EstimatorManifest:
+    """The manifest of a verified bundle.
+
+    Args:
+        robot: name of the robot it must be for; None for the one the list names.
+
+    Raises:
+        Refused: one that does not fit the list, or another robot's.
+    """
+    listing = bundle.listing
+    manifest = read_estimator(bundle.folder / ESTIMATOR, bundle.files[ESTIMATOR], bundle.files)
+    wanted = robot or listing.robot
+    if manifest.robot.name != wanted:
+        raise Refused(f"bundle {listing.name}", expected=f"an estimator for {wanted}",
+                      found=f"one for {manifest.robot.name}", what_to_do="this bundle is another robot's")
+    entry = listing.files.get(manifest.model_file)
+    if entry is None or entry.sha256 != manifest.model_sha256:
+        raise Refused(f"bundle {listing.name}", expected=f"model.file and model.sha256 of {ESTIMATOR} as listed",
+                      found=f"{manifest.model_file}, sha256 {manifest.model_sha256}",
+                      what_to_do="export the bundle again")
+    return manifest
+
+
+def open_bundled(
+    bundle: Bundle, manifest: EstimatorManifest, backend: str = "cpu"
+) -> tuple[LearnedEstimator, float]:
+    """The estimator of verified bytes, its golden vectors replayed; gives their largest error too."""
+    estimator = LearnedEstimator(manifest, Model(bundle.files[manifest.model_file], backend))
+    return estimator, check_estimates(estimator, unpack(bundle.files[GOLDEN]), bundle.listing.tolerances["action"])
