@@ -121,7 +121,9 @@ def _short(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_short(part)}" for name, part in value.items())
     if isinstance(value, list):
-        return ", ".join(_short(part) for part in value) if len(value) <= MOST_ROWS else f"{len(value)}, see bundle.json"
+        if len(value) > MOST_ROWS:
+            return f"{len(value)}, see bundle.json"
+        return ", ".join(_short(part) for part in value)
     return str(value)
 
 
