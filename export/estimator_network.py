@@ -71,7 +71,13 @@ class EstimatorNetwork(torch.nn.Module):
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
         sizes = [inputs, *hidden, sum(OUTPUTS.values())]
-        self.layers = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in pairwise(sizes))
+        self._linear = [torch.nn.Linear(a, b) for a, b in pairwise(sizes)]
+        self.layers = torch.nn.ModuleList(self._linear)
+
+    @property
+    def last(self) -> torch.nn.Linear:
+        """The layer that says how much to correct."""
+        return self._linear[-1]
 
     def normalise_by(self, observations: torch.Tensor) -> None:
         """Take mean and spread of (N, inputs) as the normalisation; a floor keeps constant inputs quiet."""
@@ -81,7 +87,7 @@ class EstimatorNetwork(torch.nn.Module):
     def raw(self, observation: torch.Tensor) -> torch.Tensor:
         """(batch, inputs) -> (batch, 6): velocity in base (m/s), height (m), log-odds of contacts."""
         x = (observation - self.mean) * self.scale
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._linear):
             x = layer(torch.nn.functional.elu(x) if i else x)
         return torch.cat([x[:, :CORRECTED] + observation[:, :CORRECTED], x[:, CORRECTED:]], dim=1)
 
@@ -96,7 +102,7 @@ class EstimatorNetwork(torch.nn.Module):
         from onnx import TensorProto, helper, numpy_helper
 
         nodes, constants, name = [], [], INPUT
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._linear):
             weight, bias = (value.detach().double() for value in (layer.weight, layer.bias))
             if i == 0:
                 weight = weight * self.scale.double()

@@ -87,7 +87,7 @@ class Trainer:
         self._random = torch.Generator().manual_seed(course.seed)
         self.step = 0
         network.normalise_by(self._observations)
-        for values in (network.layers[-1].weight, network.layers[-1].bias):  # begin as the filter
+        for values in (network.last.weight, network.last.bias):  # begin as the filter
             torch.nn.init.zeros_(values)
 
     def resume(self) -> None:
@@ -132,7 +132,7 @@ class Trainer:
         noise = torch.randn((BATCH, self._observations.shape[1]), generator=self._random) * NOISE
         loss = self._loss(self._observations[rows] + noise / self._network.scale, self._truths[rows])
         self._optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         return float(loss.detach())
 
