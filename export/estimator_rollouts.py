@@ -233,8 +233,8 @@ def vary_plant(simulated: SimulatedRobot, rng: np.random.Generator) -> None:
 
 
 def vary_sensors(states: F32, motors: int, rng: np.random.Generator) -> F32:
-    """The same states as another robot's sensors had told them: IMU mounted askew, accelerometer and torques off."""
-    out = states.copy()
+    """The same states as a worse robot's sensors had told them: orientation, accelerometer and torques off."""
+    out: F32 = states.copy()
     torque, quat, accel = out[:, 2 * motors : 3 * motors], out[:, 3 * motors : 3 * motors + 4], out[:, -3:]
     torque *= rng.uniform(0.85, 1.15)
     torque += rng.normal(0, rng.uniform(0, 1.0), torque.shape)
