@@ -12,7 +12,7 @@ README = ROOT / "README.md"
 # No cyclonedds wheel exists for aarch64 Linux; there the DDS endpoint loads the distribution's own libddsc.
 CYCLONEDDS = 'cyclonedds>=0.10.5; platform_machine != "aarch64"'
 MCAP = "mcap>=1.1"
-ONNXRUNTIME = "onnxruntime>=1.20"  # 1.23.2 is the last one for Python 3.10
+ONNXRUNTIME = "onnxruntime>=1.21"  # 1.23.2 is the last one for Python 3.10
 PYSERIAL = "pyserial>=3.5"
 PYNACL = "PyNaCl>=1.5"
 

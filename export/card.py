@@ -13,6 +13,8 @@ from runtime.controller import Controller
 from runtime.observation import describe
 
 LATENCY_RUNS = 200
+MOST_ROWS = 8
+"""Of a list or a record that a card shows."""
 
 
 def make_card(
@@ -99,11 +101,30 @@ def _joints(controller: Controller) -> str:
 
 
 def _provenance(provenance: Mapping[str, Any]) -> str:
+    """Short values in one table; a list of records as a table of its own, thinned out; the rest is in `bundle.json`."""
     rows: list[tuple[str, Any]] = []
+    tables = []
     for key, value in provenance.items():
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+            shown = [*value[: -1 : max(1, len(value) // MOST_ROWS)], value[-1]]
+            head = tuple(value[0])
+            tables.append(f"{key}:\n\n" + _table(head, [[_short(row.get(name, "")) for name in head] for row in shown]))
+            continue
         parts = value.items() if isinstance(value, dict) else [("", value)]
-        rows += [(f"{key} {name}".strip(), part) for name, part in parts]
-    return _table(("", ""), rows) if rows else "Not recorded."
+        rows += [(f"{key} {name}".strip(), _short(part)) for name, part in parts]
+    return "\n\n".join([_table(("", ""), rows), *tables]) if rows or tables else "Not recorded."
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_short(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        if len(value) > MOST_ROWS:
+            return f"{len(value)}, see bundle.json"
+        return ", ".join(_short(part) for part in value)
+    return str(value)
 
 
 def _table(head: tuple[str, ...], rows: list[Any]) -> str:

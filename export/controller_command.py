@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from export.bundle_writer import write_bundle
@@ -111,6 +111,8 @@ def _read_manifest(path: Path, name: str | None) -> dict[str, Any]:
                       what_to_do="check the path; docs/controllers.md shows how to write one") from error
     if not isinstance(found, dict):
         raise reader.refuse("text", "an object", type(found).__name__)
+    if not isinstance(found.get("model", {}), dict):
+        raise reader.refuse("model", "an object", type(found["model"]).__name__)
     return {**found, "name": name} if name else found
 
 
@@ -165,10 +167,11 @@ def _bundle_content(
     path: Path, data: dict[str, Any], conversion: Conversion
 ) -> tuple[dict[str, Any], dict[str, Path | bytes]]:
     """`controller.json` of the bundle, and the files that go with it, by their names there."""
-    content = {**data, "model": {**_dictionary(data.get("model")), "file": NETWORK}}
+    model = {key: value for key, value in data.get("model", {}).items() if key != "sha256"}
+    content = {**data, "model": {**model, "file": NETWORK}}
     if conversion.recurrent:
         content["recurrent"] = [{"input": a, "output": b} for a, b in conversion.recurrent]
-    files: dict[str, Path | bytes] = {}
+    files: dict[str, Path] = {}
     robot = content.get("robot")
     if isinstance(robot, str) and robot.endswith(".json"):
         beside = path.parent / robot
@@ -176,8 +179,12 @@ def _bundle_content(
         files[content["robot"]] = beside if beside.is_file() else Path(robot)
     others = {key: value for key, value in content.items() if key != "model"}
     files.update({name: path.parent / name for name in _named_files(others)})
-    files[NETWORK] = conversion.model.SerializeToString()
-    return content, files
+    for name, part in files.items():
+        steps = PurePosixPath(name)
+        if steps.is_absolute() or ".." in steps.parts or not Path(part).is_file():
+            raise Refused(f"manifest {path.name}", expected="files in its own folder", found=f"{name}, not there",
+                          what_to_do="put every file that it names beside it")
+    return content, {**files, NETWORK: conversion.model.SerializeToString()}
 
 
 def _named_files(value: Any) -> list[str]:
@@ -186,10 +193,6 @@ def _named_files(value: Any) -> list[str]:
         own = [value["file"]] if isinstance(value.get("file"), str) else []
         return own + [name for part in value.values() for name in _named_files(part)]
     return [name for part in value for name in _named_files(part)] if isinstance(value, list) else []
-
-
-def _dictionary(found: Any) -> dict[str, Any]:
-    return {key: value for key, value in found.items() if key != "sha256"} if isinstance(found, dict) else {}
 
 
 def _check(

@@ -22,7 +22,7 @@ import torch
 
 from export.rollout import Hardship, Harvest, Network, Pupil, gather, input_size
 from export.script import Repertoire
-from export.student import HIDDEN, Lessons, Student, fit
+from export.student import FLOOR, HIDDEN, Lessons, Student, fit
 from runtime.clip import load_clip
 from runtime.errors import Refused
 from runtime.manifest_reader import load_manifest
@@ -214,7 +214,7 @@ class Class:
         observations = np.concatenate([part.observations for part in harvest])
         if self._lessons is None:
             self._lessons = Lessons(observations.shape[1], self._joints, self.course.capacity)
-            self.student.normalise_by(torch.from_numpy(observations.astype(np.float32)))
+            self.student.normalise_by(torch.from_numpy(observations.astype(np.float32)), FLOOR)
         self._lessons.add(observations, np.concatenate([part.actions for part in harvest]), rng)
 
     def _save(self, harvest: list[Harvest], number: int) -> None:

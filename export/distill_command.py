@@ -23,6 +23,8 @@ from runtime.manifest import Manifest, find_model
 from runtime.manifest_reader import load_manifest
 
 PUSH_N_S = 15.0
+SHORT, SHORT_BELOW_MIN = {"ticks": 250, "steps": 60}, 10.0
+"""Smaller rounds for short trainings: what counts is how often the student is corrected where it went."""
 SHARES = (2.0, 1.0, 1.0)
 """How often given motions, gestures and recorded walks are drawn."""
 
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     course = Course(
         teacher=str(teacher.path), teacher_model=str(model), student=str(work / "student.json"), clips=clips,
         plant=args.plant, rounds=args.rounds or 0, minutes=args.minutes or 0.0, seed=args.seed, workers=args.workers,
-        robots=args.robots, hidden=hidden,
+        robots=args.robots, hidden=hidden, **(SHORT if args.minutes and args.minutes < SHORT_BELOW_MIN else {}),
     )
     with tqdm(total=100, unit="%", bar_format="{percentage:3.0f}% |{bar}| {elapsed} {postfix}") as bar:
         def tell(done: float, line: str) -> None:

@@ -241,7 +241,7 @@ def vary_sensors(states: F32, motors: int, rng: np.random.Generator) -> F32:
     askew = rotation.quat_from_rpy(float(rng.normal(0, 0.008)), float(rng.normal(0, 0.008)), 0.0)
     quat[:] = rotation.multiply_many(quat.astype(np.float64), askew)
     accel += rng.normal(0, 0.1, 3) + rng.normal(0, rng.uniform(0, 0.4), accel.shape)
-    return out
+    return np.asarray(out)
 
 
 def write_squats(path: Path, manifest: Manifest, seconds: float, rng: np.random.Generator) -> None:

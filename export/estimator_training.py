@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from export.estimator_network import MODEL_FILE, EstimatorNetwork
+from export.estimator_network import FLOOR, MODEL_FILE, EstimatorNetwork
 from export.estimator_rollouts import Rollout
 from runtime.errors import Refused
 from runtime.estimator_manifest import EstimatorManifest, read_estimator
@@ -86,8 +86,8 @@ class Trainer:
         self._optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-4)
         self._random = torch.Generator().manual_seed(course.seed)
         self.step = 0
-        network.normalise_by(self._observations)
-        for values in (network.last.weight, network.last.bias):  # begin as the filter
+        network.normalise_by(self._observations, FLOOR)
+        for values in (network.linear[-1].weight, network.linear[-1].bias):  # begin as the filter
             torch.nn.init.zeros_(values)
 
     def resume(self) -> None:
@@ -132,7 +132,7 @@ class Trainer:
         noise = torch.randn((BATCH, self._observations.shape[1]), generator=self._random) * NOISE
         loss = self._loss(self._observations[rows] + noise / self._network.scale, self._truths[rows])
         self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         self._optimiser.step()
         return float(loss.detach())
 

@@ -73,6 +73,9 @@ def make_draft(source: Path, model: Model | None, robot: str | None, name: str, 
             {key: array.size for key, array in model.outputs.items()}, model.metadata(),
         )
         return onnx_draft.draft_from(tensors, name, robot, rate_hz)
+    if source.suffix not in (".yaml", ".yml"):
+        raise Refused("--from", expected="a .yaml or .onnx file", found=source.name,
+                      what_to_do="settings come from those; `exoactor export controller` converts other networks")
     data = deploy_yaml.read_yaml(source)
     if deploy_yaml.is_deploy_yaml(data):
         return deploy_yaml.draft_from(data, name, robot)

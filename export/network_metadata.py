@@ -138,9 +138,11 @@ def _look_up(data: dict[str, Any], place: tuple[str, ...]) -> Any:
     return found
 
 
-def _write(data: dict[str, Any], place: tuple[str, ...], values: Any) -> None:
+def _write(data: Any, place: tuple[str, ...], values: Any) -> None:
     for key in place[:-1]:
         data = data.setdefault(key, {})
+        if not isinstance(data, dict):  # `manifest_reader` says what is wrong with it
+            return
     data[place[-1]] = values
 
 

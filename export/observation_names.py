@@ -25,6 +25,7 @@ TERMS_OF: dict[str, tuple[tuple[str, Size], ...]] = {
     "base_ang_vel": (("base_ang_vel", 3),),
     "projected_gravity": (("projected_gravity", 3),),
     "velocity_commands": (("velocity_command", 3),),
+    "keyboard_velocity_commands": (("velocity_command", 3),),
     "velocity_command": (("velocity_command", 3),),
     "base_velocity": (("velocity_command", 3),),
     "twist": (("velocity_command", 3),),

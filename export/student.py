@@ -2,78 +2,34 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from export.perceptron import Perceptron, onnx_bytes
+
 F32 = npt.NDArray[np.float32]
 HIDDEN = (512, 256, 128)
-OPSET, IR_VERSION = 17, 8
+FLOOR = 0.05
+"""Of an input's spread in the normalisation."""
 
 
-class Student(torch.nn.Module):
-    """Linear layers with ELU between, behind a fixed normalisation of the inputs.
+class Student(Perceptron):
+    """From an observation to a raw action.
 
     Args:
         inputs, outputs: sizes.
         hidden: sizes of the layers between.
     """
 
-    mean: torch.Tensor
-    scale: torch.Tensor
-
     def __init__(self, inputs: int, outputs: int, hidden: tuple[int, ...] = HIDDEN) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(inputs))
-        self.register_buffer("scale", torch.ones(inputs))
-        sizes = [inputs, *hidden, outputs]
-        self._linear = [torch.nn.Linear(a, b) for a, b in pairwise(sizes)]
-        self.layers = torch.nn.ModuleList(self._linear)
-
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """(batch, inputs) -> (batch, outputs), the raw action."""
-        x = (observation - self.mean) * self.scale
-        for layer in self._linear[:-1]:
-            x = torch.nn.functional.elu(layer(x))
-        return torch.as_tensor(self._linear[-1](x))
-
-    def normalise_by(self, observations: torch.Tensor) -> None:
-        """Take mean and spread of (N, inputs) as the normalisation; a floor keeps constant inputs quiet."""
-        self.mean.copy_(observations.mean(dim=0))
-        self.scale.copy_(1 / (observations.std(dim=0) + 0.05))
+        super().__init__(inputs, outputs, hidden)
 
     def onnx(self) -> bytes:
-        """The network as ONNX, normalisation folded into its first layer, batch dimension free."""
-        import onnx
-        from onnx import TensorProto, helper, numpy_helper
-
-        nodes, constants, name = [], [], "observation"
-        layers = self._linear
-        for i, layer in enumerate(layers):
-            weight, bias = (value.detach().double() for value in (layer.weight, layer.bias))
-            if i == 0:
-                weight = weight * self.scale.double()
-                bias = bias - weight @ self.mean.double()
-            last = i == len(layers) - 1
-            constants += [numpy_helper.from_array(weight.float().numpy(), f"weight_{i}"),
-                          numpy_helper.from_array(bias.float().numpy(), f"bias_{i}")]
-            out = "action" if last else f"linear_{i}"
-            nodes.append(helper.make_node("Gemm", [name, f"weight_{i}", f"bias_{i}"], [out], transB=1))
-            if not last:
-                name = f"elu_{i}"
-                nodes.append(helper.make_node("Elu", [out], [name]))
-        graph = helper.make_graph(
-            nodes, "student",
-            [helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["batch", len(self.mean)])],
-            [helper.make_tensor_value_info("action", TensorProto.FLOAT, ["batch", layers[-1].out_features])],
-            constants,
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
-                                  producer_name="exoactor")
-        onnx.checker.check_model(model)
-        return bytes(model.SerializeToString())
+        """The network as ONNX: `observation` to `action`."""
+        nodes, constants = self.onnx_nodes("observation", "action")
+        sizes = len(self.mean), self.linear[-1].out_features
+        return onnx_bytes("student", nodes, constants, {"observation": sizes[0]}, {"action": sizes[1]})
 
 
 class Lessons:

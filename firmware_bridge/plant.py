@@ -193,6 +193,10 @@ def _lowest_point(model: Any, data: Any, geom: int) -> float:
         return z - float(np.linalg.norm(down * size))
     if kind == mujoco.mjtGeom.mjGEOM_BOX:
         return z - float(down @ size)
+    if kind == mujoco.mjtGeom.mjGEOM_MESH:
+        first = int(model.mesh_vertadr[model.geom_dataid[geom]])
+        corners = model.mesh_vert[first : first + int(model.mesh_vertnum[model.geom_dataid[geom]])]
+        return z + float((corners @ data.geom_xmat[geom].reshape(3, 3)[2]).min())
     return z - float(model.geom_rbound[geom])
 
 

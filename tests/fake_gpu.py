@@ -63,6 +63,7 @@ class FakeCuda(Cuda):
         self.calls.append("synchronize")
 
     def begin_capture(self, stream: int) -> None:
+        self.calls.append("begin_capture")
         self._recording = []
 
     def end_capture(self, stream: int) -> int:

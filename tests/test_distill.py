@@ -93,7 +93,7 @@ def test_the_exported_network_is_the_trained_one():
     student, rng = Student(40, 7, (32, 16)), np.random.default_rng(0)
     seen = rng.normal(3.0, 2.0, (1000, 40)).astype(np.float32)
     seen[:, 5] = 1.5
-    student.normalise_by(torch.from_numpy(seen))
+    student.normalise_by(torch.from_numpy(seen), 0.05)
     session = ort.InferenceSession(student.onnx(), providers=["CPUExecutionProvider"])
     (action,) = session.run(None, {"observation": seen})
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_the_exported_network_is_the_trained_one():
 def test_normalised_inputs_have_zero_mean_and_a_constant_one_stays_quiet():
     student = Student(3, 1, ())
     seen = torch.randn(5000, 3) * torch.tensor([1.0, 5.0, 0.0]) + torch.tensor([0.0, 2.0, 4.0])
-    student.normalise_by(seen)
+    student.normalise_by(seen, 0.05)
     normal = (seen - student.mean) * student.scale
     assert float(normal.mean(dim=0).abs().max()) < 1e-4
     assert float(normal[:, 2].abs().max()) < 1e-4

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
+pytest.importorskip("yaml", reason="missing dependency: yaml")
 
 from export.manifest_command import make_draft
 from runtime.controller import Controller

@@ -172,6 +172,9 @@ def test_buffers_are_bound_once_and_a_run_is_one_launch(gpu: FakeTensorRT, tmp_p
     engine = built(gpu, tiny_bundle.network(tmp_path / "net.onnx"))
     assert engine.graph
     assert [call for call in gpu.cuda.calls if call.startswith("bind")] == ["bind obs", "bind action"]
+    after_binding = gpu.cuda.calls[gpu.cuda.calls.index("bind action") + 1 :]
+    once = ["copy", "execute", "copy"]
+    assert after_binding == [*once, "synchronize", "begin_capture", *once]  # TensorRT's first inference is not captured
     address = engine.outputs["action"].ctypes.data
     gpu.cuda.calls.clear()
     for _ in range(3):

@@ -297,6 +297,22 @@ def test_absent_files_and_manifests_are_refused(tmp_path: Path, capsys: pytest.C
     assert said["what"] == "--manifest" and "only ONNX networks" in said["what_to_do"]
 
 
+@pytest.mark.parametrize("changes", [
+    {"robot": "absent.json"}, {"gains": [1, 2]}, {"action": 3}, {"joints": {}}, {"model": []}, {"inputs": "obs"},
+    {"recurrent": 7}, {"default_pose": {"left_knee_joint": 1}}, {"stages": [{"model": {"file": "../encoder.onnx"}}]},
+    {"stages": [{"model": {"file": "absent.onnx"}}]}, {"estimator": {"model": {"file": "/estimator.onnx"}}},
+], ids=str)
+@pytest.mark.parametrize("save", [save_onnx, save_checkpoint], ids=["onnx", "checkpoint"])
+def test_a_manifest_that_is_wrong_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], save: Callable[[Path], Path], changes: dict[str, Any]
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "encoder.onnx").write_bytes(b"beside the folder")
+    path = write_manifest(tmp_path / "here", **changes)
+    refusal(capsys, export(save(tmp_path), path, tmp_path / "bundle", "--json"))
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_a_refusal_leaves_the_bundle_that_was_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(save_onnx(tmp_path), write_manifest(tmp_path), tmp_path / "bundle") == 0
     before = (tmp_path / "bundle" / "bundle.json").read_bytes()

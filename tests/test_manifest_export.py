@@ -179,6 +179,12 @@ def test_a_yaml_of_nobody_known_is_refused(tmp_path: Path) -> None:
         from_yaml(tmp_path, "colour: white\n")
 
 
+def test_a_torch_file_is_sent_to_the_job_that_converts(tmp_path: Path) -> None:
+    (tmp_path / "motion.pt").write_bytes(b"PK")
+    with pytest.raises(Refused, match="export controller"):
+        make_draft(tmp_path / "motion.pt", None, None, "x", None)
+
+
 # ---- networks that say what they are
 
 

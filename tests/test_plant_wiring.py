@@ -130,10 +130,13 @@ def test_a_hanging_robot_just_clears_the_floor(tmp_path: Path) -> None:
     ('<geom type="box" size="0.1 0.2 0.3" pos="0 0 0.5"/>', 0.2),
     ('<geom type="box" size="0.1 0.2 0.3" pos="0 0 0.5" euler="90 0 0"/>', 0.3),
     ('<geom type="ellipsoid" size="0.1 0.2 0.3" pos="0 0 0.5"/>', 0.2),
+    ('<geom type="mesh" mesh="wedge" pos="0 0 0.5"/>', 0.4),
+    ('<geom type="mesh" mesh="wedge" pos="0 0 0.5" euler="180 0 0"/>', 0.3),
 ])
 def test_the_lowest_point_is_that_of_each_shape(geom: str, lowest: float) -> None:
     model = mujoco.MjModel.from_xml_string(
-        f'<mujoco><worldbody><geom type="plane" size="1 1 1"/><body><freejoint/>{geom}</body></worldbody></mujoco>'
+        '<mujoco><asset><mesh name="wedge" vertex="0 0 -0.1  1 0 0.2  0 1 0.2  -1 -1 0.2"/></asset><worldbody>'
+        f'<geom type="plane" size="1 1 1"/><body><freejoint/>{geom}</body></worldbody></mujoco>'
     )
     assert hanging_height(model) == pytest.approx(CLEARANCE_M - lowest)
 
