@@ -15,6 +15,7 @@ import exoactor
 from firmware_bridge.simulated_robot import Disturbance, Push
 from runtime.admission import admit, check_golden
 from runtime.clip import OWN_CLIP, clip_names, load_clip
+from runtime.estimator import ESTIMATORS, estimator_names, open_learned
 from runtime.manifest import OWN_CONTROLLER
 from runtime.policy import open_admitted
 from runtime.robot import load_robot
@@ -84,3 +85,10 @@ def test_run_needs_nothing_but_its_output_folder(tmp_path):
     report = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert report["outcome"] == "done"
     assert report["fell"] is False
+
+
+@pytest.mark.parametrize("name", estimator_names())
+def test_a_shipped_estimator_is_signed_by_a_key_that_ships(name):
+    opened = open_learned(ESTIMATORS / name)
+    assert not opened.warnings
+    assert "the exoactor project" in opened.bundle.trust.text
