@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from export.estimator_bundle import write_estimator_bundle
 from export.estimator_evaluation import Score, evaluate, table
-from export.estimator_network import EstimatorNetwork, estimator_manifest
 from export.estimator_rollouts import Rollout, Scenario, Source, collect, plan
 from runtime.classical_estimator import ClassicalEstimator
 from runtime.errors import Refused
@@ -128,6 +127,7 @@ def _scores(estimator: LearnedEstimator, rollouts: Sequence[Rollout]) -> dict[st
 def _train(args: argparse.Namespace, sources: Sequence[Source]) -> dict[str, Any]:
     import torch
 
+    from export.estimator_network import EstimatorNetwork, estimator_manifest
     from export.estimator_training import Course, Trainer, checked, observe, parity, sequence
 
     if not 0 < args.minutes <= LONGEST_MIN:
