@@ -13,8 +13,8 @@ from runtime.faults import FAULTS
 from runtime.state import state_dtype
 
 Dtype = np.dtype[np.void]
-GATE_RING, POLICY_RING = 1024, 256
-"""Records a ring keeps for the logger: 2 s of the gate, 5 s of a 50 Hz policy."""
+GATE_RING, POLICY_RING, STREAM_RING = 1024, 256, 64
+"""Records a ring keeps: for the logger 2 s of the gate, 5 s of a 50 Hz policy; for the policy 1 s of a 60 Hz stream."""
 
 
 def status_dtype(motors: int) -> Dtype:
@@ -47,6 +47,48 @@ def target_dtype(motors: int) -> Dtype:
 
 CONTROL_DTYPE: Dtype = np.dtype([("sequence", "<u8"), ("request", "<u4"), ("spare", "<u4")])
 """Supervisor -> gate: an operator's request, counted."""
+
+
+OPERATOR_DTYPE: Dtype = np.dtype(
+    [
+        ("beat_ns", "<i8"),
+        ("heard_ns", "<i8"),
+        ("engages", "<u8"),
+        ("malformed", "<u8"),
+        ("unauthorised", "<u8"),
+        ("replayed", "<u8"),
+        ("dropped", "<u8"),
+        ("latency_s", "<f4"),
+        ("command", "<f4", (3,)),
+        ("source", "<u4"),
+        ("held", "<u4"),
+        ("stop", "<u4"),
+        ("silent", "<u4"),
+    ]
+)
+"""Operator process -> gate, policy, supervisor.
+
+beat_ns: when that process last looked, monotonic. heard_ns: when the newest accepted message of the commander arrived,
+0 before the first. engages: counts fresh engage gestures. malformed, unauthorised, replayed, dropped: messages not
+taken, counted. latency_s: age of the commander's newest message at arrival, by the offset estimate. command: vx, vy
+(m/s), yaw rate (rad/s). source: what commands now. held: the dead-man is held. stop, silent: bits of emergency-stop
+sources that are pressed, or that have fallen silent, in the order of the run's list of sources.
+"""
+
+
+def stream_dtype(joints: int) -> Dtype:
+    """Operator process -> policy: one streamed reference frame; joints in the order of the ROBOT's table."""
+    return np.dtype(
+        [
+            ("source_ns", "<i8"),
+            ("received_ns", "<i8"),
+            ("sequence", "<u8"),
+            ("joint_pos", "<f4", (joints,)),
+            ("joint_vel", "<f4", (joints,)),
+            ("root_pos", "<f4", (3,)),
+            ("root_quat_wxyz", "<f4", (4,)),
+        ]
+    )
 
 
 def _fields(dtype: Dtype) -> list[tuple[str, Any]]:
