@@ -144,6 +144,14 @@ class Participant:
         self.poll()
         return self._discovery.participants()
 
+    def link_is_up(self) -> bool:
+        """Whether the kernel calls the interface usable; loopback, which has no carrier, always is."""
+        try:
+            with open(f"/sys/class/net/{self._settings.interface or 'lo'}/operstate", encoding="ascii") as file:
+                return file.read().strip() in ("up", "unknown")
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Withdraws the participant with all its readers and writers; they must not be used afterwards."""
         if self._handle:

@@ -43,6 +43,9 @@ class MotorSample:
         tick: (1,) uint32, the robot's own counter.
         mode_machine: (1,) uint8, the variant the robot says it is.
         remote: (40,) uint8, raw bytes of the wireless remote.
+        motor_lost: (n,) uint32, words lost between the drives and each motor, counted since power-up.
+        battery_percent: (1,) float32, charge; NaN where the robot does not say.
+        torso_quat_wxyz: (4,) float32, orientation of the torso's own IMU; NaN where there is none.
     """
 
     q: F32
@@ -54,6 +57,9 @@ class MotorSample:
     tick: npt.NDArray[np.uint32]
     mode_machine: npt.NDArray[np.uint8]
     remote: npt.NDArray[np.uint8]
+    motor_lost: npt.NDArray[np.uint32]
+    battery_percent: F32 = field(default_factory=lambda: np.full(1, np.nan, np.float32))
+    torso_quat_wxyz: F32 = field(default_factory=lambda: np.full(4, np.nan, np.float32))
     quat_wxyz: F32 = field(init=False)
     gyro: F32 = field(init=False)
     accel: F32 = field(init=False)
@@ -75,6 +81,7 @@ class MotorSample:
             tick=np.zeros(1, np.uint32),
             mode_machine=np.zeros(1, np.uint8),
             remote=np.zeros(40, np.uint8),
+            motor_lost=np.zeros(motors, np.uint32),
         )
         return sample
 
@@ -116,6 +123,10 @@ class MotorBus(Protocol):
 
     def other_writers(self) -> list[str]:
         """Who else commands these motors, as far as the wire can tell."""
+        ...
+
+    def link_is_up(self) -> bool:
+        """Whether the cable, or what stands for it, still connects."""
         ...
 
     def close(self) -> None: ...

@@ -58,11 +58,12 @@ def sample_over(wire: Wire, buffer: Buffer, motors: int) -> MotorSample:
         dq=motor("dq"),
         tau=motor("tau_est"),
         temperature_c=temperature[:, 0] if temperature.ndim == 2 else temperature,
-        motor_error=layout.view(buffer, "motor_state.motorstate" if has_mode else "motor_state.lost")[:motors],
+        motor_error=layout.view(buffer, "motor_state.motorstate")[:motors] if has_mode else np.zeros(motors, np.uint32),
         imu=buffer[imu : imu + 40].view(np.float32),  # quaternion, gyroscope, accelerometer follow each other
         tick=layout.view(buffer, "tick"),
         mode_machine=layout.view(buffer, "mode_machine") if has_mode else np.zeros(1, np.uint8),
         remote=layout.view(buffer, "wireless_remote"),
+        motor_lost=np.zeros(motors, np.uint32) if has_mode else layout.view(buffer, "motor_state.lost")[:motors],
     )
 
 
@@ -172,6 +173,10 @@ class UnitreeBus:
     def other_writers(self) -> list[str]:
         """Who else announces commands for this robot."""
         return self._participant.foreign_writers(COMMAND_TOPIC)
+
+    def link_is_up(self) -> bool:
+        """Whether the network interface has a carrier."""
+        return self._participant.link_is_up()
 
     def close(self) -> None:
         self._participant.close()

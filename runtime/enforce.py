@@ -16,6 +16,7 @@ from runtime.faults import Mode
 from runtime.robot import Robot
 
 F32 = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 LIMITED_RAD = 1e-4
 """Corrections below this are rounding, not a limit at work."""
 
@@ -46,6 +47,7 @@ class Enforcer:
         for column, limit in ((DQ, velocity), (TAU, effort)):
             self._lower[:, column], self._upper[:, column] = -limit, limit
         self._upper[:, KP], self._upper[:, KD] = robot.kp_max * used, robot.kd_max * used
+        self._effort = effort
         self._step = velocity * np.float32(robot.limits.target_rate_ratio * period_s)
         self._ready_step = np.full(n, READY_RATE_RAD_S * period_s, np.float32)
         self._damping = robot.column("damping_kd")
@@ -55,6 +57,18 @@ class Enforcer:
     def start_from(self, q: F32) -> None:
         """The next target is rate-limited from this measured pose, (motors,) rad."""
         np.clip(q, self._range_lower, self._range_upper, out=self._last_q)
+
+    def hold_back(self, joints: Mask, q: F32, target: F32) -> None:
+        """Bring the position targets of some joints so near to where they stand that their effort is not exceeded.
+
+        Args:
+            joints: (motors,) which.
+            q: (motors,) where they stand, rad.
+            target: (motors, 5), changed in place.
+        """
+        reach = np.divide(self._effort, target[:, KP], out=np.zeros_like(self._effort), where=target[:, KP] > 0)
+        held = np.maximum(np.minimum(target[:, Q], q + reach), q - reach)
+        np.copyto(target[:, Q], held, where=joints & (target[:, KP] > 0))
 
     def follow(self, target: F32, mode: Mode) -> SafeCommand:
         """A finite target block (motors, 5) within every limit."""

@@ -7,12 +7,13 @@ import numpy.typing as npt
 
 from firmware_bridge.motor_bus import MotorSample, Reading, SafeCommand
 from runtime.enforce import LIMITED_RAD, Enforcer
-from runtime.faults import Machine, Mode, Request, step
+from runtime.faults import BIT, Machine, Mode, Request, step
 from runtime.review import Review
 from runtime.robot import Robot
 from runtime.state import Calibration, RobotState
 
 F32 = npt.NDArray[np.float32]
+_TORQUE_HIGH = BIT["TORQUE_HIGH"]
 
 
 class Gate:
@@ -23,7 +24,7 @@ class Gate:
         period_s: time between ticks.
         policy_hz: how often targets are made; a slower policy than 50 Hz may be late in proportion.
         calibration: applied to states coming in and targets going out.
-        checks_tick: see `Review`.
+        checks_tick, needs_remote, real_time: see `Review`.
 
     Attributes:
         state: the newest accepted robot state.
@@ -40,14 +41,18 @@ class Gate:
         policy_hz: float = 50.0,
         calibration: Calibration | None = None,
         checks_tick: bool = True,
+        needs_remote: bool = False,
+        real_time: bool = False,
     ) -> None:
         self.state = RobotState(robot.motors)
         self.machine = Machine()
         self.flags = self.seen_flags = 0
         self.target_sequence = 0
         calibration = calibration or Calibration(robot.motors)
-        self.review = Review(robot, self.state, calibration, policy_hz=policy_hz, checks_tick=checks_tick)
+        self.review = Review(robot, self.state, calibration, policy_hz=policy_hz, checks_tick=checks_tick,
+                             needs_remote=needs_remote, real_time=real_time)
         self._enforcer = Enforcer(robot, period_s)
+        self.review.targets = self._enforcer.command.block
         self._command_offset = calibration.command_offset_rad
         self._target = np.zeros((robot.motors, 5), np.float32)
         self._armed_target_ns = 0
@@ -78,7 +83,8 @@ class Gate:
             The command to write, or None while disarmed.
         """
         review = self.review
-        flags = events | review.look_at_state(reading, sample, now_ns)
+        review.tracks = Mode.TRACK <= self.machine.mode < Mode.DAMP
+        flags = events | review.look_at_time(now_ns) | review.look_at_state(reading, sample, now_ns)
         fresh = target_sequence != self.target_sequence
         if self.machine.mode is Mode.DISARMED:
             self.target_sequence = target_sequence
@@ -91,7 +97,7 @@ class Gate:
             self._arm(now_ns)
         self.flags = flags
         self.seen_flags |= flags
-        return self._enforce(mode)
+        return self._enforce(mode, now_ns)
 
     def _arm(self, now_ns: int) -> None:
         self._enforcer.start_from(self.state.q)
@@ -114,7 +120,7 @@ class Gate:
         made_ns = max(target_ns if self._has_target else 0, self._armed_target_ns)
         return flags | self.review.look_at_target(made_ns, now_ns)
 
-    def _enforce(self, mode: Mode) -> SafeCommand | None:
+    def _enforce(self, mode: Mode, now_ns: int) -> SafeCommand | None:
         if mode is Mode.DISARMED:
             return None
         if mode is Mode.DAMP:
@@ -123,10 +129,14 @@ class Gate:
             return self._enforcer.off()
         if not self._has_target:
             return self._enforcer.damp()
+        if self.flags & _TORQUE_HIGH:
+            self._enforcer.hold_back(self.review.motors.too_strong, self.state.q, self._target)
         command = self._enforcer.follow(self._target, mode)
         if self._enforcer.limited_rad > LIMITED_RAD:
-            self.flags |= self.review.note("TARGET_LIMITED", self._enforcer.limited_rad)
+            self.flags |= self.review.limited_target(self._enforcer.limited_rad, now_ns)
             self.seen_flags |= self.flags
+        else:
+            self.review.free_target()
         return command
 
     def damp_now(self) -> SafeCommand:

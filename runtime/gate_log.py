@@ -44,7 +44,7 @@ class GateLog:
         scalar["cause"][0] = gate.machine.cause
         scalar["written"][0] = written
         self._state_to[:] = self._state_from
-        self._measured[:] = gate.review.measured
+        self._measured[:] = gate.review.findings.measured
         if command is not None:
             self._command[:] = command.block
         else:

@@ -23,8 +23,9 @@ from runtime.events import emit, emit_refusal
 from runtime.faults import BIT, PLACE, Machine, Mode, Request, flag_names
 from runtime.gate import Gate
 from runtime.gate_log import GateLog
+from runtime.operator_watch import OperatorWatch
 from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time, protect_from_oom
-from runtime.records import CONTROL_DTYPE, GATE_RING, gate_log_dtype, status_dtype, target_dtype
+from runtime.records import CONTROL_DTYPE, GATE_RING, OPERATOR_DTYPE, gate_log_dtype, status_dtype, target_dtype
 from runtime.robot import load_robot
 from runtime.settings import GATE_HZ, RunSettings
 from runtime.slots import Ring, Slot
@@ -33,7 +34,8 @@ PRIORITY, CORE = 80, -1
 FIRST_STATE_S = 5.0
 DISCOVERY_S = 0.6
 """How long to look for other writers before arming: discovery of a known participant takes milliseconds."""
-WRITER_CHECK_TICKS = 5
+WRITER_CHECK_TICKS, LINK_CHECK_TICKS = 5, 25
+"""Other writers are looked for every 10 ms, the interface every 50 ms."""
 PERIOD_NS = 1_000_000_000 // GATE_HZ
 CRASHED = 3
 """Exit code of a gate that did not end by itself: the supervisor brings up a damping one."""
@@ -42,7 +44,7 @@ CRASHED = 3
 class GateProcess:
     """Connects, checks, then ticks until the robot is damped and released."""
 
-    def __init__(self, settings: RunSettings) -> None:
+    def __init__(self, settings: RunSettings, *, real_time: bool = False) -> None:
         self._settings = settings
         robot = load_robot(settings.robot)
         profile = PROFILES["unitree-mujoco" if settings.target == "unitree-mujoco" else "unitree"]
@@ -52,17 +54,26 @@ class GateProcess:
         self._profile = profile
         dds = DdsSettings(settings.domain, settings.interface, settings.peers)
         self._bus = UnitreeBus(dds, robot.wire, robot.motors, profile, "exoactor-gate")
-        self._gate = Gate(robot, 1 / GATE_HZ, policy_hz=settings.rate_hz, checks_tick=profile.checks_tick)
+        self._gate = Gate(
+            robot, 1 / GATE_HZ, policy_hz=settings.rate_hz, checks_tick=profile.checks_tick,
+            needs_remote=settings.target == "g1", real_time=real_time,
+        )
+        self._watch: OperatorWatch | None = None
+        if settings.has_operator:
+            self._watch = OperatorWatch(robot.limits, self._gate.review.findings,
+                                        teleoperates=settings.teleop is not None)
         shared, run, motors = Path(settings.shared), settings.run, robot.motors
         self._status = Slot(shared / "status", status_dtype(motors), run)
         self._target = Slot(shared / "target", target_dtype(motors), run)
         self._control = Slot(shared / "control", CONTROL_DTYPE, run)
+        self._operator = Slot(shared / "operator", OPERATOR_DTYPE, run) if settings.has_operator else None
         self._ring = Ring(shared / "gate_ring", gate_log_dtype(motors), run, GATE_RING)
         self._log = GateLog(self._gate, motors, self._ring.record)
         self._stop = False
         self._release = False
         self._has_writer = False
         self._others = 0
+        self._link_is_up = True
         self._damp_until_ns = self._damped_ticks = 0
         self._status_state = self._status.record["state"]
         self._block = self._target.record["block"][0]
@@ -168,8 +179,14 @@ class GateProcess:
         target = self._target
         target.read()
         record = target.record
-        if record["failed"][0]:
-            events |= BIT["POLICY_FAULT"]
+        events |= int(record["flags"][0])
+        if self._watch is not None and self._operator is not None:
+            self._operator.read()
+            events |= self._watch.look(self._operator.record[0], now)
+        if count % LINK_CHECK_TICKS == 0:
+            self._link_is_up = self._bus.link_is_up()
+        if not self._link_is_up:
+            events |= BIT["LINK_DOWN"]
         command = self._gate.tick(
             self._bus.read(), self._bus.sample, self._block, int(record["sequence"][0]), int(record["made_ns"][0]),
             request if request is not Request.ZERO else Request.NONE, events, now,
@@ -206,13 +223,15 @@ def main(argv: list[str]) -> int:
     """Entry of the process."""
     settings = RunSettings.load(Path(argv[0]))
     die_with_parent(signal.SIGTERM)
+    lacking: list[str] = []
     if settings.real_time:
-        for line in go_real_time(PRIORITY, CORE):
+        lacking = go_real_time(PRIORITY, CORE)
+        for line in lacking:
             emit("warning", message=f"gate without {line}")
         protect_from_oom()
     np.seterr(all="ignore")
     try:
-        process = GateProcess(settings)
+        process = GateProcess(settings, real_time=settings.real_time and not lacking)
         if settings.damping:
             process.arm_bus()
         else:

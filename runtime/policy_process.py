@@ -13,7 +13,7 @@ from types import FrameType
 
 from firmware_bridge.errors import BridgeError
 from runtime.events import emit, emit_refusal
-from runtime.faults import Mode
+from runtime.faults import BIT, Mode
 from runtime.policy import Policy
 from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time
 from runtime.records import POLICY_RING, status_dtype, target_dtype
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
             ring.record[0] = policy.log[0]
             ring.push()
     except Exception as error:  # the gate damps at once instead of waiting for the target to grow old
-        target.record["failed"] = 1
+        target.record["flags"] = BIT["POLICY_FAULT"]
         target.publish()
         emit("error", message=f"{type(error).__name__}: {error}")
         return 1

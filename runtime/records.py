@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.faults import FAULTS
+from runtime.fault_table import FLAGS
 from runtime.state import state_dtype
 
 Dtype = np.dtype[np.void]
@@ -32,14 +32,15 @@ def status_dtype(motors: int) -> Dtype:
 
 
 def target_dtype(motors: int) -> Dtype:
-    """Policy -> gate."""
+    """Policy -> gate; `flags` are those of the table that the policy process raises."""
     return np.dtype(
         [
             ("made_ns", "<i8"),
             ("state_ns", "<i8"),
             ("sequence", "<u8"),
+            ("flags", "<u8"),
             ("phase", "<u4"),
-            ("failed", "<u4"),
+            ("spare", "<u4"),
             ("block", "<f4", (motors, 5)),
         ]
     )
@@ -107,7 +108,7 @@ def gate_log_dtype(motors: int) -> Dtype:
             ("tick_ns", "<i8"),
             *_fields(state_dtype(motors)),
             ("command", "<f4", (motors, 5)),
-            ("measured", "<f4", (len(FAULTS),)),
+            ("measured", "<f4", (len(FLAGS),)),
             ("mode", "<u4"),
             ("cause", "<i4"),
             ("written", "<u4"),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.estimator_report import estimator_errors
-from runtime.faults import FAULTS, Mode
+from runtime.fault_table import FLAGS, Mode
 from runtime.log_file import Log, read_log
 from runtime.manifest import Manifest
 from runtime.pilot import Phase
@@ -80,7 +80,7 @@ def fault_list(gate: Array, manifest: Manifest, start_ns: int) -> tuple[list[dic
         if gate["cause"][-1] < 0:
             gate = gate[:-1]
     gate = gate[gate["mode"] != Mode.DISARMED]
-    for place, fault in enumerate(FAULTS):
+    for place, fault in enumerate(FLAGS):
         up = np.flatnonzero(gate["flags"] >> np.uint64(place) & np.uint64(1))
         caused = np.flatnonzero((gate["cause"] == place) & (gate["mode"] >= Mode.HOLD))
         counts[fault.flag] = len(up)
@@ -112,7 +112,7 @@ def has_fallen(gate: Array, truth: Array, fall_height_m: float | None) -> bool:
     upright = 1 - 2 * (quat[:, 1] ** 2 + quat[:, 2] ** 2)
     if upright.min() < FALL_UPRIGHT:
         return True
-    tilt = next(place for place, fault in enumerate(FAULTS) if fault.flag == "TILT")
+    tilt = next(place for place, fault in enumerate(FLAGS) if fault.flag == "TILT")
     if ((gate["cause"] == tilt) & (gate["mode"] >= Mode.HOLD)).any():
         return True
     if fall_height_m is None:

@@ -7,7 +7,6 @@ Every per-motor array is in MOTOR order, one entry a motor slot up to the highes
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from firmware_bridge.remote import BUTTONS
 from runtime.bodies import Turn, read_bodies
 from runtime.errors import Refused
 from runtime.feet import Foot, read_feet
+from runtime.limits import Limits
 
 F32 = npt.NDArray[np.float32]
 Index = npt.NDArray[np.intp]
@@ -81,31 +81,6 @@ class JointOrder:
             )
         place = {name: i for i, name in enumerate(self.names)}
         return np.array([place[name] for name in other.names], np.intp)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the gate holds a robot to; every one is a setting of the robot's file (key `limits`).
-
-    Sources: state ages libfranka (20 ms) and moteus (100 ms); target age measured, two 50 Hz periods;
-    tilt dimensionalOS/dimos#3621; over-speed 35 rad/s at the knee as NVlabs/GR00T-WholeBodyControl's guard has it, but
-    on both sides (a walk that recovers from a 25 N s push was measured at 1.34 of the table's velocity); the rest is
-    this project's own and measured in simulation.
-    """
-
-    state_warn_s: float = 0.010
-    state_hold_s: float = 0.040
-    state_damp_s: float = 0.100
-    frozen_s: float = 0.010
-    non_finite_samples: int = 3
-    target_s: float = 0.040
-    bad_targets: int = 3
-    tilt_rad: float = math.radians(45)
-    overspeed_ratio: float = 1.75
-    overspeed_samples: int = 2
-    target_rate_ratio: float = 10.0
-    target_margin_rad: float = 0.0
-    damp_min_s: float = 2.0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from runtime.admission import Admitted, admit
 from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
+from runtime.limits import loosened
 from runtime.manifest import OWN_CONTROLLER
 from runtime.robot import NO_WIRE, robot_path
 from runtime.settings import RunSettings
@@ -93,7 +94,8 @@ def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
         args.controller, args.clip = OWN_CONTROLLER, args.clip or OWN_CLIP
     _check_arguments(args)
     admitted = admit(args.controller, target=args.robot, allow_unsigned=args.allow_unsigned)
-    for line in admitted.warnings:
+    warnings = [*admitted.warnings, *loosened(admitted.manifest.robot.limits)]
+    for line in warnings:
         print(f"WARNING: {line}", file=sys.stderr)
     settings = _settings(args, admitted, out)
     factor: float | None
@@ -101,7 +103,7 @@ def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
         factor, notes = _lockstep(args, settings, out)
     else:
         factor, notes = _processes(args, settings, admitted)
-    notes["warnings"] = [*admitted.warnings, *notes["warnings"]]
+    notes["warnings"] = [*warnings, *notes["warnings"]]
     from runtime.report import make_report
 
     return make_report(out, admitted.manifest, real_time_factor=factor, notes=notes)

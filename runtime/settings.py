@@ -35,6 +35,9 @@ class RunSettings:
         trust: where the controller comes from, for the log.
         estimator: classical, or a learned one's name or folder; None leaves the choice to the manifest.
         mode: of a controller with modes; None is its first.
+        teleop: keyboard, gamepad or network: who may take over; None nobody.
+        estops: emergency-stop sources besides the wireless remote, as typed.
+        operator_bind, operator_key: where operators' messages arrive, HOST:PORT, and the file of their key.
     """
 
     controller: str
@@ -63,6 +66,15 @@ class RunSettings:
     mode: str | None = None
     estimator: str | None = None
     estimate: int = 0
+    teleop: str | None = None
+    estops: tuple[str, ...] = ()
+    operator_bind: str = "127.0.0.1:5570"
+    operator_key: str | None = None
+
+    @property
+    def has_operator(self) -> bool:
+        """Whether the run has an operator's process: somebody may command, or stop, from outside the robot."""
+        return self.teleop is not None or bool(self.estops)
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -76,5 +88,6 @@ class RunSettings:
         if unknown:
             raise Refused("run settings", expected="keys of this version", found=", ".join(sorted(unknown)),
                           what_to_do="start the run again with one version of the runtime")
-        data["command"], data["peers"] = tuple(data["command"]), tuple(data["peers"])
+        for name in ("command", "peers", "estops"):
+            data[name] = tuple(data[name])
         return RunSettings(**data)

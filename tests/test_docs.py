@@ -20,9 +20,10 @@ from export.command import JOBS
 from runtime.channels import CHANNELS
 from runtime.controller import Controller
 from runtime.errors import Refused
-from runtime.faults import table_markdown
+from runtime.fault_table import table_markdown
+from runtime.limits import Limits
 from runtime.manifest_reader import SCHEMA, load_manifest
-from runtime.robot import Joint, Limits, robot_names
+from runtime.robot import Joint, robot_names
 from runtime.state import RobotState
 from runtime.terms import TERMS
 
@@ -59,7 +60,7 @@ def terms_table() -> str:
 
 
 def test_fault_table_is_the_code_s_own():
-    assert between(page("safety"), "faults") == table_markdown()
+    assert between(page("faults"), "faults") == table_markdown()
 
 
 def test_limits_table_names_every_limit_with_its_default():

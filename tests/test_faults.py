@@ -10,24 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.faults import (
-    BIT,
-    FAULTS,
-    PLACE,
-    Fault,
-    Machine,
-    Mode,
-    Request,
-    flag_names,
-    most_severe,
-    step,
-    table_markdown,
-)
-from runtime.robot import Limits
+from runtime.fault_table import FAULTS, UNFLAGGED, Where, table_markdown
+from runtime.fault_table import FLAGS as TABLE
+from runtime.faults import BIT, PLACE, Fault, Machine, Mode, Request, flag_names, most_severe, step
+from runtime.limits import LOOSER_WHEN_SMALLER, Limits, loosened
 
-FLAGS = st.integers(0, (1 << len(FAULTS)) - 1)
-SEVERE = [fault for fault in FAULTS if fault.reaction is not None]
-COUNTED = [fault for fault in FAULTS if fault.reaction is None]
+FLAGS = st.integers(0, (1 << len(TABLE)) - 1)
+SEVERE = [fault for fault in TABLE if fault.reaction is not None]
+COUNTED = [fault for fault in TABLE if fault.reaction is None]
 ARMED = (Mode.READY, Mode.TRACK, Mode.HOLD, Mode.STAND)
 UP = {Request.ARM, Request.TRACK}
 START = {mode: Machine(mode, -1, 7) for mode in Mode}
@@ -35,13 +25,14 @@ START = {mode: Machine(mode, -1, 7) for mode in Mode}
 
 def check(before: Machine, flags: int, request: Request, after: Machine) -> None:
     """What holds of every step."""
-    worst = max((FAULTS[place].reaction or Mode.DISARMED for place in range(len(FAULTS)) if flags >> place & 1),
+    worst = max((TABLE[place].reaction or Mode.DISARMED for place in range(len(TABLE)) if flags >> place & 1),
                 default=Mode.DISARMED)
     if before.mode is Mode.DISARMED:
         assert after.mode in (Mode.DISARMED, Mode.READY, Mode.DAMP)
         if after.mode is Mode.READY:
             assert request is Request.ARM
             assert worst is Mode.DISARMED
+            assert not any(flags >> place & 1 and fault.forbids for place, fault in enumerate(TABLE))
         if after.mode is Mode.DAMP:
             assert request is Request.DAMP
         return
@@ -57,7 +48,7 @@ def check(before: Machine, flags: int, request: Request, after: Machine) -> None
     if after.mode > before.mode and request is Request.NONE:
         assert after.mode == worst
         assert flags >> after.cause & 1
-        assert FAULTS[after.cause].reaction == worst
+        assert TABLE[after.cause].reaction == worst
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.flag)
@@ -65,9 +56,14 @@ def test_row_is_consistent(fault: Fault) -> None:
     assert fault.flag == fault.flag.upper()
     assert fault.meaning
     assert fault.norm
-    assert BIT[fault.flag] == 1 << PLACE[fault.flag]
     assert FAULTS[PLACE[fault.flag]] is fault
+    if fault.has_bit:
+        assert BIT[fault.flag] == 1 << PLACE[fault.flag]
+        assert fault.detect_s is not None
+        assert fault.detect_s > 0
     assert fault.reaction in (None, Mode.HOLD, Mode.STAND, Mode.DAMP)
+    assert fault.where is not Where.START or fault.reaction is None
+    assert not fault.forbids or fault.reaction is None
     if fault.limit is not None:
         assert fault.limit in {field.name for field in fields(Limits)}
         assert getattr(Limits(), fault.limit) > 0
@@ -75,7 +71,27 @@ def test_row_is_consistent(fault: Fault) -> None:
 
 
 def test_flags_are_unique_and_fit_a_64_bit_word() -> None:
-    assert len(BIT) == len(FAULTS) <= 64
+    assert len(BIT) == len(TABLE) <= 64
+    assert FAULTS[: len(TABLE)] == TABLE
+    assert len(PLACE) == len(FAULTS)
+
+
+def test_the_table_covers_all_64_kinds_of_fault() -> None:
+    assert {fault.row for fault in FAULTS} - {0} | set(UNFLAGGED) == set(range(1, 65))
+    assert not {fault.row for fault in FAULTS} & set(UNFLAGGED)
+    assert set(UNFLAGGED.values()) <= set(PLACE)
+
+
+def test_a_limit_that_lets_more_pass_is_named_and_one_that_lets_less_is_not() -> None:
+    assert loosened(Limits()) == []
+    for field in fields(Limits):
+        looser, stricter = (0.5, 2) if field.name in LOOSER_WHEN_SMALLER else (2, 0.5)
+        if field.name == "target_margin_rad":
+            looser, stricter = 1, 0
+        default = getattr(Limits(), field.name)
+        more = looser if default == 0 else type(default)(default * looser)
+        assert [line.split()[1] for line in loosened(Limits(**{field.name: more}))] == [field.name]
+        assert loosened(Limits(**{field.name: type(default)(default * stricter)})) == []
 
 
 def test_limits_are_ordered_from_warning_to_damping() -> None:
@@ -108,8 +124,9 @@ def test_a_fault_forbids_arming_and_nothing_else(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", COUNTED, ids=lambda fault: fault.flag)
-def test_a_counted_flag_allows_arming(fault: Fault) -> None:
-    assert step(Machine(), BIT[fault.flag], Request.ARM, 1).mode is Mode.READY
+def test_a_counted_flag_allows_arming_unless_its_row_forbids_it(fault: Fault) -> None:
+    expected = Mode.DISARMED if fault.forbids else Mode.READY
+    assert step(Machine(), BIT[fault.flag], Request.ARM, 1).mode is expected
 
 
 @pytest.mark.parametrize("fault", SEVERE, ids=lambda fault: fault.flag)
@@ -119,7 +136,7 @@ def test_a_standing_fault_keeps_an_operator_from_going_up(fault: Fault) -> None:
 
 
 def test_every_pair_of_flags_in_every_mode_with_every_request_is_decided_by_the_worst() -> None:
-    pairs = [0, *BIT.values(), *(BIT[a.flag] | BIT[b.flag] for a, b in combinations(FAULTS, 2))]
+    pairs = [0, *BIT.values(), *(BIT[a.flag] | BIT[b.flag] for a, b in combinations(TABLE, 2))]
     for flags, mode, request in product(pairs, Mode, Request):
         check(START[mode], flags, request, step(START[mode], flags, request, 9))
 
@@ -133,7 +150,7 @@ def test_more_flags_never_soften_the_reaction(flags: int, more: int) -> None:
 @given(FLAGS)
 def test_most_severe_names_its_first_cause(flags: int) -> None:
     worst, cause = most_severe(flags)
-    reactions = [(FAULTS[place].reaction, place) for place in range(len(FAULTS)) if flags >> place & 1]
+    reactions = [(TABLE[place].reaction, place) for place in range(len(TABLE)) if flags >> place & 1]
     ranked = [(reaction, place) for reaction, place in reactions if reaction is not None]
     if not ranked:
         assert (worst, cause) == (None, -1)
@@ -152,7 +169,7 @@ def test_20_000_random_steps_never_rise_without_an_operator() -> None:
     machine, reached = Machine(), set()
     for i in range(20_000):
         flags = 0
-        for place in rng.integers(0, len(FAULTS), rng.choice([0, 0, 0, 0, 0, 1, 2])):
+        for place in rng.integers(0, len(TABLE), rng.choice([0, 0, 0, 0, 0, 1, 2])):
             flags |= 1 << int(place)
         request = Request(int(rng.choice(6, p=[0.6, 0.3, 0.06, 0.02, 0.01, 0.01])))
         after = step(machine, flags, request, i)

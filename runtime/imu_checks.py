@@ -1,0 +1,110 @@
+"""Whether the IMU can be believed: range, repetition, and turn rates against orientation.
+
+A non-unit or non-finite reading never gets here (`Review` drops it).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from firmware_bridge.motor_bus import MotorSample
+from runtime.bodies import Chain, Quat
+from runtime.findings import Findings
+from runtime.robot import Robot
+from runtime.rotation import conjugate, gravity_in_base, multiply
+
+WINDOW_S = 0.1
+"""Over which turn rates are integrated and held against the orientation."""
+GAP_S = 0.02
+"""A longer gap between two samples spoils a window: it begins anew."""
+TORSO_EVERY = 10
+TORSO_BODY = "torso_link"
+TORSO_LOOKS = 4
+"""In a row that must disagree: 80 ms of a 500 Hz state."""
+
+
+class ImuChecks:
+    """Flags of the IMU of one robot."""
+
+    def __init__(self, robot: Robot, findings: Findings) -> None:
+        self._findings, self._limits = findings, robot.limits
+        self._spikes = self._repeats = self._apart = self._looks = 0
+        self._last = b""
+        self._start: Quat | None = None
+        self._turned: Quat = (1.0, 0.0, 0.0, 0.0)
+        self._window_s = 0.0
+        self._drift = 0
+        self._torso = 0
+        names = [""] * robot.motors
+        for joint in robot.joints:
+            names[joint.motor] = joint.name
+        self._chain = Chain(robot.bodies, TORSO_BODY, names) if TORSO_BODY in robot.bodies else None
+
+    def is_in_range(self, sample: MotorSample) -> bool:
+        """Whether the turn rates are ones the sensor can measure; counts those in a row that are not."""
+        limit = self._limits.gyro_max_rad_s
+        x, y, z = sample.gyro.tolist()
+        is_in: bool = max(abs(x), abs(y), abs(z)) < limit
+        self._spikes = 0 if is_in else self._spikes + 1
+        return is_in
+
+    def saturation(self) -> int:
+        """The flag of too many samples out of range in a row."""
+        if self._spikes < self._limits.gyro_samples:
+            return 0
+        return self._findings.note("GYRO_SATURATED", self._spikes)
+
+    def look(self, sample: MotorSample, dt_s: float, *, tracks: bool) -> int:
+        """Flags of one accepted sample, `dt_s` after the one before."""
+        flags = self._repetition(sample, tracks) | self._integrate(sample, dt_s)
+        self._looks += 1
+        if self._chain is not None and self._looks % TORSO_EVERY == 0:
+            self._torso = self._compare_torso(sample)
+        return flags | self._torso
+
+    def _repetition(self, sample: MotorSample, tracks: bool) -> int:
+        """Frozen to the bit. A simulated robot on its gantry turns at exactly zero, which is no freeze."""
+        now = sample.imu.tobytes()
+        self._repeats = self._repeats + 1 if now == self._last and (tracks or sample.gyro.any()) else 0
+        self._last = now
+        if self._repeats < self._limits.imu_frozen_samples:
+            return 0
+        return self._findings.note("IMU_FROZEN", self._repeats)
+
+    def _integrate(self, sample: MotorSample, dt_s: float) -> int:
+        """The turn that the rates make in a window against the turn of the orientation."""
+        if self._start is None or dt_s > GAP_S:
+            self._begin(sample)
+            return self._drift
+        x, y, z = sample.gyro.tolist()
+        half = 0.5 * dt_s
+        self._turned = multiply(self._turned, (1.0, half * x, half * y, half * z))
+        self._window_s += dt_s
+        if self._window_s < WINDOW_S:
+            return self._drift
+        error = multiply(conjugate(self._turned), multiply(conjugate(self._start), sample.quat_wxyz.tolist()))
+        angle = 2 * math.atan2(math.sqrt(error[1] ** 2 + error[2] ** 2 + error[3] ** 2), abs(error[0]))
+        is_apart = angle > self._limits.imu_drift_rad * self._window_s / WINDOW_S
+        self._drift = self._findings.note("IMU_INCONSISTENT", angle) if is_apart else 0
+        self._begin(sample)
+        return self._drift
+
+    def _begin(self, sample: MotorSample) -> None:
+        w, x, y, z = sample.quat_wxyz.tolist()
+        self._start, self._turned, self._window_s = (w, x, y, z), (1.0, 0.0, 0.0, 0.0), 0.0
+
+    def _compare_torso(self, sample: MotorSample) -> int:
+        """Gravity as the torso's IMU sees it and as the pelvis' says through the waist; their yaws drift apart."""
+        torso = sample.torso_quat_wxyz
+        if self._chain is None or not np.isfinite(torso).all() or not 0.9 < float(torso.dot(torso)) < 1.1:
+            return 0
+        expected = multiply(sample.quat_wxyz.tolist(), self._chain.orientation(sample.q))
+        cosine = sum(a * b for a, b in zip(gravity_in_base(torso.tolist()), gravity_in_base(expected), strict=True))
+        angle = math.acos(min(max(cosine, -1.0), 1.0))
+        self._apart = self._apart + 1 if angle > self._limits.torso_warn_rad else 0
+        if self._apart < TORSO_LOOKS:
+            return 0
+        flags = self._findings.note("TORSO_IMU", angle)
+        return flags | self._findings.note("TORSO_IMU_FAR", angle) if angle > self._limits.torso_rad else flags

@@ -1,0 +1,126 @@
+"""The gate's view of the operator's process on fake time: both sides of every limit, and what it takes to engage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from runtime.faults import flag_names
+from runtime.findings import Findings
+from runtime.limits import Limits
+from runtime.operator_watch import OperatorWatch
+from runtime.records import OPERATOR_DTYPE
+
+MS = 1_000_000
+
+
+class Link:
+    """An operator's process on fake time, beating and held unless told otherwise."""
+
+    def __init__(self, *, teleoperates: bool = True) -> None:
+        self.watch = OperatorWatch(Limits(), Findings(), teleoperates=teleoperates)
+        self.record = np.zeros(1, OPERATOR_DTYPE)
+        self.now = 10**9
+        self.beats = self.speaks = True
+        self.record["held"] = 1
+        self.step()
+
+    def step(self, ms: int = 2) -> list[str]:
+        self.now += ms * MS
+        if self.beats:
+            self.record["beat_ns"] = self.now
+        if self.speaks:
+            self.record["heard_ns"] = self.now
+        return flag_names(self.watch.look(self.record[0], self.now))
+
+    def engage(self) -> None:
+        self.record["engages"] += 1
+        self.step()
+        assert self.watch.is_engaged
+
+
+def test_a_healthy_operator_raises_nothing() -> None:
+    link = Link()
+    link.engage()
+    assert all(link.step() == [] for _ in range(500))
+
+
+@pytest.mark.parametrize(("ms", "flags"), [(100, []), (102, ["ESTOP_SILENT"])])
+def test_a_silent_process_is_a_pressed_stop(ms: int, flags: list[str]) -> None:
+    link = Link(teleoperates=False)
+    link.beats = False
+    assert link.step(ms) == flags
+
+
+@pytest.mark.parametrize(("field", "flag"), [("stop", "ESTOP"), ("silent", "ESTOP_SILENT")])
+def test_a_pressed_or_silent_source_counts_in_the_very_tick(field: str, flag: str) -> None:
+    link = Link()
+    link.record[field] = 2
+    assert link.step() == [flag]
+    link.record[field] = 0
+    assert link.step() == []
+
+
+@pytest.mark.parametrize(("ms", "flags"), [
+    (250, []), (252, ["OPERATOR_LATE"]), (500, ["OPERATOR_LATE"]), (502, ["OPERATOR_LATE", "OPERATOR_LOST"]),
+])
+def test_a_lost_link_holds_then_stands(ms: int, flags: list[str]) -> None:
+    link = Link()
+    link.engage()
+    link.speaks = False
+    for _ in range(ms // 2 - 1):
+        link.step()
+    assert link.step() == flags
+
+
+def test_a_link_that_was_lost_does_not_engage_by_itself() -> None:
+    link = Link()
+    link.engage()
+    link.speaks = False
+    for _ in range(300):
+        link.step()
+    link.speaks = True
+    assert link.step() == []
+    assert not link.watch.is_engaged
+    link.engage()
+
+
+def test_letting_go_of_the_dead_man_holds_at_once_and_disengages() -> None:
+    link = Link()
+    link.engage()
+    link.record["held"] = 0
+    assert link.step() == ["DEADMAN_RELEASED"]
+    assert link.step() == []
+    link.record["held"] = 1
+    assert link.step() == []
+    assert not link.watch.is_engaged
+
+
+def test_nobody_has_to_hold_a_dead_man_who_does_not_command() -> None:
+    link = Link()
+    link.record["held"], link.speaks = 0, False
+    assert all(link.step() == [] for _ in range(500))
+    stops_only = Link(teleoperates=False)
+    stops_only.record["engages"] += 1
+    stops_only.record["held"] = 0
+    assert stops_only.step() == []
+
+
+def test_gestures_from_before_the_gate_was_there_engage_nothing() -> None:
+    link = Link()
+    link.watch = OperatorWatch(Limits(), Findings(), teleoperates=True)
+    link.record["engages"] = 7
+    link.step()
+    assert not link.watch.is_engaged
+
+
+@pytest.mark.parametrize(("field", "flag"), [
+    ("malformed", "STREAM_MALFORMED"), ("unauthorised", "UNAUTHORISED"), ("replayed", "REPLAYED"),
+    ("dropped", "STREAM_FLOOD"),
+])
+def test_refused_messages_are_counted_for_a_while_and_react_to_nothing(field: str, flag: str) -> None:
+    link = Link()
+    link.record[field] = 3
+    assert link.step() == [flag]
+    assert link.step(98) == [flag]
+    assert link.step(2) == []
