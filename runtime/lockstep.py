@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from firmware_bridge.motor_bus import Reading
+from firmware_bridge.ailments import Ailments
+from firmware_bridge.motor_bus import Reading, SafeCommand
 from firmware_bridge.simulated_robot import SimulatedRobot
 from runtime.errors import Refused
 from runtime.faults import Mode, Request, flag_names
@@ -36,6 +37,8 @@ class Lockstep:
 
     Attributes:
         gate: for tests and campaigns to look at.
+        command: what the gate wrote in the last tick.
+        ailments: what happens to states on their way to the gate; None for nothing.
         press: when (s) which buttons of the remote are pressed.
         now_ns: simulated monotonic time.
         real_time_factor: simulated seconds a second, after `run`.
@@ -55,7 +58,9 @@ class Lockstep:
             log.add_channel("truth", TRUTH_DTYPE)
         self.now_ns = 1_000_000_000
         self.press = float("inf"), 0
+        self.ailments: Ailments | None = None
         self.request = Request.NONE
+        self.command: SafeCommand | None = None
         self.reading = Reading.NEW
         self.events = 0
         self.ticks = 0
@@ -75,6 +80,8 @@ class Lockstep:
         reading = Reading.NONE if self.robot.lose_frame() else self.reading
         if reading is not Reading.NONE:
             self.robot.sense_accelerometer()
+        if self.ailments is not None:
+            reading, sample = self.ailments.carry(reading, sample)
         target = self.policy.target
         start = time.perf_counter_ns()
         command = self.gate.tick(
@@ -83,6 +90,7 @@ class Lockstep:
         )
         taken = time.perf_counter_ns() - start
         self.request = Request.NONE
+        self.command = command
         if command is not None:
             self.robot.command(command)
         if self._log is not None:
