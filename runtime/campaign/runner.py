@@ -27,6 +27,7 @@ from runtime.campaign.judge import REFUSED, Judge, Outcome, expected_of
 from runtime.campaign.refusals import REFUSALS
 from runtime.campaign.trial import Trial
 from runtime.child import THREADS
+from runtime.clip import load_clip
 from runtime.fault_table import FAULTS, PLACE
 from runtime.faults import flag_names
 from runtime.policy import Policy
@@ -39,6 +40,8 @@ FIRST_S, LAST_S = 0.2, 0.5
 """No fault earlier in a motion, and none later before its end."""
 CHUNK = 24
 """Faults a job injects into one healthy run."""
+COMMAND_S = 10.0
+"""How long a velocity controller walks unless told."""
 Report = Callable[[list[Outcome]], None]
 
 
@@ -67,7 +70,7 @@ def jobs_of(settings: RunSettings, motions: Sequence[str | None], seeds: int, on
             given, name = replace(settings, clip=motion), motion or "command"
             jobs += [Job(given, name, seed, tuple(cases[i::parts(len(cases))])) for i in range(parts(len(cases)))]
         if refusals:
-            jobs.append(Job(settings, "none", seed, refusals=tuple(refusals)))
+            jobs += [Job(settings, "none", seed, refusals=(place,)) for place in refusals]
     return jobs
 
 
@@ -130,7 +133,7 @@ def _inject(job: Job) -> Iterator[Outcome]:
     """Each fault of a job at its own moment of one healthy run."""
     with np.errstate(all="ignore"):
         trial = make_trial(job.settings, job.seed)
-        end_s = max(FIRST_S, trial.policy.pilot.play_s - LAST_S)
+        end_s = max(FIRST_S, _motion_s(job.settings, trial) - LAST_S)
         due = sorted((float(np.random.default_rng((job.seed, 2, place)).uniform(FIRST_S, end_s)), place)
                      for place in job.cases)
         for at_s, place in due:
@@ -140,6 +143,14 @@ def _inject(job: Job) -> Iterator[Outcome]:
                                   found=f"{trial.gate.machine.mode.name} because of {up}",
                                   what_to_do="choose a controller and motions that run without faults")
             yield in_child(lambda place=place: _judge(trial, place, job))
+
+
+def _motion_s(settings: RunSettings, trial: Trial) -> float:
+    """How long it plays."""
+    if settings.clip is None:
+        return settings.duration_s or COMMAND_S
+    whole_s = load_clip(settings.clip, trial.policy.manifest.robot).duration_s
+    return min(whole_s, settings.duration_s or whole_s)
 
 
 def _judge(trial: Trial, place: int, job: Job) -> Outcome:
@@ -209,5 +220,5 @@ def unanswered(only: str | None) -> list[Outcome]:
 def as_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Runs as plain rows, in the order of the table."""
     places = {fault.flag: place for place, fault in enumerate(FAULTS)}
-    key = lambda one: (one.row or 99, places[one.flag], one.how, one.motion, one.seed)  # noqa: E731
-    return [one.as_dict() for one in sorted(outcomes, key=key)]
+    return [one.as_dict() for one in sorted(
+        outcomes, key=lambda one: (one.row or 99, places[one.flag], one.how, one.motion, one.seed))]
