@@ -239,7 +239,7 @@ class Ailment:
     Attributes:
         name: a key of `AILMENTS`.
         at_s: simulated time it begins at.
-        options: `for` (s, how long it lasts; default for ever), `motor` (index; default the seed's choice), its own.
+        options: `lasts` (s; default for ever), `motor` (index; default the seed's choice), its own.
     """
 
     name: str
@@ -256,7 +256,8 @@ def parse_ailment(text: str) -> Ailment:
     first, *rest = text.split(",")
     name, _, at = first.partition("@")
     try:
-        ailment = Ailment(name, float(at), {key: float(value) for key, _, value in (one.partition("=") for one in rest)})
+        options = (one.partition("=") for one in rest)
+        ailment = Ailment(name, float(at), {key: float(value) for key, _, value in options})
     except ValueError:
         ailment = Ailment("", 0.0)
     if ailment.name not in AILMENTS or not np.isfinite([ailment.at_s, *ailment.options.values()]).all():
@@ -295,7 +296,7 @@ class Ailments:
 
     def _is_on(self, ailment: Ailment) -> bool:
         since_s = self._robot.time_s - ailment.at_s
-        return -1e-9 <= since_s < ailment.options.get("for", np.inf) - 1e-9
+        return -1e-9 <= since_s < ailment.options.get("lasts", np.inf) - 1e-9
 
     def carry(self, reading: Reading, sample: MotorSample) -> tuple[Reading, MotorSample]:
         """What arrives of a state: NONE, REJECTED, or NEW with a copy that may be harmed."""

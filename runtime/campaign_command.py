@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--process", action="store_true", help="harm real processes instead of simulated time")
     parser.add_argument("--repeats", type=int, default=5, help="of each kind with --process (default 5)")
     parser.add_argument("--domain", type=int, default=51, help="first of two DDS domains for --process (default 51)")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="worker processes (default: cores)")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)),
+                        help="worker processes (default: cores)")
     parser.add_argument("--allow-unsigned", action="store_true", help="take a bundle that no trusted key has signed")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the report there")
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the report there as a page")

@@ -88,7 +88,8 @@ def nominal_hours(
     bad = [run for run in runs if run.trips or run.fell]
     return {
         "hours": round(sum(run.simulated_s for run in runs) / 3600, 4), "runs": len(runs), "loss": LOSS,
-        "jitter_s": JITTER_S, "false_trips": sum(len(run.trips) for run in runs), "falls": sum(run.fell for run in runs),
+        "jitter_s": JITTER_S, "false_trips": sum(len(run.trips) for run in runs),
+        "falls": sum(run.fell for run in runs),
         "tripped": [{"motion": run.motion, "seed": run.seed, "flags": list(run.trips), "fell": run.fell}
                     for run in bad],
         "counted_ticks": counted,

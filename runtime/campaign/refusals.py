@@ -170,7 +170,8 @@ def _pickled(folder: Path, seed: int) -> None:
 def _huge(folder: Path, seed: int) -> None:
     """A small file that unpacks to more than may be unpacked."""
     path = folder / "bomb.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open("joint_pos.npy", "w") as member:
+    archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    with archive, archive.open("joint_pos.npy", "w") as member:
         for _ in range(MAX_BYTES // (8 << 20) + 1):
             member.write(bytes(8 << 20))
     _load(path)

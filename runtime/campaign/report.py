@@ -83,8 +83,8 @@ def write_page(path: Path, report: dict[str, Any]) -> None:
 <style>{STYLE}body{{max-width:1200px}}</style></head><body>
 <h1>Fault campaign of {html.escape(str(report['controller']))}</h1>
 <p class="big {'ok' if good else 'bad'}">{report['runs']} runs, {report['wrong']} wrong</p>
-<p>{totals['kinds']} of 64 kinds of fault; motions {html.escape(', '.join(report['motions']) or 'none')}; {report['seeds']}
-seeds; {totals['fell']} falls, {totals['missed']} missed, {totals['by_flag']} by flag only; {totals['took_s']} s.</p>
+<p>{totals['kinds']} of 64 kinds of fault; motions {html.escape(', '.join(report['motions']))}; {report['seeds']} seeds;
+ {totals['fell']} falls, {totals['missed']} missed, {totals['by_flag']} by flag only; {totals['took_s']} s.</p>
 {_nominal(report['nominal'])}<h2>Faults</h2>{_faults(report['faults'])}</body></html>"""
     path.write_text(body, encoding="utf-8")
 

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def _inject(job: Job) -> Iterator[Outcome]:
                 raise BridgeError(f"healthy run of {job.motion}, seed {job.seed}", expected="no fault before ours",
                                   found=f"{trial.gate.machine.mode.name} because of {up}",
                                   what_to_do="choose a controller and motions that run without faults")
-            yield in_child(lambda place=place: _judge(trial, place, job))
+            yield in_child(partial(_judge, trial, place, job))
 
 
 def _motion_s(settings: RunSettings, trial: Trial) -> float:
