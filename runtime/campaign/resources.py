@@ -1,6 +1,6 @@
-"""What a run is starved of, each bounded so that the machine survives: memory in a cgroup, a disk of a few MiB, a cable.
+"""What a run is starved of, bounded so that the machine survives: memory in a cgroup, a disk of a few MiB, a cable.
 
-All of it needs root; without it `what is missing` says so and the campaign skips the kind.
+All of it needs root: an OSError says what is not permitted.
 """
 
 from __future__ import annotations
