@@ -82,12 +82,20 @@ class RunSettings:
 
     @staticmethod
     def load(path: Path) -> RunSettings:
-        """Read what `save` wrote."""
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        unknown = set(data) - {field.name for field in fields(RunSettings)}
-        if unknown:
-            raise Refused("run settings", expected="keys of this version", found=", ".join(sorted(unknown)),
-                          what_to_do="start the run again with one version of the runtime")
-        for name in ("command", "peers", "estops"):
-            data[name] = tuple(data[name])
-        return RunSettings(**data)
+        """Read what `save` wrote.
+
+        Raises:
+            Refused: anything else.
+        """
+        try:
+            data: dict[str, Any] = json.loads(path.read_bytes().decode("utf-8"))
+            odd = set(data) ^ {field.name for field in fields(RunSettings)}
+            if not odd:
+                for name in ("command", "peers", "estops"):
+                    data[name] = tuple(data[name])
+                return RunSettings(**data)
+            found = f"unknown or missing: {', '.join(sorted(odd))}"
+        except (ValueError, TypeError, RecursionError) as error:
+            found = f"{type(error).__name__}: {str(error)[:200]}"
+        raise Refused("run settings", expected="the keys of this version", found=found,
+                      what_to_do="start the run again with one version of the runtime")
