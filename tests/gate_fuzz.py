@@ -1,8 +1,10 @@
 """Targets that no policy should make, into an armed gate, by the ten million: what leaves must be within every limit.
+And random lives of the fault machine, by the million.
 
-    python -m tests.gate_fuzz [--ticks 10000000] [--jobs 2] [--seed 0]
+    python -m tests.gate_fuzz [--ticks 10000000] [--sequences 1000000] [--jobs 2] [--seed 0]
 
-Prints ticks, commands that were not finite, out of a limit or changed too fast, and gates that were damped for it.
+Prints ticks, commands that were not finite, out of a limit or changed too fast, gates that were damped for it, and the
+machine's sequences, steps and the modes they came through. Exit code 1 when a command was bad or a step was wrong.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 from firmware_bridge.motor_bus import KP, MotorSample, Q, Reading
-from runtime.faults import FLAGS, Mode, Request
+from runtime.faults import FLAGS, Machine, Mode, Request, step
 from runtime.gate import Gate
 from runtime.robot import Robot, load_robot
+from tests.fuzz.invariants import check_step
 
 PERIOD_NS = 2_000_000
 EXPECTED_CAUSES = {"TARGET_NON_FINITE", "TARGET_FAR"}
@@ -124,9 +127,31 @@ def fuzz(robot_name: str, ticks: int, seed: int) -> tuple[int, int, int]:
     return ticks, wire.bad, wire.restarts
 
 
+def fuzz_machine(sequences: int, seed: int) -> tuple[int, list[str]]:
+    """Steps done, modes reached. Each sequence begins disarmed and is at most 24 steps long."""
+    rng = np.random.default_rng(seed)
+    steps, reached = 0, set()
+    requests = list(Request)
+    for _ in range(sequences):
+        machine, length = Machine(), int(rng.integers(1, 25))
+        asked = rng.choice(6, length, p=[0.6, 0.2, 0.14, 0.03, 0.02, 0.01]).tolist()
+        ill = (rng.random(length) < 0.15).tolist()
+        places = rng.integers(0, len(FLAGS), (length, 2)).tolist()
+        asked[0] = int(Request.ARM)
+        for i in range(length):
+            flags = 1 << places[i][0] | 1 << places[i][1] if ill[i] else 0
+            after = step(machine, flags, requests[asked[i]], i)
+            check_step(machine, flags, requests[asked[i]], after)
+            reached.add(after.mode.name)
+            machine = after
+        steps += length
+    return steps, sorted(reached)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ticks", type=float, default=1e7)
+    parser.add_argument("--sequences", type=float, default=1e6)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -135,7 +160,10 @@ def main() -> int:
     with ProcessPoolExecutor(args.jobs) as pool:
         each = pool.map(fuzz, robots, [round(args.ticks / parts)] * parts, range(args.seed, args.seed + parts))
         ticks, bad, restarts = (sum(column) for column in zip(*each, strict=True))
-    print(json.dumps({"ticks": ticks, "bad": bad, "restarts": restarts}))
+        lives = list(pool.map(fuzz_machine, [round(args.sequences / parts)] * parts, range(parts)))
+    machine = {"sequences": parts * round(args.sequences / parts), "steps": sum(steps for steps, _ in lives),
+               "modes": sorted({mode for _, modes in lives for mode in modes})}
+    print(json.dumps({"ticks": ticks, "bad": bad, "restarts": restarts, "machine": machine}))
     return 0 if bad == 0 else 1
 
 

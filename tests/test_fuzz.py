@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from itertools import islice
 
-import numpy as np
 import pytest
 
-from runtime.faults import FLAGS, Machine, Mode, Request, step
-from tests.fuzz.invariants import check_step
+from runtime.faults import Mode
 from tests.fuzz.mutate import mutants
 from tests.fuzz.targets import TARGETS, feed, seeds
-from tests.gate_fuzz import fuzz
+from tests.gate_fuzz import fuzz, fuzz_machine
 
 MUTANTS = {"clip": 150, "golden": 100, "log": 300, "low_state": 150, "gate_target": 100}
 """How many of the slow ones; 400 of every other."""
@@ -41,16 +39,6 @@ def test_whatever_is_asked_every_command_stays_within_every_limit(robot: str, ti
 
 
 def test_random_steps_never_rise_without_an_operator() -> None:
-    rng = np.random.default_rng(1)
-    machine, reached = Machine(), set()
-    for i in range(20_000):
-        flags = 0
-        for place in rng.integers(0, len(FLAGS), rng.choice([0, 0, 0, 0, 0, 1, 2])):
-            flags |= 1 << int(place)
-        request = Request(int(rng.choice(6, p=[0.6, 0.3, 0.06, 0.02, 0.01, 0.01])))
-        after = step(machine, flags, request, i)
-        check_step(machine, flags, request, after)
-        assert after.since_ns == (i if after is not machine else machine.since_ns)
-        reached.add(after.mode)
-        machine = Machine() if after.mode >= Mode.DAMP and rng.random() < 0.1 else after
-    assert reached == set(Mode)
+    steps, reached = fuzz_machine(3_000, seed=1)
+    assert steps > 30_000
+    assert reached == sorted(mode.name for mode in Mode)
