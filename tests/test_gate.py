@@ -463,11 +463,18 @@ def test_a_flag_stays_down_short_of_its_limit(fault: Fault) -> None:
     ("STATE_REORDERED", 1), ("STATE_CRC", 1), ("ENCODER_JUMP", 2), ("FLAIL", 6), ("GATE_PAUSE", 0.006),
     ("TORQUE_HIGH", 1.21), ("ROBOT_RESTARTED", 1001), ("BATTERY_CRITICAL", 9.9), ("TEMPERATURE_HIGH", 90.9),
     ("JOINT_RANGE", 0.06), ("TORSO_IMU_FAR", math.radians(15.5)), ("IMU_NON_FINITE", 3), ("REMOTE_OFF", 3.002),
+    ("STATE_LOSSY", 0.06), ("IMU_INCONSISTENT", 0.095), ("TORSO_IMU", math.radians(5.5)), ("IMU_FROZEN", 20),
+    ("GYRO_SATURATED", 3), ("MOTOR_ERROR", 2), ("LEG_MOTOR_ERROR", 2), ("MOTOR_SILENT", 0.1), ("TEMPERATURE_WARN", 81),
+    ("TEMPERATURE_CRITICAL", 111), ("TORQUE_SUSTAINED", 0.504), ("TARGET_FAR", 0.238), ("GATE_OVERRUN", 4),
+    ("BATTERY_LOW", 19.9), ("BATTERY_NO_MOTION", 14.9),
 ])
 def test_a_flag_says_what_was_measured(flag: str, measured: float) -> None:
     rig = Rig().track()
     SIDES[flag][0](rig)
-    assert rig.measured(flag) == pytest.approx(measured, rel=2e-3)
+    assert rig.measured(flag) == pytest.approx(measured, rel=1e-2 if flag in ROUGH else 2e-3)
+
+
+ROUGH = {"STATE_LOSSY", "IMU_INCONSISTENT", "MOTOR_SILENT", "TEMPERATURE_WARN", "TEMPERATURE_CRITICAL", "TARGET_FAR"}
 
 
 # State
