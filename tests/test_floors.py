@@ -23,7 +23,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "mcap": ("runtime/log_file.py",),
     "mujoco": ("firmware_bridge/simulated_robot.py", "firmware_bridge/plant.py", "firmware_bridge/picture.py"),
     "cyclonedds": ("firmware_bridge/libddsc.py", "firmware_bridge/stock_path.py"),
-    "serial": ("firmware_bridge/serial_bus.py",),
+    "serial": ("firmware_bridge/serial_bus.py", "firmware_bridge/serial_button.py"),
     "onnxruntime": ("runtime/model.py", "export/"),
     "tensorrt": ("runtime/engine.py",),
     "torch": ("export/",),
