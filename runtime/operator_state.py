@@ -101,15 +101,20 @@ class OperatorState:
         self._session: int | None = None
         self._gestures = self._heard_ns = 0
 
-    def update(self, now_ns: int, teleop: TeleopInput | None, stops: Sequence[tuple[bool, bool]]) -> None:
+    def update(
+        self, now_ns: int, teleop: TeleopInput | None, stops: Sequence[tuple[bool, bool]], gestures: int = 0
+    ) -> None:
         """One look.
 
         Args:
             teleop: the source of commands, if the run has one.
             stops: (pressed, silent) of every emergency-stop source.
+            gestures: without a source of commands, of a keyboard that only stops: its engage key asks to track.
         """
         self._look_at_stops(now_ns, stops)
         if teleop is None:
+            self.engages += gestures != self._gestures and not (self.stop or self.silent)
+            self._gestures = gestures
             return
         gesture = self._look_at_link(now_ns, teleop)
         if self._healthy_ns is None or not teleop.held or self.stop or self.silent:

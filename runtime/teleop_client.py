@@ -64,7 +64,7 @@ class TeleopClient:
         self._asked_ns: int | None = None
         self._beat_ns: int | None = None
         self._said: tuple[bool, int] = (False, 0)
-        self._stops_left, self._stop_ns = 0, 0
+        self._stops_left, self._stop_ns = 0, -STOP_NS
         self.status: Status | None = None
         self.answer: Answer | None = None
         self.heard_ns = 0
@@ -101,7 +101,7 @@ class TeleopClient:
             return [self._encode(Kind.TAKE, Take(self._nonce, self._cookie, self._take_over, self._name), now_ns)]
         due = []
         if stop:
-            self._stops_left, self._stop_ns = STOP_TIMES, now_ns - STOP_NS
+            self._stops_left = STOP_TIMES
         if self._stops_left and now_ns - self._stop_ns >= STOP_NS:
             self._stops_left, self._stop_ns = self._stops_left - 1, now_ns
             due.append(self._encode(Kind.STOP, Empty(), now_ns))

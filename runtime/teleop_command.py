@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import getpass
 import os
 import secrets
 import select
@@ -45,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="HOST:PORT", help="the robot's --teleop-bind, or its network stop")
     parser.add_argument("--key", type=Path, metavar="FILE", help="key file of the link; none only on this computer")
     parser.add_argument("--source", choices=("keyboard", "gamepad"), default="keyboard", help="default: keyboard")
-    parser.add_argument("--name", default=getpass.getuser(), help="who commands, for the robot's log")
+    parser.add_argument("--name", default=os.environ.get("USER", ""), help="who commands, for the robot's log")
     parser.add_argument("--take-over", action="store_true",
-                        help="take the lease from an operator who is still there: decide that yourself, script it never")
+                        help="take the lease from an operator who is still there: a person decides that, no script")
 
 
 def run(args: argparse.Namespace) -> int:
