@@ -1,8 +1,9 @@
-"""The robot's end of the operator link: one UDP socket, drained in bounded steps.
+"""The robot's end of the operator link: UDP, drained in bounded steps.
 
-However much arrives, one step takes at most `DRAIN` datagrams from the kernel and decodes at most `KEEP` of them from
-known senders (the commander, a stop endpoint) and as many from the others, the newest; older ones are dropped and
-counted. Nothing is answered that did not carry a right MAC.
+However much arrives, one step takes at most `DRAIN` datagrams a socket from the kernel and decodes the newest `KEEP` of
+them; older ones are dropped and counted. Whoever sent a good message gets a socket connected to its address beside the
+open one: the kernel prefers it, so that a flood of others fills another queue than the commander's beats. A flood under
+the commander's own address is not kept apart. Nothing is answered that did not carry a right MAC.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import Counter, deque
+from dataclasses import dataclass
 
 from runtime.errors import Refused
 from runtime.lease import Lease, Status
@@ -40,6 +42,21 @@ TELL_NS = 100_000_000
 COMMANDER = frozenset({Kind.TAKE, Kind.BEAT, Kind.POSE, Kind.RELEASE, Kind.STOP})
 
 
+@dataclass
+class _Peer:
+    """Somebody who sent a good message, and the socket connected to it."""
+
+    address: Address | None = None
+    socket: socket.socket | None = None
+
+
+def _socket() -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+    return made
+
+
 class Link:
     """One bound address.
 
@@ -62,17 +79,14 @@ class Link:
         self._key, self._form = key, form
         self._lease, self._teleop, self._stop = lease, teleop, stop
         self._accept = TO_ROBOT - (frozenset() if teleop else COMMANDER) - (frozenset() if stop else {Kind.RESPONSE})
-        self._known, self._others = deque[tuple[bytes, Address]](maxlen=KEEP), deque[tuple[bytes, Address]](maxlen=KEEP)
-        self._commander: Address | None = None
-        self._stopper: Address | None = None
+        self._newest: deque[tuple[bytes, Address]] = deque(maxlen=KEEP)
+        self._commander, self._stopper = _Peer(), _Peer()
         self._nonce = self._sequence = self._told_ns = 0
         self._rejected: Counter[Reject] = Counter()
         self.frames: list[Message] = []
         self.dropped = 0
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket = _socket()
         try:
-            self._socket.setblocking(False)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
             self._socket.bind(address)
         except OSError as error:
             self._socket.close()
@@ -80,9 +94,11 @@ class Link:
                           found=str(error.strerror), what_to_do="end the other run, or give another --teleop-bind"
                           ) from error
 
-    def fileno(self) -> int:
+    @property
+    def files(self) -> list[socket.socket]:
         """For `select`."""
-        return self._socket.fileno()
+        peers = (self._commander.socket, self._stopper.socket)
+        return [self._socket, *(peer for peer in peers if peer is not None)]
 
     @property
     def address(self) -> Address:
@@ -92,7 +108,8 @@ class Link:
 
     def close(self) -> None:
         """Let the address go."""
-        self._socket.close()
+        for file in self.files:
+            file.close()
 
     def count(self, which: Count) -> int:
         """How many messages were not taken, of one kind of reason."""
@@ -105,18 +122,17 @@ class Link:
 
     def pump(self, now_ns: int) -> bool:
         """One bounded step; true when the kernel may hold more."""
-        taken = 0
-        for taken in range(1, DRAIN + 1):  # noqa: B007
-            try:
-                data, sender = self._socket.recvfrom(LARGEST + 1)
-            except OSError:  # nothing there, or an ICMP error of an earlier answer
-                break
-            queue = self._known if sender in (self._commander, self._stopper) else self._others
-            self.dropped += len(queue) == KEEP
-            queue.append((data, sender))
-        for queue in (self._known, self._others):
-            while queue:
-                self._handle(*queue.popleft(), now_ns)
+        return any([self._drain(file, now_ns) for file in reversed(self.files)])
+
+    def _drain(self, file: socket.socket, now_ns: int) -> bool:
+        newest, taken = self._newest, 0
+        with contextlib.suppress(OSError):  # nothing there, or an ICMP error of an earlier answer
+            while taken < DRAIN:
+                newest.append(file.recvfrom(LARGEST + 1))
+                taken += 1
+        self.dropped += max(0, taken - KEEP)
+        while newest:
+            self._handle(*newest.popleft(), now_ns)
         return taken == DRAIN
 
     def _handle(self, data: bytes, sender: Address, now_ns: int) -> None:
@@ -134,7 +150,7 @@ class Link:
         assert self._stop is not None
         reject = self._stop.respond(message, now_ns)
         if reject is None:
-            self._stopper = sender
+            self._attend(self._stopper, sender)
         if reject is not Reject.ENDPOINT:
             self._send(Kind.CHALLENGE, message.lease, Challenge(self._stop.challenge), sender, now_ns)
 
@@ -142,14 +158,15 @@ class Link:
         assert self._lease is not None
         status = self._lease.take(message, now_ns)
         if status is Status.GRANTED:
-            self._commander, self._nonce = sender, body.nonce
+            self._nonce = body.nonce
+            self._attend(self._commander, sender)
         self._send(Kind.LEASE, 0, self._lease.answer(status, body.nonce, 0, 0, now_ns), sender, now_ns)
 
     def _command(self, message: Message, sender: Address, now_ns: int) -> None:
         assert self._lease is not None and self._teleop is not None
         if self._lease.judge(message, now_ns) is not None:
             return
-        self._commander = sender
+        self._attend(self._commander, sender)
         if isinstance(message.body, Beat):
             self._teleop.beat(message.body)
         elif isinstance(message.body, Pose):
@@ -161,11 +178,32 @@ class Link:
     def tell(self, now_ns: int, mode: int, refusal: int) -> None:
         """Ten times a second, to whoever holds the lease: the mode, the latency, why an engage did not count."""
         lease = self._lease
-        if lease is None or not lease.lease or self._commander is None or now_ns - self._told_ns < TELL_NS:
+        to = self._commander.address
+        if lease is None or not lease.lease or to is None or now_ns - self._told_ns < TELL_NS:
             return
         self._told_ns = now_ns
         answer = lease.answer(Status.YOURS, self._nonce, mode, refusal, now_ns)
-        self._send(Kind.LEASE, 0, answer, self._commander, now_ns)
+        self._send(Kind.LEASE, 0, answer, to, now_ns)
+
+    def _attend(self, peer: _Peer, address: Address) -> None:
+        """Give a peer a socket of its own, unless it has it. The port is shared for that moment only."""
+        if peer.address == address:
+            return
+        if peer.socket is not None:
+            peer.socket.close()
+        peer.address, peer.socket = address, None
+        own = _socket()
+        try:
+            for end in (self._socket, own):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            own.bind(self.address)
+            own.connect(address)
+            peer.socket = own
+        except OSError:
+            own.close()  # it goes on being heard on the open socket, among all the others
+        finally:
+            for end in self.files:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
     def _send(self, kind: Kind, endpoint: int, body: Body, to: Address, now_ns: int) -> None:
         self._sequence += 1

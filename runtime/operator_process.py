@@ -135,8 +135,8 @@ class Sources:
     def wait(self, timeout_s: float) -> None:
         """Until something arrives or the time is over."""
         devices = [self.keyboard, *self._pads.values()]
-        files: list[Keyboard | Gamepad | Link] = [device for device in devices if device and device.is_open]
-        select.select([*files, *self.links], [], [], timeout_s)
+        open_devices = [device for device in devices if device and device.is_open]
+        select.select([*open_devices, *(file for link in self.links for file in link.files)], [], [], timeout_s)
 
     def close(self) -> None:
         """Give everything back, the terminal above all."""

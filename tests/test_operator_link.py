@@ -61,7 +61,7 @@ class Wire:
 
     def arrived(self):
         """Loopback delivers within the send; this only makes sure of it."""
-        select.select([self.link], [], [], 1.0)
+        select.select(self.link.files, [], [], 1.0)
 
     def close(self):
         for far in (*self.sockets, self.link):
@@ -236,13 +236,32 @@ def test_a_link_takes_only_what_it_is_for(roles):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
         wrong = StopClient(9, None).outgoing(0) if teleop else encode(Message(Kind.STOP, 0, 0, 1, 0, Empty()), None)
         far.sendto(wrong, link.address)
-        select.select([link], [], [], 1.0)
+        select.select(link.files, [], [], 1.0)
         link.pump(0)
         assert link.count(Count.MALFORMED) == 1
     link.close()
 
 
-def test_a_bound_address_is_not_bound_twice(wire):
+def test_a_commander_has_a_socket_of_its_own_also_after_it_moved(wire):
+    ann = Operator(wire).take()
+    assert len(wire.link.files) == 2
+    junk = wire.socket()
+    for _ in range(2):
+        own = wire.link.files[1]
+        assert own.getpeername() == ann.socket.getsockname()
+        junk.send(b"for the open socket")
+        ann.socket.send(b"for its own")
+        wire.arrived()
+        assert own.recv(100) == b"for its own"
+        ann.socket = wire.socket()  # another network, another address
+        ann.step(BEAT_NS)
+    assert len(wire.link.files) == 2
+
+
+@pytest.mark.parametrize("commanded", [False, True])
+def test_a_bound_address_is_not_bound_twice(wire, commanded):
+    if commanded:
+        Operator(wire).take()
     with pytest.raises(Refused, match="free address"):
         Link(wire.link.address, KEY, FORM, stop=StopEndpoint(draws(1)))
 
