@@ -33,8 +33,10 @@ SHARED_ROOT = Path("/dev/shm")
 POLL_S = 0.005
 GATE_RESTARTS = 3
 READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "operator": 30.0, "gate": 30.0}
-STOPS_TIMEOUT_S = 60.0
-"""For a person to switch on every stop that the run was told of."""
+STOPS_TIMEOUT_S, STOPS_GRACE_S = 60.0, 1.0
+"""For a person to switch on every stop that the run was told of; it is said what is waited for after the second."""
+OPERATOR_END_S = 1.0
+OPERATOR_DIED = "operator's process died: nobody heard the stops"
 CHILD_END_S = 8.0
 ARM_TIMEOUT_S = 3.0
 GATE_STUCK_NS = 300_000_000
@@ -168,13 +170,15 @@ class Supervisor:
         if self.settings.terminal is not None:
             self._console.lend()
         self._ask(Request.NONE)  # the operator's process takes the terminal from here on
-        end, said = time.monotonic() + STOPS_TIMEOUT_S, ""
-        while (up := self._operator.up()) and not self._stop:
-            if said != (said := ", ".join(up)) and time.monotonic() > end - STOPS_TIMEOUT_S + 1.0:
+        began, said = time.monotonic(), ""
+        while (up := ", ".join(self._operator.up())) and not self._stop:
+            waited_s = time.monotonic() - began
+            if waited_s > STOPS_GRACE_S and up != said:
+                said = up
                 self._console.say(f"waiting for emergency stops: {said}")
-            if time.monotonic() > end or not self.children["operator"].is_alive():
+            if waited_s > STOPS_TIMEOUT_S or not self.children["operator"].is_alive():
                 self._hear()
-                raise Refused("emergency stops", expected="every source alive and released", found=said,
+                raise Refused("emergency stops", expected="every source alive and released", found=up,
                               what_to_do="switch it on or release it; see docs/teleop.md")
             time.sleep(POLL_S)
 
@@ -215,7 +219,11 @@ class Supervisor:
                 self._ask(Request.STAND)
 
     def _relay_gesture(self, mode: Mode, phase: Phase) -> None:
-        if self._operator is None or not self._operator.gesture() or self._asked is Request.DAMP:
+        if self._operator is None:
+            return
+        if not self.children["operator"].is_alive() and OPERATOR_DIED not in self.notes["errors"]:
+            self.notes["errors"].append(OPERATOR_DIED)
+        if not self._operator.gesture() or self._asked is Request.DAMP:
             return
         if relays_gesture(mode, at_start_pose=phase is Phase.READY, moves_a_robot=self._moves_a_robot):
             self._ask(Request.TRACK)
@@ -294,7 +302,7 @@ class Supervisor:
     def _take_the_terminal_back(self) -> None:
         """Damping needs no operator's process: its end, too, could only damp."""
         if self.settings.terminal is not None and "operator" in self.children:
-            self.children["operator"].end(CHILD_END_S)
+            self.children["operator"].end(OPERATOR_END_S)
         self._console.take_back()
 
     def _end(self) -> None:
