@@ -106,7 +106,7 @@ class Keyboard:
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
             self._before = termios.tcgetattr(self._descriptor)
-            tty.setcbreak(self._descriptor, termios.TCSANOW)
+            tty.setcbreak(self._descriptor, termios.TCSAFLUSH)  # what was typed before was meant for another
         except (OSError, termios.error) as error:
             self.close()
             raise Refused("keyboard", expected=f"the terminal {self._path}", found=str(error),

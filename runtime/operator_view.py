@@ -63,7 +63,7 @@ class OperatorView:
 
     def describe(self) -> str:
         """For the status line: source, dead-man, latency, stops that are up."""
-        record = self._slot.record
+        up, record = self.up(), self._slot.record
         source = Source(int(record["source"][0]))
         parts = []
         if source is not Source.NONE:
@@ -71,4 +71,4 @@ class OperatorView:
         latency_s = float(record["latency_s"][0])
         if source in (Source.NETWORK, Source.STREAM):
             parts.append(f"{latency_s * 1e3:.0f} ms{' SLOW' if latency_s > WARN_S else ''}")
-        return " ".join([*parts, *self.up()])
+        return " ".join([*parts, *up])

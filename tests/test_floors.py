@@ -188,7 +188,8 @@ import {package}
 
 ROBOT_SIDE = (
     "runtime.run_command", "runtime.check_command", "runtime.supervisor", "runtime.gate_process",
-    "runtime.policy_process", "runtime.telemetry", "runtime.report", "export.bundle_command",
+    "runtime.policy_process", "runtime.telemetry", "runtime.report", "runtime.operator_process",
+    "runtime.teleop_command", "export.bundle_command",
 )
 
 

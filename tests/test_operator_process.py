@@ -33,7 +33,7 @@ from runtime.robot import load_robot
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
 from runtime.teleop_client import TeleopClient
-from tests.live_run import await_
+from tests.live_run import ROOT, await_
 
 ROBOT = load_robot("g1_29dof")
 BEAT_LIMIT_NS = 100_000_000
@@ -189,6 +189,34 @@ def test_an_engaged_operator_is_published_and_lost_without_engaging_again(tmp_pa
         await_(lambda: operator.step(engages=2) and process["engages"] == 2, 2, "a fresh engage")
         await_(lambda: operator.step(engages=2, stop=True) and process["stop"] == 1, 2, "the stop")
         assert process["held"] == 0
+
+
+def test_a_person_at_another_terminal_commands_and_gives_the_lease_back(tmp_path):
+    """`exoactor teleop` itself, typed at through a pty; a second one without --take-over is refused."""
+    ours, theirs = pty.openpty()
+    with operated(tmp_path, teleop="network") as process, ExitStack() as stack:
+        process.ready()
+        command = [sys.executable, "-m", "exoactor", "teleop", "--to", f"127.0.0.1:{process.port}", "--name", "ann"]
+        ann = subprocess.Popen(command, cwd=ROOT, stdin=theirs, stderr=subprocess.PIPE)
+        stack.callback(ann.kill)
+        start = time.monotonic_ns()
+        await_(lambda: process["heard_ns"] and time.monotonic_ns() > start + 3 * HEALTHY_NS, 20, "a healthy link")
+        second = subprocess.run(command, cwd=ROOT, stdin=theirs, capture_output=True, text=True, timeout=20)
+        assert second.returncode == 2
+        assert "--take-over" in second.stderr
+        await_(lambda: os.write(ours, b"g") and process["held"], 10, "the engage", poll_s=0.03)
+        await_(lambda: os.write(ours, b"w") and np.allclose(process["command"], [0.4, 0, 0]), 5, "w", poll_s=0.03)
+        await_(lambda: process["held"] == 0, 5, "the key to be let go")
+        await_(lambda: os.write(ours, b" ") and process["stop"] == 1, 5, "the stop")
+        ann.send_signal(signal.SIGINT)
+        assert ann.wait(5) == 0
+        assert b"latency p50" in ann.stderr.read()
+        ann.stderr.close()
+        again = Operator(process.port, None)
+        stack.callback(again.socket.close)
+        await_(again.step, 1, "the lease that was given back")
+    for descriptor in (ours, theirs):
+        os.close(descriptor)
 
 
 FLOOD = """

@@ -16,14 +16,15 @@ import pytest
 import exoactor
 from runtime.console import Console
 from runtime.errors import Refused
-from runtime.faults import Mode
+from runtime.faults import Mode, Request
 from runtime.operator_key import make_key, read_key
 from runtime.operator_options import BIND, add_operator_options, operator_settings
 from runtime.operator_view import OperatorView, start_pose_text
 from runtime.pilot import Phase
-from runtime.records import OPERATOR_DTYPE
+from runtime.records import CONTROL_DTYPE, OPERATOR_DTYPE
 from runtime.settings import RunSettings
 from runtime.slots import Slot
+from runtime.supervisor import OPERATOR_DIED, Supervisor
 from runtime.teleop_command import add_arguments
 from tests.live_run import ROOT, LiveRun, await_
 from tests.test_operator_process import Operator, free_port
@@ -134,6 +135,47 @@ def test_the_supervisor_sees_fresh_gestures_and_what_is_up(tmp_path):
     assert not watch.gesture()
     assert watch.up() == ["gpio:/x silent", "teleop pressed"]
     assert watch.describe() == "network released 200 ms SLOW gpio:/x silent teleop pressed"
+
+
+class Dead:
+    """A child process, or what is left of it."""
+
+    def __init__(self, alive: bool) -> None:
+        self.alive = alive
+
+    def is_alive(self) -> bool:
+        return self.alive
+
+
+def test_the_supervisor_relays_a_gesture_and_says_when_the_process_died(tmp_path):
+    supervisor = Supervisor.__new__(Supervisor)
+    supervisor.settings = replace(PLAIN, teleop="network")
+    supervisor.notes = {"errors": []}
+    supervisor.children = {"operator": Dead(True)}  # type: ignore[dict-item]
+    supervisor._operator = OperatorView(tmp_path, 5, ("teleop",), 29)
+    supervisor._control = Slot(tmp_path / "control", CONTROL_DTYPE, 5, create=True)
+    supervisor._asked = Request.ARM
+    slot, asked = Slot(tmp_path / "operator", OPERATOR_DTYPE, 5), []
+    for mode, phase in ((Mode.READY, Phase.RAMP), (Mode.READY, Phase.READY), (Mode.TRACK, Phase.PLAY),
+                        (Mode.HOLD, Phase.PLAY), (Mode.STAND, Phase.PLAY)):
+        for engages in (0, 1):  # one look without, one with a fresh gesture
+            slot.record["engages"] += engages
+            slot.publish()
+            supervisor._asked = Request.ARM
+            supervisor._relay_gesture(mode, phase)
+            asked.append(supervisor._asked is Request.TRACK)
+    assert asked == [False, False, False, True, False, False, False, True, False, True]
+    assert int(supervisor._control.record["sequence"][0]) == 3
+
+    slot.record["engages"] += 1
+    slot.publish()
+    supervisor._asked = Request.DAMP
+    supervisor._relay_gesture(Mode.HOLD, Phase.PLAY)
+    assert supervisor._asked is Request.DAMP
+    supervisor.children = {"operator": Dead(False)}  # type: ignore[dict-item]
+    for _ in range(2):
+        supervisor._relay_gesture(Mode.TRACK, Phase.PLAY)
+    assert supervisor.notes["errors"] == [OPERATOR_DIED]
 
 
 # ---- the operator's computer
