@@ -85,7 +85,9 @@ class OperatorState:
         engaged: somebody commands: since a gesture that counted, with nothing in between that ends it.
         engages: counts those gestures.
         source: of the newest one.
-        held, command: as published: released and zero unless engaged.
+        held, command: as published: released and zero unless engaged. While a commander who was engaged is not heard,
+            `held` stays as it was, so that the gate sees a lost link and not a hand that let go; when the link comes
+            back it is released.
         heard_ns: when any commander was last heard; it outlives a lease, so that a released one ages like a lost one.
         stop, silent: bits in the order of the sources.
         refusal: why the newest gesture did not count, NONE when it did.
@@ -125,7 +127,8 @@ class OperatorState:
                 self.engaged, self.source = True, teleop.source
                 self.engages += 1
         self.heard_ns = teleop.heard_ns or self.heard_ns
-        self.held = self.engaged
+        is_lost = teleop.heard_ns != 0 and now_ns - teleop.heard_ns > GAP_NS
+        self.held = self.engaged or (self.held and is_lost)
         self.command = teleop.command if self.engaged else (0.0, 0.0, 0.0)
 
     def _look_at_stops(self, now_ns: int, stops: Sequence[tuple[bool, bool]]) -> None:

@@ -124,17 +124,17 @@ def test_a_lent_terminal_is_not_read_and_comes_back_as_it_was(monkeypatch):
 
 
 def test_the_supervisor_sees_fresh_gestures_and_what_is_up(tmp_path):
-    watch = OperatorView(tmp_path, 5, ("gpio:/x", "teleop"), 29)
+    view = OperatorView(tmp_path, 5, ("gpio:/x", "teleop"), 29)
     slot = Slot(tmp_path / "operator", OPERATOR_DTYPE, 5)
-    assert watch.up() == ["gpio:/x silent", "teleop silent"]
-    assert not watch.gesture()
+    assert view.up() == ["gpio:/x silent", "teleop silent"]
+    assert not view.gesture()
     slot.record["beat_ns"], slot.record["engages"], slot.record["silent"], slot.record["stop"] = 1, 2, 1, 2
     slot.record["source"], slot.record["latency_s"] = 3, 0.2
     slot.publish()
-    assert watch.gesture()
-    assert not watch.gesture()
-    assert watch.up() == ["gpio:/x silent", "teleop pressed"]
-    assert watch.describe() == "network released 200 ms SLOW gpio:/x silent teleop pressed"
+    assert view.gesture()
+    assert not view.gesture()
+    assert view.up() == ["gpio:/x silent", "teleop pressed"]
+    assert view.describe() == "network released 200 ms SLOW gpio:/x silent teleop pressed"
 
 
 class Dead:

@@ -143,6 +143,26 @@ def test_a_gap_in_the_link_ends_it(desk, gap, engaged):
     heard = desk.teleop.heard_ns
     assert desk.look(heard + gap - desk.now).engaged is engaged
     assert desk.state.heard_ns == heard
+    assert desk.state.command == (SPEED if engaged else (0.0, 0.0, 0.0))
+
+
+def test_a_lost_link_is_told_from_a_hand_that_let_go(desk):
+    """The gate holds at once for a hand that let go; for a link it holds after 250 ms and stands after 500 ms."""
+    desk.engage()
+    desk.is_linked = False
+    assert desk.run(4 * GAP_NS).held
+    desk.is_linked = True
+    assert not desk.look().held
+    desk.is_linked = False
+    assert not desk.run(4 * GAP_NS).held
+
+
+def test_a_hand_that_a_stop_released_stays_released_when_the_link_is_lost(desk):
+    desk.engage()
+    desk.stops = [(True, False)]
+    assert not desk.look().held
+    desk.is_linked = False
+    assert not desk.run(2 * GAP_NS).held
 
 
 def test_a_gap_that_was_not_looked_at_ends_it_too(desk):
@@ -190,6 +210,7 @@ def test_a_released_lease_ages_like_a_lost_one(desk):
     desk.is_linked = False
     desk.look(heard_ns=0, held=False)
     assert not desk.state.engaged
+    assert not desk.state.held
     assert desk.state.heard_ns == heard
 
 
@@ -253,7 +274,8 @@ def test_nothing_but_a_gesture_ever_engages(events):
             assert state.engages == engages + 1
             assert gestures != last_gestures and session == last_session
         assert not (state.engaged and (not held or pressed or silent or now - heard > GAP_NS))
-        assert state.held is state.engaged
+        assert state.held >= state.engaged
+        assert not state.held or state.engaged or now - heard > GAP_NS
         assert state.engaged or state.command == (0.0, 0.0, 0.0)
         before, last_gestures, last_session = state.engaged, gestures, session
 
