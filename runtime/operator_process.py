@@ -3,7 +3,7 @@
     python -m runtime.operator_process SETTINGS.json
 
 Normal priority: nothing here commands the robot. Each look asks every source without waiting; between two looks it
-sleeps at most 4 ms, less when something arrives, and at least as long as the look took, so that a flood can use no more
+sleeps at most 3 ms, less when something arrives, and at least as long as the look took, so that a flood can use no more
 than half a core. What it publishes is decided in `runtime.operator_state`.
 """
 
@@ -46,7 +46,7 @@ from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
 from runtime.teleop_sources import GamepadTeleop, KeyboardTeleop, NetworkTeleop, TeleopSource
 
-LOOK_S, REST_S = 0.004, 0.0005
+LOOK_S, REST_S = 0.003, 0.0005
 _stop = False
 
 

@@ -306,9 +306,9 @@ def test_a_stop_is_silent_until_it_has_answered_a_challenge():
 
 def test_the_client_sends_twenty_times_a_second():
     far = Far()
-    assert far.client.outgoing(0) is not None
-    assert far.client.outgoing(PERIOD_NS - 1) is None
-    assert far.client.outgoing(PERIOD_NS) is not None
+    assert far.client.outgoing(S) is not None
+    assert far.client.outgoing(S + PERIOD_NS - 1) is None
+    assert far.client.outgoing(S + PERIOD_NS) is not None
 
 
 def test_a_pressed_stop_is_heard():
