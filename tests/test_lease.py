@@ -207,6 +207,12 @@ def test_impossible_echoes_are_left_out(echo):
     assert not age.is_known
 
 
+def test_an_echo_without_any_delay_counts():
+    age = LinkAge()
+    age.round_trip(S, 0, S)
+    assert age.is_known
+
+
 def test_no_forged_replayed_reordered_or_old_message_of_a_hundred_thousand_is_taken():
     """What an attacker who recorded everything, but lacks the key, can send; and what old epochs still send."""
     draw = random.Random(7)
