@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.lease import ALIVE_NS, COOKIE_NS, LATE_NS, Lease, Status
-from runtime.link_age import KEPT, WINDOW_NS, LinkAge
+from runtime.link_age import KEPT, WINDOW_NS, Least, LinkAge
 from runtime.network_stop import PERIOD_NS, TIMEOUT_NS, StopClient, StopEndpoint, complement
 from runtime.operator_message import (
     TO_ROBOT,
@@ -205,6 +205,17 @@ def test_impossible_echoes_are_left_out(echo):
     age = LinkAge()
     age.round_trip(*echo, 2 * S - 1)
     assert not age.is_known
+
+
+def test_the_least_is_remembered_for_one_to_two_windows():
+    least = Least()
+    assert least.value is None
+    values = []
+    later = WINDOW_NS + 1
+    for value, now in ((7, 0), (5, 1), (9, WINDOW_NS), (100, later), (90, later + 1), (100, 2 * later)):
+        least.add(value, now)
+        values.append(least.value)
+    assert values == [7, 5, 5, 5, 5, 90]
 
 
 def test_an_echo_without_any_delay_counts():
