@@ -37,6 +37,7 @@ from runtime.model_metadata import parse_list
 from runtime.robot import ROBOTS, load_robot, read_robot
 from runtime.settings import RunSettings
 from tests.fuzz.invariants import check_step
+from tests.fuzz.operator_targets import OPERATOR_TARGETS
 
 RUNTIME = Path(golden.__file__).parent
 CORPUS = Path(__file__).with_name("corpus")
@@ -186,6 +187,7 @@ TARGETS: dict[str, Target] = {
     "robot": Target(lambda data: read_robot("robot.json", data),
                     lambda: [path.read_bytes() for path in sorted(ROBOTS.glob("*.json"))]),
     "run_settings": Target(_in_file(RunSettings.load, "settings.json"), _settings),
+    **{name: Target(eat, made) for name, (eat, made) in OPERATOR_TARGETS.items()},
     "signature": Target(lambda data: signature.check(b"signed", data, "bundle x"), _files("controllers/*/bundle.sig")),
 }
 
