@@ -1,6 +1,7 @@
 # make run     install into .venv if needed, then walk a simulated G1
 # make test    everything a change must pass
 # make bench   the loop's cost and jitter against the stock path
+# make fuzz    every parser, the fault machine and the gate, guided by coverage, for a quarter of an hour
 # make clean   remove what these made
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ MODEL ?=
 CLIP ?=
 OUT ?= runs/latest
 
-.PHONY: run test bench clean
+.PHONY: run test bench fuzz clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.with-sim
@@ -28,6 +29,11 @@ test: $(VENV)/.with-dev
 
 bench: $(VENV)/.with-sim
 	$(BIN)/exoactor bench
+
+fuzz: $(VENV)/.with-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds 60
+	$(BIN)/python -m tests.gate_fuzz
 
 clean:
 	rm -rf "$(VENV)" build dist ./*.egg-info runs

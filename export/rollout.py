@@ -201,6 +201,7 @@ class Pupil:
                                       (sample.gyro, hard.noise_gyro_rad_s)):
                     values += rng.uniform(-width, width, values.shape)
             self.robot.sense_accelerometer()
+            self._intake.read(sample)
             self._intake.take(sample, 1)
         for controller in (self.teacher, self.student):
             self.script.fill(controller)

@@ -196,6 +196,7 @@ def _check(name: str, arrays: dict[str, npt.NDArray[Any]], robot: Robot) -> Clip
         raise Refused(what, expected="unit quaternions within 0.01",
                       found=f"norm {np.linalg.norm(quat[frame]):.3f} in frame {frame} ({frame / fps:.2f} s)",
                       what_to_do="normalise the rotation, and check that the key holds quaternions")
+    _check_convention(what, root_pos, quat)
     _check_range(what, names, fps, joint_pos, robot)
     channels = read_channels(what, arrays if "format" in arrays else {}, len(joint_pos), fps)
     clip = make_clip(name, fps, JointOrder(names), joint_pos, root_pos, quat, channels)
@@ -256,6 +257,31 @@ def _check_shapes(
         raise Refused(what, expected=f"{len(robot.joints)} joints of {robot.name}", found=f"{len(names)} joints",
                       what_to_do=f"retarget the motion to {robot.name}, or choose its robot")
     robot.order.index_of(JointOrder(names))
+
+
+def _check_convention(what: str, root_pos: F64, quat: F64) -> None:
+    """Refuses rotations that only make sense in another order of their four numbers.
+
+    An upright robot's quaternion has small x and y. Read in the wrong order it stands on its head, lies down as it
+    turns, or, w last read as first, faces the other way and walks backwards, where the other order has it upright and
+    walking forwards. (w first read as last, a robot that faces backwards cannot be told from one that does not.)
+    """
+    w, x, y, z = quat.T
+    upright = 1 - 2 * (x * x + y * y)
+    last_first = 1 - 2 * (w * w + x * x)  # were they x, y, z, w: what stands at w, x is x, y
+    first_last = 1 - 2 * (y * y + z * z)  # were they z, w, x, y: what stands at y, z is x, y
+
+    def forwards(w: F64, x: F64, y: F64, z: F64) -> float:
+        facing = np.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z)], axis=1)[:-1]
+        return float((np.diff(root_pos[:, :2], axis=0) * facing).sum())
+
+    stands_on_its_head = float(np.median(upright)) < -0.5
+    lies_down = float(upright.min()) < 0.5 and max(float(last_first.min()), float(first_last.min())) > 0.75
+    walks_backwards = float(last_first.min()) > 0.75 and forwards(w, x, y, z) < -0.3 < 0.3 < forwards(z, w, x, y)
+    if stands_on_its_head or lies_down or walks_backwards:
+        found = "a robot on its head" if stands_on_its_head else "a walk that makes sense in another order only"
+        raise Refused(what, expected="root rotations in the order its key names", found=found,
+                      what_to_do="exchange the quaternions' order (w first or w last) where the file was written")
 
 
 def _check_range(what: str, names: tuple[str, ...], fps: float, joint_pos: F64, robot: Robot) -> None:

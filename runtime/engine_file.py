@@ -148,6 +148,6 @@ def _parse(path: Path, what_to_do: str) -> EngineFile:
     try:
         data = json.loads(header)
         return EngineFile(EngineKey(**data["key"]), plan, data["metadata"], data["measured"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(f"engine {path.name}", expected="the header of this version", found=f"{error!r}",
                       what_to_do=what_to_do) from error

@@ -107,7 +107,7 @@ FAULTS: tuple[Fault, ...] = (
           "libfranka stops after 20 missed ms"),
     Fault(1, "STATE_LOST", "robot state lost", "s", _GATE, _DAMP, "state_damp_s", 0.102, "moteus watchdog 100 ms"),
     Fault(2, "STATE_LOSSY", "too many states lost in the last second", "ratio", _GATE, _COUNT, "state_loss_ratio",
-          1.0, "libfranka's success rate; PX4's rate checks"),
+          1.1, "libfranka's success rate; PX4's rate checks"),
     Fault(3, "STATE_REORDERED", "a state older than one already seen; dropped", "count", _GATE, _COUNT, None, 0.002,
           "the robot's own counter"),
     Fault(4, "STATE_FROZEN", "states arrive but the robot's counter stands still: they age as lost ones", "s", _GATE,

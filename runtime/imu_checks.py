@@ -42,11 +42,10 @@ class ImuChecks:
             names[joint.motor] = joint.name
         self._chain = Chain(robot.bodies, TORSO_BODY, names) if TORSO_BODY in robot.bodies else None
 
-    def is_in_range(self, sample: MotorSample) -> bool:
+    def is_in_range(self, imu: list[float]) -> bool:
         """Whether the turn rates are ones the sensor can measure; counts those in a row that are not."""
         limit = self._limits.gyro_max_rad_s
-        x, y, z = sample.gyro.tolist()
-        is_in: bool = max(abs(x), abs(y), abs(z)) < limit
+        is_in = -limit < imu[4] < limit and -limit < imu[5] < limit and -limit < imu[6] < limit
         self._spikes = 0 if is_in else self._spikes + 1
         return is_in
 
@@ -56,9 +55,9 @@ class ImuChecks:
             return 0
         return self._findings.note("GYRO_SATURATED", self._spikes)
 
-    def look(self, sample: MotorSample, dt_s: float, *, tracks: bool) -> int:
-        """Flags of one accepted sample, `dt_s` after the one before."""
-        flags = self._repetition(sample, tracks) | self._integrate(sample, dt_s)
+    def look(self, sample: MotorSample, imu: list[float], dt_s: float, *, tracks: bool) -> int:
+        """Flags of one accepted sample, `dt_s` after the one before; `imu` (10) is its IMU as plain floats."""
+        flags = self._repetition(sample, tracks) | self._integrate(imu, dt_s)
         self._looks += 1
         if self._chain is not None and self._looks % TORSO_EVERY == 0:
             self._torso = self._compare_torso(sample)
@@ -73,26 +72,28 @@ class ImuChecks:
             return 0
         return self._findings.note("IMU_FROZEN", self._repeats)
 
-    def _integrate(self, sample: MotorSample, dt_s: float) -> int:
+    def _integrate(self, imu: list[float], dt_s: float) -> int:
         """The turn that the rates make in a window against the turn of the orientation."""
         if self._start is None or dt_s > GAP_S:
-            self._begin(sample)
+            self._begin(imu)
             return self._drift
-        x, y, z = sample.gyro.tolist()
         half = 0.5 * dt_s
-        self._turned = multiply(self._turned, (1.0, half * x, half * y, half * z))
+        x, y, z = half * imu[4], half * imu[5], half * imu[6]
+        w, a, b, c = self._turned  # times (1, x, y, z), written out: it runs at every sample
+        self._turned = (w - a * x - b * y - c * z, a + w * x + b * z - c * y, b + w * y + c * x - a * z,
+                        c + w * z + a * y - b * x)
         self._window_s += dt_s
         if self._window_s < WINDOW_S:
             return self._drift
-        error = multiply(conjugate(self._turned), multiply(conjugate(self._start), sample.quat_wxyz.tolist()))
+        error = multiply(conjugate(self._turned), multiply(conjugate(self._start), imu[:4]))
         angle = 2 * math.atan2(math.sqrt(error[1] ** 2 + error[2] ** 2 + error[3] ** 2), abs(error[0]))
         is_apart = angle > self._limits.imu_drift_rad * self._window_s / WINDOW_S
         self._drift = self._findings.note("IMU_INCONSISTENT", angle) if is_apart else 0
-        self._begin(sample)
+        self._begin(imu)
         return self._drift
 
-    def _begin(self, sample: MotorSample) -> None:
-        w, x, y, z = sample.quat_wxyz.tolist()
+    def _begin(self, imu: list[float]) -> None:
+        w, x, y, z = imu[:4]
         self._start, self._turned, self._window_s = (w, x, y, z), (1.0, 0.0, 0.0, 0.0), 0.0
 
     def _compare_torso(self, sample: MotorSample) -> int:

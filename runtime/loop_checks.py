@@ -11,19 +11,20 @@ WINDOW_NS = 1_000_000_000
 
 
 class Losses:
-    """States lost on the way, from the robot's own counter, over a second.
+    """States lost on the way, from the robot's own counter, over a sliding second.
 
     The counter's usual step is learned: the smallest seen. A state that was overwritten before anybody looked counts
     as lost too; to the controller it is.
     """
 
-    LEAST = 100
-    """States before a ratio says anything."""
+    LEAST, PARTS = 100, 10
+    """States before a ratio says anything; parts of the second, each dropped as a whole."""
 
     def __init__(self, limits: Limits, findings: Findings) -> None:
         self._limit, self._findings = limits.state_loss_ratio, findings
         self._step = 1 << 31
         self._expected = self._received = 0
+        self._parts: deque[tuple[int, int]] = deque(maxlen=self.PARTS)
         self._began_ns = 0
         self._flag = 0
 
@@ -32,20 +33,20 @@ class Losses:
         if before < 0:
             return
         step = (tick - before) % (1 << 32)
-        if step < self._step:
-            self._expected, self._step = self._expected * self._step // step if self._expected else 0, step
+        self._step = min(self._step, step)
         if step < 1000 * self._step:
             self._expected += step // self._step
             self._received += 1
 
     def look(self, now_ns: int) -> int:
-        """The flag as of the last whole second."""
-        if now_ns - self._began_ns < WINDOW_NS:
+        """The flag as of the last tenth of a second."""
+        if now_ns - self._began_ns < WINDOW_NS // self.PARTS:
             return self._flag
-        ratio = 1 - self._received / self._expected if self._received > self.LEAST else 0.0
+        self._parts.append((self._expected, self._received))
+        self._expected, self._received, self._began_ns = 0, 0, now_ns
+        expected, received = (sum(column) for column in zip(*self._parts, strict=True))
+        ratio = 1 - received / expected if received > self.LEAST else 0.0
         self._flag = self._findings.note("STATE_LOSSY", ratio) if ratio > self._limit else 0
-        self._expected = self._received = 0
-        self._began_ns = now_ns
         return self._flag
 
 

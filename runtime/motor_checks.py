@@ -46,6 +46,8 @@ class MotorChecks:
         velocity, effort = robot.column("velocity_rad_s"), robot.column("effort_n_m")
         self._inverse_velocity = np.divide(1, velocity, out=np.zeros_like(velocity), where=velocity > 0)
         self._inverse_effort = np.divide(1, effort, out=np.zeros_like(effort), where=effort > 0)
+        # So large is the norm of speeds over their limits at least, when as many joints flail.
+        self._flail_bound = limits.flail_rad_s * limits.flail_joints**0.5 / max(float(velocity.max()), 1e-6)
         self._jump_per_s = velocity * np.float32(limits.encoder_jump_ratio)
         lower, upper = robot.column("lower_rad"), robot.column("upper_rad")
         self._middle, self._reach = (lower + upper) / 2, (upper - lower) / 2
@@ -78,15 +80,18 @@ class MotorChecks:
         """Whether a joint has moved farther than it can since the sample before; counts those in a row.
 
         Args:
-            q: (motors,) as measured, rad; compared with the last that had not jumped.
+            q: (motors,) calibrated, rad; compared with the last that had not jumped.
         """
         dt_s, self._last_ns = min((now_ns - self._last_ns) * 1e-9, 1.0), now_ns
         if not self._has_last:
             self._last_q[:], self._has_last = q, True
             return False
-        np.subtract(q, self._last_q, out=self._scratch)
-        np.abs(self._scratch, out=self._scratch)
-        far = bool((self._scratch > self._jump_per_s * np.float32(dt_s) + np.float32(JUMP_SLACK_RAD)).any())
+        moved = self._scratch
+        np.subtract(q, self._last_q, out=moved)
+        far = False
+        if float(moved.dot(moved)) > JUMP_SLACK_RAD**2:  # else no single joint has moved even that far
+            np.abs(moved, out=moved)
+            far = bool((moved > self._jump_per_s * np.float32(dt_s) + np.float32(JUMP_SLACK_RAD)).any())
         self._jumps = self._jumps + 1 if far else 0
         if not far or self._jumps >= self._limits.encoder_jumps:
             self._last_q[:] = q
@@ -122,7 +127,7 @@ class MotorChecks:
         self._fast = self._fast + 1 if fastest > limits.overspeed_ratio else 0
         flags = self._findings.note("OVERSPEED", fastest) if self._fast >= limits.overspeed_samples else 0
         fast = 0
-        if float(dq.dot(dq)) > limits.flail_joints * limits.flail_rad_s**2:
+        if bound >= self._flail_bound:
             fast = int(np.count_nonzero(np.abs(dq) > limits.flail_rad_s))
         self._flail_s = self._flail_s + dt_s if fast >= limits.flail_joints else 0.0
         return flags | self._findings.note("FLAIL", fast) if self._flail_s > limits.flail_s else flags
@@ -149,7 +154,7 @@ class MotorChecks:
         return flags
 
     def _reported_errors(self, sample: MotorSample) -> int:
-        if not sample.motor_error.any():
+        if not np.count_nonzero(sample.motor_error):
             self._errors = 0
             return 0
         self._errors += 1

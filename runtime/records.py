@@ -69,11 +69,14 @@ OPERATOR_DTYPE: Dtype = np.dtype(
 )
 """Operator process -> gate, policy, supervisor.
 
-beat_ns: when that process last looked, monotonic. heard_ns: when the newest accepted message of the commander arrived,
-0 before the first. engages: counts fresh engage gestures. malformed, unauthorised, replayed, dropped: messages not
-taken, counted. latency_s: age of the commander's newest message at arrival, by the offset estimate. command: vx, vy
-(m/s), yaw rate (rad/s). source: what commands now. held: the dead-man is held. stop, silent: bits of emergency-stop
-sources that are pressed, or that have fallen silent, in the order of the run's list of sources.
+beat_ns: when that process last looked, monotonic. heard_ns: when the newest accepted beat of a commander arrived
+(frames do not count), 0 before the first; it outlives a lease. engages: counts the engage gestures that were
+accepted. malformed, unauthorised, replayed, dropped: messages not taken, counted. latency_s: age of the commander's
+newest message at arrival, by the offset estimate. command: vx, vy (m/s), yaw rate (rad/s), zeros unless somebody is
+engaged. source: a `Source`, of the newest accepted gesture; NONE before the first. held: somebody is engaged and
+holds the dead-man; as it was while a commander is not heard, 0 from the moment one is heard again. stop, silent: bits
+of emergency-stop sources that are pressed (for half a second at least), or that have fallen silent, in the order of
+`RunSettings.operator`.
 """
 
 

@@ -23,6 +23,7 @@ from runtime.state import Calibration, Intake, RobotState
 F32 = npt.NDArray[np.float32]
 TARGET_LIMIT_FOR_HZ = 50.0
 """The policy rate `Limits.target_s` is meant for: two periods."""
+_REMOTE_OFF = bytes(40)
 RESTART_TICKS = 1000
 """A counter that falls back by more is a robot that began anew; by less, a state that overtook another."""
 
@@ -67,7 +68,6 @@ class Review:
         self._losses = Losses(limits, self.findings)
         self._pauses = Pauses(limits, self.findings, real_time=real_time)
         self._zeros_of_target = np.zeros(robot.motors * 5, np.float32)
-        self._zeros_of_motors = np.zeros(robot.motors, np.float32)
         self._modes = robot.mode_machine
         self._stops = [button_mask(names) for names in robot.estop_buttons]
         self._cos_tilt = math.cos(limits.tilt_rad)
@@ -113,19 +113,20 @@ class Review:
             flags, is_next = self._follow_counter(int(sample.tick[0]), now_ns)
             if not is_next:
                 return flags
-        bad = self._drop_unreadable(sample)
+        imu = sample.imu.tolist()
+        bad = self._drop_unreadable(sample, imu)
         if bad is not None:
             return flags | bad
         before_ns = self.state.received_ns
         dt_s = min((now_ns - before_ns) * 1e-9, 1.0) if before_ns else 0.0
-        in_range, jumps = self._imu.is_in_range(sample), self.motors.jumps(sample.q, now_ns)
+        in_range, jumps = self._imu.is_in_range(imu), self.motors.jumps(self._intake.q, now_ns)
         flags |= self._imu.saturation() | self.motors.discontinuity()
         if not in_range or jumps:
             return flags
         self._intake.take(sample, now_ns)
-        flags |= self._imu.look(sample, dt_s, tracks=self.tracks)
+        flags |= self._imu.look(sample, imu, dt_s, tracks=self.tracks)
         flags |= self.motors.look(sample, self.targets[:, Q], dt_s, tracks=self.tracks)
-        return flags | self._look_upright(sample) | self._look_at_peer(sample, now_ns)
+        return flags | self._look_upright(imu) | self._look_at_peer(sample, now_ns)
 
     def _follow_counter(self, tick: int, now_ns: int) -> tuple[int, bool]:
         """Flags of the robot's counter, and whether this sample is newer than the last."""
@@ -143,19 +144,17 @@ class Review:
             return self.note("ROBOT_RESTARTED", back), True
         return 0, True
 
-    def _drop_unreadable(self, sample: MotorSample) -> int | None:
+    def _drop_unreadable(self, sample: MotorSample, imu: list[float]) -> int | None:
         """Flags of a sample that is no state (NaN, infinity, no unit quaternion); None when it may be looked at."""
-        w, x, y, z = sample.quat_wxyz.tolist()
-        norm = w * w + x * x + y * y + z * z
-        imu = norm + float(sample.imu[4:].sum())
-        has_imu = 0.9 < norm < 1.1 and imu - imu == 0
-        zeros = self._zeros_of_motors
-        # 0 * x is 0 for every finite x and NaN for the others: one product tells, and it cannot overflow as a sum does.
-        has_joints = zeros.dot(sample.q) == 0 and zeros.dot(sample.dq) == 0 and zeros.dot(sample.tau) == 0
-        self._bad_imu = 0 if has_imu else self._bad_imu + 1
-        self._bad_joints = 0 if has_joints else self._bad_joints + 1
-        if has_imu and has_joints:
+        is_finite = self._intake.read(sample)
+        w, x, y, z = imu[:4]
+        is_unit = 0.9 < w * w + x * x + y * y + z * z < 1.1
+        if is_finite and is_unit:
+            self._bad_imu = self._bad_joints = 0
             return None
+        has_imu = is_unit and self._intake.imu_is_finite()
+        self._bad_imu = 0 if has_imu else self._bad_imu + 1
+        self._bad_joints = 0 if self._intake.motors_are_finite() else self._bad_joints + 1
         flags, most = 0, self._limits.non_finite_samples
         if self._bad_imu >= most:
             flags |= self.note("IMU_NON_FINITE", self._bad_imu)
@@ -163,8 +162,8 @@ class Review:
             flags |= self.note("STATE_NON_FINITE", self._bad_joints)
         return flags
 
-    def _look_upright(self, sample: MotorSample) -> int:
-        w, x, y, z = sample.quat_wxyz.tolist()
+    def _look_upright(self, imu: list[float]) -> int:
+        w, x, y, z = imu[:4]
         upright = 1 - 2 * (x * x + y * y) / (w * w + x * x + y * y + z * z)
         return self.note("TILT", math.acos(max(upright, -1.0))) if upright < self._cos_tilt else 0
 
@@ -173,12 +172,13 @@ class Review:
         mode = int(sample.mode_machine[0])
         if self._modes and mode not in self._modes:
             flags |= self.note("MODE_MACHINE", mode)
-        pressed = buttons_in(int(sample.remote[2]), int(sample.remote[3]))
+        remote = sample.remote.tobytes()
+        pressed = buttons_in(remote[2], remote[3])
         if pressed:
             for stop in self._stops:
                 if pressed & stop == stop:
                     flags |= self.note("REMOTE_STOP", pressed)
-        if pressed or sample.remote[0] or sample.remote.any():
+        if remote != _REMOTE_OFF:
             self._remote_on_ns, self._knows_remote = now_ns, True
         elif self._knows_remote:
             if self._remote_on_ns < 0:

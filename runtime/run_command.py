@@ -18,6 +18,7 @@ from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
 from runtime.limits import loosened
 from runtime.manifest import OWN_CONTROLLER
+from runtime.operator_options import add_operator_options, operator_settings
 from runtime.robot import NO_WIRE, robot_path
 from runtime.settings import RunSettings
 
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_operator_options(parser.add_argument_group("operator (not with --lockstep)"))
     add_robot_options(parser.add_argument_group("simulated robot (--robot sim)"))
 
 
@@ -214,6 +216,7 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         trust=admitted.trust,
         estimator=args.estimator,
         mode=args.mode,
+        **operator_settings(args),
     )
 
 

@@ -38,6 +38,7 @@ class RunSettings:
         teleop: keyboard, gamepad or network: who may take over; None nobody.
         estops: emergency-stop sources besides the wireless remote, as typed.
         operator_bind, operator_key: where operators' messages arrive, HOST:PORT, and the file of their key.
+        terminal: path of the run's terminal, where its keys are a source.
     """
 
     controller: str
@@ -70,11 +71,20 @@ class RunSettings:
     estops: tuple[str, ...] = ()
     operator_bind: str = "127.0.0.1:5570"
     operator_key: str | None = None
+    terminal: str | None = None
 
     @property
     def has_operator(self) -> bool:
         """Whether the run has an operator's process: somebody may command, or stop, from outside the robot."""
         return self.teleop is not None or bool(self.estops)
+
+    @property
+    def operator(self) -> tuple[str, ...]:
+        """The operator's sources that can stop the run, in the order of the bits of `stop` and `silent`.
+
+        The source of commands brings a stop of its own, "teleop", which stands last.
+        """
+        return (*self.estops, *(["teleop"] if self.teleop is not None else []))
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -82,12 +92,20 @@ class RunSettings:
 
     @staticmethod
     def load(path: Path) -> RunSettings:
-        """Read what `save` wrote."""
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        unknown = set(data) - {field.name for field in fields(RunSettings)}
-        if unknown:
-            raise Refused("run settings", expected="keys of this version", found=", ".join(sorted(unknown)),
-                          what_to_do="start the run again with one version of the runtime")
-        for name in ("command", "peers", "estops"):
-            data[name] = tuple(data[name])
-        return RunSettings(**data)
+        """Read what `save` wrote.
+
+        Raises:
+            Refused: anything else.
+        """
+        try:
+            data: dict[str, Any] = json.loads(path.read_bytes().decode("utf-8"))
+            odd = set(data) ^ {field.name for field in fields(RunSettings)}
+            if not odd:
+                for name in ("command", "peers", "estops"):
+                    data[name] = tuple(data[name])
+                return RunSettings(**data)
+            found = f"unknown or missing: {', '.join(sorted(odd))}"
+        except (ValueError, TypeError, RecursionError) as error:
+            found = f"{type(error).__name__}: {str(error)[:200]}"
+        raise Refused("run settings", expected="the keys of this version", found=found,
+                      what_to_do="start the run again with one version of the runtime")

@@ -80,11 +80,14 @@ class RobotState:
 
 
 class Intake:
-    """Takes samples into a state, whole or not at all.
+    """Takes samples into a state, whole or not at all: `read` one, look at it, then `take` it.
 
     Args:
         state: to be kept up to date.
         calibration: applied on the way in.
+
+    Attributes:
+        q: (motors,) float32, calibrated positions of the sample last read, rad.
     """
 
     def __init__(self, state: RobotState, calibration: Calibration) -> None:
@@ -92,21 +95,31 @@ class Intake:
         self._state, self._offset = state, calibration.encoder_offset_rad
         self._floats: F32 = np.zeros_like(state.floats)
         self._zeros: F32 = np.zeros_like(state.floats)
-        self._q, self._dq, self._tau = (self._floats[i * n : (i + 1) * n] for i in range(3))
-        self._imu = self._floats[3 * n :]
+        self.q, self._dq, self._tau = (self._floats[i * n : (i + 1) * n] for i in range(3))
+        self._motors, self._imu = self._floats[: 3 * n], self._floats[3 * n :]
+        self._motor_zeros = self._zeros[: 3 * n]
 
-    def take(self, sample: MotorSample, received_ns: int) -> bool:
-        """One sample into the state; False, and the state unchanged, when a number of it is not finite."""
-        np.subtract(sample.q, self._offset, out=self._q)
+    def read(self, sample: MotorSample) -> bool:
+        """Bring a sample here; False when a number of it is not finite."""
+        np.subtract(sample.q, self._offset, out=self.q)
         self._dq[:] = sample.dq
         self._tau[:] = sample.tau
         self._imu[:] = sample.imu
         # 0 * x is 0 for every finite x and NaN for the others: one product tells, and it cannot overflow as a sum does.
-        if self._zeros.dot(self._floats) != 0:
-            return False
+        return bool(self._zeros.dot(self._floats) == 0)
+
+    def motors_are_finite(self) -> bool:
+        """Whether the sample last read is finite as far as its motors go."""
+        return bool(self._motor_zeros.dot(self._motors) == 0)
+
+    def imu_is_finite(self) -> bool:
+        """Whether the sample last read is finite as far as its IMU goes."""
+        return bool(self._zeros[: len(self._imu)].dot(self._imu) == 0)
+
+    def take(self, sample: MotorSample, received_ns: int) -> None:
+        """The sample last read into the state."""
         state = self._state
         state.floats[:] = self._floats
         state.tick_view[0] = sample.tick[0]
         state.received_view[0] = received_ns
         state.sequence_view[0] += 1
-        return True

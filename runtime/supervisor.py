@@ -23,6 +23,7 @@ from runtime.console import Console
 from runtime.errors import Refused
 from runtime.faults import FAULTS, Mode, Request, flag_names
 from runtime.manifest import Manifest
+from runtime.operator_view import OperatorView, relays_gesture, start_pose_text
 from runtime.pilot import READY_S, Phase
 from runtime.records import CONTROL_DTYPE, GATE_RING, gate_log_dtype, status_dtype, target_dtype
 from runtime.settings import RunSettings
@@ -31,7 +32,11 @@ from runtime.slots import Ring, Slot
 SHARED_ROOT = Path("/dev/shm")
 POLL_S = 0.005
 GATE_RESTARTS = 3
-READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "gate": 30.0}
+READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "operator": 30.0, "gate": 30.0}
+STOPS_TIMEOUT_S, STOPS_GRACE_S = 60.0, 1.0
+"""For a person to switch on every stop that the run was told of; it is said what is waited for after the second."""
+OPERATOR_END_S = 1.0
+OPERATOR_DIED = "operator's process died: nobody heard the stops"
 CHILD_END_S = 8.0
 ARM_TIMEOUT_S = 3.0
 GATE_STUCK_NS = 300_000_000
@@ -62,6 +67,9 @@ class Supervisor:
         self._target = Slot(self._shared / "target", target_dtype(motors), run, create=True)
         self._control = Slot(self._shared / "control", CONTROL_DTYPE, run, create=True)
         Ring(self._shared / "gate_ring", gate_log_dtype(motors), run, GATE_RING, create=True)
+        self._operator: OperatorView | None = None
+        if self.settings.operator:
+            self._operator = OperatorView(self._shared, run, self.settings.operator, len(manifest.robot.joints))
         self.children: dict[str, Child] = {}
         self.notes: dict[str, Any] = {"warnings": [], "errors": [], "gate_restarts": 0}
         self._stop = False
@@ -84,6 +92,7 @@ class Supervisor:
             self._start()
             if not self._stop:
                 self._confirm()
+                self._await_stops()
                 self._ask(Request.ARM)
                 self._watch()
         finally:
@@ -123,6 +132,8 @@ class Supervisor:
             backend=sizes["backend"]
         )
         self._spawn("telemetry", self._stage("telemetry", settings))
+        if self._operator is not None:
+            self._spawn("operator", self._stage("operator_process", settings))
         ready = self._spawn("gate", self._stage("gate_process", settings))
         self.settings = replace(settings, mode_machine=ready["mode_machine"])
 
@@ -151,6 +162,25 @@ class Supervisor:
         if line != "MOVE":
             raise Refused("confirmation", expected="MOVE", found=repr(line or "nothing"),
                           what_to_do="type MOVE in a terminal when the robot may move")
+
+    def _await_stops(self) -> None:
+        """Every emergency-stop source has to be alive and released before anything is armed."""
+        if self._operator is None:
+            return
+        if self.settings.terminal is not None:
+            self._console.lend()
+        self._ask(Request.NONE)  # the operator's process takes the terminal from here on
+        began, said = time.monotonic(), ""
+        while (up := ", ".join(self._operator.up())) and not self._stop:
+            waited_s = time.monotonic() - began
+            if waited_s > STOPS_GRACE_S and up != said:
+                said = up
+                self._console.say(f"waiting for emergency stops: {said}")
+            if waited_s > STOPS_TIMEOUT_S or not self.children["operator"].is_alive():
+                self._hear()
+                raise Refused("emergency stops", expected="every source alive and released", found=up,
+                              what_to_do="switch it on or release it; see docs/teleop.md")
+            time.sleep(POLL_S)
 
     def _ask(self, request: Request) -> None:
         self._asked, self._asked_at = request, time.monotonic()
@@ -182,20 +212,28 @@ class Supervisor:
                 return
             if phase is Phase.FINISHED and self._asked is not Request.DAMP:
                 self._ask(Request.DAMP)
+            self._relay_gesture(mode, phase)
             if mode is Mode.READY and phase is Phase.READY and self._asked is Request.ARM:
                 self._offer_tracking()
             elif mode is Mode.TRACK and self._moves_a_robot and self._console.line() is not None:
                 self._ask(Request.STAND)
+
+    def _relay_gesture(self, mode: Mode, phase: Phase) -> None:
+        if self._operator is None:
+            return
+        if not self.children["operator"].is_alive() and OPERATOR_DIED not in self.notes["errors"]:
+            self.notes["errors"].append(OPERATOR_DIED)
+        if not self._operator.gesture() or self._asked is Request.DAMP:
+            return
+        if relays_gesture(mode, at_start_pose=phase is Phase.READY, moves_a_robot=self._moves_a_robot):
+            self._ask(Request.TRACK)
 
     def _offer_tracking(self) -> None:
         """The start pose is held: a simulated robot tracks at once, a real one when its operator says so."""
         if self._ready_since is None:
             self._ready_since = time.monotonic()
             if self._moves_a_robot:
-                self._console.say(
-                    "\nStart pose reached. Lower the robot until it stands, then press Enter to track.\n"
-                    "While it tracks, Enter brings it back to standing and Ctrl-C damps it."
-                )
+                self._console.say(start_pose_text(self.settings))
         if self._moves_a_robot:
             if self._console.line() is not None:
                 self._ask(Request.TRACK)
@@ -245,6 +283,7 @@ class Supervisor:
 
     def _let_go(self) -> None:
         """Damped: keep damping for the robot's minimum time, and on a real robot until the operator says so."""
+        self._take_the_terminal_back()
         if self._moves_a_robot:
             cause = int(self._status.record["cause"][0])
             why = FAULTS[cause].meaning if cause >= 0 else "the run is over"
@@ -260,10 +299,17 @@ class Supervisor:
             if self.children["gate"].is_alive() and self.notes["gate_restarts"]:
                 self._ask(Request.ZERO)
 
+    def _take_the_terminal_back(self) -> None:
+        """Damping needs no operator's process: its end, too, could only damp."""
+        if self.settings.terminal is not None and "operator" in self.children:
+            self.children["operator"].end(OPERATOR_END_S)
+        self._console.take_back()
+
     def _end(self) -> None:
-        for name in ("gate", "policy", "sim", "telemetry"):
+        for name in ("gate", "operator", "policy", "sim", "telemetry"):
             if name in self.children:
                 self.children[name].end(CHILD_END_S)
+        self._console.take_back()
         self._hear()
         self._note_a_cut_log()
         if self._is_terminal:
@@ -292,7 +338,9 @@ class Supervisor:
             self._play_started = now
         played = f" {now - self._play_started:5.1f} s" if self._play_started is not None else ""
         age_ms = (time.monotonic_ns() - int(self._status.record["now_ns"][0])) / 1e6
-        print(f"\r{mode.name:<9}{phase.name:<11}{played}  gate {age_ms:4.1f} ms ago ", end="", file=sys.stderr)
+        operator = f"{self._operator.describe():<40}" if self._operator is not None else ""
+        print(f"\r{mode.name:<9}{phase.name:<11}{played}  gate {age_ms:4.1f} ms ago  {operator}", end="",
+              file=sys.stderr)
 
 
 def _sweep() -> None:

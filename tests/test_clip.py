@@ -396,3 +396,43 @@ def test_any_damage_is_loaded_or_refused(tmp_path: Path, edits: list[tuple[int, 
     for place, value in edits:
         content[place] = value
     load_or_refuse(tmp_path, bytes(content[: len(content) - cut // 2 if cut % 2 else None]))
+
+
+def turned(yaw_rad: np.ndarray, roll_rad: float = 0.0) -> np.ndarray:
+    """(N, 4) w, x, y, z of a robot that faces somewhere and leans a little."""
+    quat = np.zeros((len(yaw_rad), 4))
+    quat[:, 0], quat[:, 3] = np.cos(yaw_rad / 2), np.sin(yaw_rad / 2)
+    quat[:, 1] = quat[:, 0] * roll_rad / 2
+    return quat / np.linalg.norm(quat, axis=1, keepdims=True)
+
+
+STEPS = 60
+YAWS = {
+    "ahead": np.full(STEPS, 0.05), "turning": np.linspace(0, 3, STEPS), "turning right": np.linspace(0.2, -2, STEPS),
+    "facing the other way": np.full(STEPS, 3.1),
+}
+
+
+@pytest.mark.parametrize("yaw", YAWS.values(), ids=YAWS)
+@pytest.mark.parametrize("own", [True, False], ids=["wxyz", "xyzw"])
+def test_a_walk_whose_rotations_are_in_another_order_is_refused(tmp_path: Path, yaw: np.ndarray, own: bool) -> None:
+    if yaw is YAWS["facing the other way"] and not own:
+        return  # w first read as last, it is a sound walk backwards
+    quat = turned(yaw, 0.03)
+    path = np.zeros((STEPS, 3))
+    path[1:, :2] = np.cumsum(0.02 * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)[:-1], axis=0)
+    path[:, 2] = 0.79
+    xyzw = quat[:, [1, 2, 3, 0]]
+    names = np.array(G1.order.names)
+    q = np.tile([0.5 * (joint.lower_rad + joint.upper_rad) for joint in G1.joints], (STEPS, 1))
+    arrays = {"fps": np.float64(50), "joint_names": names, "root_pos": path}
+    good: dict[str, Any] = {**arrays, "dof_pos": q, "root_quat_xyzw": xyzw}
+    bad: dict[str, Any] = {**arrays, "dof_pos": q, "root_quat_xyzw": quat}
+    if own:
+        good = {**arrays, "format": np.array("exoactor-clip/1"), "joint_pos": q, "root_quat_wxyz": quat}
+        bad = {**good, "root_quat_wxyz": xyzw}
+    np.savez(tmp_path / "good.npz", **good)
+    load_clip(tmp_path / "good.npz", G1)
+    np.savez(tmp_path / "bad.npz", **bad)
+    with pytest.raises(Refused, match="exchange the quaternions' order"):
+        load_clip(tmp_path / "bad.npz", G1)

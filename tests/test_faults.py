@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import fields
 from itertools import combinations, product
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +13,7 @@ from runtime.fault_table import FAULTS, UNFLAGGED, Where, table_markdown
 from runtime.fault_table import FLAGS as TABLE
 from runtime.faults import BIT, PLACE, Fault, Machine, Mode, Request, flag_names, most_severe, step
 from runtime.limits import LOOSER_WHEN_SMALLER, Limits, loosened
+from tests.fuzz.invariants import check_step
 
 FLAGS = st.integers(0, (1 << len(TABLE)) - 1)
 SEVERE = [fault for fault in TABLE if fault.reaction is not None]
@@ -21,34 +21,6 @@ COUNTED = [fault for fault in TABLE if fault.reaction is None]
 ARMED = (Mode.READY, Mode.TRACK, Mode.HOLD, Mode.STAND)
 UP = {Request.ARM, Request.TRACK}
 START = {mode: Machine(mode, -1, 7) for mode in Mode}
-
-
-def check(before: Machine, flags: int, request: Request, after: Machine) -> None:
-    """What holds of every step."""
-    worst = max((TABLE[place].reaction or Mode.DISARMED for place in range(len(TABLE)) if flags >> place & 1),
-                default=Mode.DISARMED)
-    if before.mode is Mode.DISARMED:
-        assert after.mode in (Mode.DISARMED, Mode.READY, Mode.DAMP)
-        if after.mode is Mode.READY:
-            assert request is Request.ARM
-            assert worst is Mode.DISARMED
-            assert not any(flags >> place & 1 and fault.forbids for place, fault in enumerate(TABLE))
-        if after.mode is Mode.DAMP:
-            assert request is Request.DAMP
-        return
-    if before.mode >= Mode.DAMP:
-        assert after.mode is before.mode or (after.mode is Mode.ZERO and request is Request.ZERO)
-        return
-    assert after.mode in (Mode.READY, Mode.TRACK, Mode.HOLD, Mode.STAND, Mode.DAMP), "ZERO is reached from DAMP alone"
-    assert after.mode >= worst, "no reaction is left out"
-    if after.mode < before.mode:
-        assert request is Request.TRACK
-        assert worst is Mode.DISARMED
-        assert after.mode is Mode.TRACK
-    if after.mode > before.mode and request is Request.NONE:
-        assert after.mode == worst
-        assert flags >> after.cause & 1
-        assert TABLE[after.cause].reaction == worst
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.flag)
@@ -138,7 +110,7 @@ def test_a_standing_fault_keeps_an_operator_from_going_up(fault: Fault) -> None:
 def test_every_pair_of_flags_in_every_mode_with_every_request_is_decided_by_the_worst() -> None:
     pairs = [0, *BIT.values(), *(BIT[a.flag] | BIT[b.flag] for a, b in combinations(TABLE, 2))]
     for flags, mode, request in product(pairs, Mode, Request):
-        check(START[mode], flags, request, step(START[mode], flags, request, 9))
+        check_step(START[mode], flags, request, step(START[mode], flags, request, 9))
 
 
 @given(FLAGS, FLAGS)
@@ -162,22 +134,6 @@ def test_most_severe_names_its_first_cause(flags: int) -> None:
 @given(FLAGS)
 def test_flag_names_are_those_of_the_set_bits(flags: int) -> None:
     assert sum(BIT[name] for name in flag_names(flags)) == flags
-
-
-def test_20_000_random_steps_never_rise_without_an_operator() -> None:
-    rng = np.random.default_rng(1)
-    machine, reached = Machine(), set()
-    for i in range(20_000):
-        flags = 0
-        for place in rng.integers(0, len(TABLE), rng.choice([0, 0, 0, 0, 0, 1, 2])):
-            flags |= 1 << int(place)
-        request = Request(int(rng.choice(6, p=[0.6, 0.3, 0.06, 0.02, 0.01, 0.01])))
-        after = step(machine, flags, request, i)
-        check(machine, flags, request, after)
-        assert after.since_ns == (i if after is not machine else machine.since_ns)
-        reached.add(after.mode)
-        machine = Machine() if after.mode >= Mode.DAMP and rng.random() < 0.1 else after
-    assert reached == set(Mode)
 
 
 @pytest.mark.parametrize("mode", [Mode.DAMP, Mode.ZERO])

@@ -23,7 +23,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "mcap": ("runtime/log_file.py",),
     "mujoco": ("firmware_bridge/simulated_robot.py", "firmware_bridge/plant.py", "firmware_bridge/picture.py"),
     "cyclonedds": ("firmware_bridge/libddsc.py", "firmware_bridge/stock_path.py"),
-    "serial": ("firmware_bridge/serial_bus.py",),
+    "serial": ("firmware_bridge/serial_bus.py", "firmware_bridge/serial_button.py"),
     "onnxruntime": ("runtime/model.py", "export/"),
     "tensorrt": ("runtime/engine.py",),
     "torch": ("export/",),
@@ -188,7 +188,8 @@ import {package}
 
 ROBOT_SIDE = (
     "runtime.run_command", "runtime.check_command", "runtime.supervisor", "runtime.gate_process",
-    "runtime.policy_process", "runtime.telemetry", "runtime.report", "export.bundle_command",
+    "runtime.policy_process", "runtime.telemetry", "runtime.report", "runtime.operator_process",
+    "runtime.teleop_command", "export.bundle_command",
 )
 
 

@@ -463,11 +463,18 @@ def test_a_flag_stays_down_short_of_its_limit(fault: Fault) -> None:
     ("STATE_REORDERED", 1), ("STATE_CRC", 1), ("ENCODER_JUMP", 2), ("FLAIL", 6), ("GATE_PAUSE", 0.006),
     ("TORQUE_HIGH", 1.21), ("ROBOT_RESTARTED", 1001), ("BATTERY_CRITICAL", 9.9), ("TEMPERATURE_HIGH", 90.9),
     ("JOINT_RANGE", 0.06), ("TORSO_IMU_FAR", math.radians(15.5)), ("IMU_NON_FINITE", 3), ("REMOTE_OFF", 3.002),
+    ("STATE_LOSSY", 0.06), ("IMU_INCONSISTENT", 0.095), ("TORSO_IMU", math.radians(5.5)), ("IMU_FROZEN", 20),
+    ("GYRO_SATURATED", 3), ("MOTOR_ERROR", 2), ("LEG_MOTOR_ERROR", 2), ("MOTOR_SILENT", 0.118),
+    ("TEMPERATURE_WARN", 81), ("TEMPERATURE_CRITICAL", 111), ("TORQUE_SUSTAINED", 0.504), ("TARGET_FAR", 0.238),
+    ("GATE_OVERRUN", 4), ("BATTERY_LOW", 19.9), ("BATTERY_NO_MOTION", 14.9),
 ])
 def test_a_flag_says_what_was_measured(flag: str, measured: float) -> None:
     rig = Rig().track()
     SIDES[flag][0](rig)
-    assert rig.measured(flag) == pytest.approx(measured, rel=2e-3)
+    assert rig.measured(flag) == pytest.approx(measured, rel=1e-2 if flag in ROUGH else 2e-3)
+
+
+ROUGH = {"STATE_LOSSY", "IMU_INCONSISTENT", "MOTOR_SILENT", "TEMPERATURE_WARN", "TEMPERATURE_CRITICAL", "TARGET_FAR"}
 
 
 # State
@@ -964,55 +971,6 @@ def test_slots_without_a_joint_are_never_driven() -> None:
         rig.tick(request)
         assert rig.command is not None
         assert not rig.command.block[unused].any()
-
-
-def odd_targets(rng: np.random.Generator, robot: Robot, count: int) -> Iterator[np.ndarray]:
-    """Walks, jumps, and numbers no policy should make."""
-    odd = np.array([np.nan, np.inf, -np.inf, 1e38, -1e38, 3.4e38, 1e-45, -1e-40, 0, -0.0, 1e6, -5], np.float32)
-    target = np.zeros((robot.motors, 5), np.float32)
-    for _ in range(count):
-        kind = rng.random()
-        if kind < 0.5:
-            target[:, Q] += rng.normal(0, 0.2, robot.motors)
-        elif kind < 0.7:
-            target[:] = rng.normal(0, 10.0 ** rng.integers(-3, 6), target.shape)
-        elif kind < 0.8:
-            target[:] = rng.choice([-1, 1]) * np.float32(3e38)
-        elif kind < 0.97:
-            target[:] = np.nan_to_num(target, nan=0, posinf=3, neginf=-3)
-            target[:, KP:] = rng.uniform(0, 600, (robot.motors, 2))
-        if rng.random() < 0.3:
-            target[rng.integers(robot.motors), rng.integers(5)] = rng.choice(odd)
-        yield target
-        target[~np.isfinite(target)] = 0
-
-
-@pytest.mark.parametrize(("robot", "count"), [(G1, 40_000), (G1_23, 10_000)], ids=["29", "23"])
-def test_whatever_is_asked_every_command_stays_within_every_limit(robot: Robot, count: int) -> None:
-    rng = np.random.default_rng(2)
-    rig = Rig(robot).track()
-    lower, upper = robot.column("lower_rad"), robot.column("upper_rad")
-    effort, velocity = robot.column("effort_n_m"), robot.column("velocity_rad_s")
-    low = np.stack([lower, -velocity, -effort, 0 * lower, 0 * lower], axis=1)
-    high = np.stack([upper, velocity, effort, robot.kp_max * robot.used, robot.kd_max * robot.used], axis=1)
-    rate = velocity * robot.limits.target_rate_ratio * PERIOD * 1e-9 + 1e-5
-    assert rig.command is not None
-    last, restarts = rig.command.block[:, Q].copy(), 0
-    for target in odd_targets(rng, robot, count):
-        rig.target = target
-        mode = rig.tick()
-        if mode is Mode.DAMP:  # three bad ones in a row: a new run
-            assert rig.cause == "TARGET_NON_FINITE"
-            rig, restarts = Rig(robot).track(), restarts + 1
-        command = rig.command
-        assert command is not None
-        block = command.block
-        # One comparison, false for NaN: finite and within position, velocity, torque and gain limits.
-        assert ((low <= block) & (block <= high)).all()
-        if mode is Mode.TRACK:
-            assert (np.abs(block[:, Q] - last) <= rate).all()
-        last[:] = block[:, Q]
-    assert restarts > 0
 
 
 def test_the_gate_starts_disarmed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from runtime.fault_table import PLACE
 from runtime.faults import flag_names
 from runtime.findings import Findings
 from runtime.limits import Limits
@@ -18,7 +19,8 @@ class Link:
     """An operator's process on fake time, beating and held unless told otherwise."""
 
     def __init__(self, *, teleoperates: bool = True) -> None:
-        self.watch = OperatorWatch(Limits(), Findings(), teleoperates=teleoperates)
+        self.findings = Findings()
+        self.watch = OperatorWatch(Limits(), self.findings, teleoperates=teleoperates)
         self.record = np.zeros(1, OPERATOR_DTYPE)
         self.now = 10**9
         self.beats = self.speaks = True
@@ -32,6 +34,9 @@ class Link:
         if self.speaks:
             self.record["heard_ns"] = self.now
         return flag_names(self.watch.look(self.record[0], self.now))
+
+    def measured(self, flag: str) -> float:
+        return float(self.findings.measured[PLACE[flag]])
 
     def engage(self) -> None:
         self.record["engages"] += 1
@@ -50,6 +55,7 @@ def test_a_silent_process_is_a_pressed_stop(ms: int, flags: list[str]) -> None:
     link = Link(teleoperates=False)
     link.beats = False
     assert link.step(ms) == flags
+    assert link.measured("ESTOP_SILENT") == pytest.approx(ms * 1e-3 if flags else 0)
 
 
 @pytest.mark.parametrize(("field", "flag"), [("stop", "ESTOP"), ("silent", "ESTOP_SILENT")])
@@ -57,6 +63,7 @@ def test_a_pressed_or_silent_source_counts_in_the_very_tick(field: str, flag: st
     link = Link()
     link.record[field] = 2
     assert link.step() == [flag]
+    assert link.measured(flag) == 2
     link.record[field] = 0
     assert link.step() == []
 
@@ -71,6 +78,9 @@ def test_a_lost_link_holds_then_stands(ms: int, flags: list[str]) -> None:
     for _ in range(ms // 2 - 1):
         link.step()
     assert link.step() == flags
+    assert link.watch.is_engaged is (ms < 502)
+    for flag in flags:
+        assert link.measured(flag) == pytest.approx(ms * 1e-3)
 
 
 def test_a_link_that_was_lost_does_not_engage_by_itself() -> None:
@@ -122,5 +132,6 @@ def test_refused_messages_are_counted_for_a_while_and_react_to_nothing(field: st
     link = Link()
     link.record[field] = 3
     assert link.step() == [flag]
+    assert link.measured(flag) == 3
     assert link.step(98) == [flag]
     assert link.step(2) == []

@@ -1,0 +1,74 @@
+"""The supervisor's view of the operator's process: who commands, which stops are up, and a fresh engage gesture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runtime.faults import Mode
+from runtime.operator_state import WARN_S, Source
+from runtime.records import OPERATOR_DTYPE, STREAM_RING, stream_dtype
+from runtime.settings import RunSettings
+from runtime.slots import Ring, Slot
+
+
+def relays_gesture(mode: Mode, *, at_start_pose: bool, moves_a_robot: bool) -> bool:
+    """Whether an engage gesture asks the gate to track.
+
+    It does where the gate fell back to holding or standing, and where a real robot waits at its start pose; while the
+    robot tracks already, the gesture is the policy's affair.
+    """
+    return mode in (Mode.HOLD, Mode.STAND) or (mode is Mode.READY and at_start_pose and moves_a_robot)
+
+
+def start_pose_text(settings: RunSettings) -> str:
+    """What the operator of a real robot is told at the start pose; without Enter where the keys are a source."""
+    ways = ["engage"] if settings.teleop is not None or settings.terminal is not None else []
+    ways += ["press Enter"] if settings.terminal is None else []
+    back = "Enter brings it back to standing and " if settings.terminal is None else ""
+    return (f"\nStart pose reached. Lower the robot until it stands, then {' or '.join(ways)} to track.\n"
+            f"While it tracks, {back}Ctrl-C damps it.")
+
+
+class OperatorView:
+    """Makes the operator's slot and ring of a run, and reads the slot.
+
+    Args:
+        shared: folder of the run's shared memory.
+        names: the sources that can stop, in the order of the record's bits (`RunSettings.operator`).
+        joints: of the robot's table.
+    """
+
+    def __init__(self, shared: Path, run: int, names: tuple[str, ...], joints: int) -> None:
+        self._names = names
+        self._slot = Slot(shared / "operator", OPERATOR_DTYPE, run, create=True)
+        Ring(shared / "stream_ring", stream_dtype(joints), run, STREAM_RING, create=True)
+        self._engages = 0
+
+    def gesture(self) -> bool:
+        """Read the newest record; true when somebody engaged since the last call."""
+        self._slot.read()
+        engages = int(self._slot.record["engages"][0])
+        is_fresh, self._engages = engages > self._engages, engages
+        return is_fresh
+
+    def up(self) -> list[str]:
+        """The stops that are pressed or silent, in words; all are silent before the process was heard."""
+        self._slot.read()
+        record = self._slot.record
+        if not int(record["beat_ns"][0]):
+            return [f"{name} silent" for name in self._names]
+        words = {"stop": "pressed", "silent": "silent"}
+        return [f"{name} {word}" for bit, name in enumerate(self._names) for field, word in words.items()
+                if int(record[field][0]) >> bit & 1]
+
+    def describe(self) -> str:
+        """For the status line: source, dead-man, latency, stops that are up."""
+        up, record = self.up(), self._slot.record
+        source = Source(int(record["source"][0]))
+        parts = []
+        if source is not Source.NONE:
+            parts.append(f"{source.name.lower()} {'held' if record['held'][0] else 'released'}")
+        latency_s = float(record["latency_s"][0])
+        if source in (Source.NETWORK, Source.STREAM):
+            parts.append(f"{latency_s * 1e3:.0f} ms{' SLOW' if latency_s > WARN_S else ''}")
+        return " ".join([*parts, *up])
