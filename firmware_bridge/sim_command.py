@@ -19,14 +19,15 @@ import numpy as np
 
 from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.layout import GO_SPORT_MODE_STATE, HG_IMU_STATE, Layout
+from firmware_bridge.layout import GO_SPORT_MODE_STATE, HG_BMS_STATE, HG_IMU_STATE, Layout
 from firmware_bridge.motor_bus import MotorCommand
 from firmware_bridge.sim_options import add_robot_options, make_robot, parse_press
 from firmware_bridge.simulated_robot import SimulatedRobot
-from firmware_bridge.unitree_bus import COMMAND_TOPIC, STATE_TOPIC, sample_over, wire_named
+from firmware_bridge.unitree_bus import BATTERY_TOPIC, COMMAND_TOPIC, STATE_TOPIC, TORSO_TOPIC, sample_over, wire_named
 
-IMU_TOPIC, TRUTH_TOPIC = "rt/secondary_imu", "rt/sportmodestate"
-TRUTH_EVERY = 5
+TRUTH_TOPIC = "rt/sportmodestate"
+TRUTH_EVERY, BATTERY_EVERY = 5, 250
+CHARGE_PERCENT = 80
 RATE_HZ = 500
 ORPHAN_S = 4.0
 """How long a robot stays after the run that started it died: longer than its gate damps."""
@@ -38,6 +39,7 @@ class DdsRobot:
     Attributes:
         obeyed, dropped: commands taken and commands refused (CRC, variant).
         buttons: bits of the simulated wireless remote.
+        charge_percent: of the battery.
     """
 
     def __init__(self, robot: SimulatedRobot, settings: DdsSettings, wire: str = "unitree_hg") -> None:
@@ -49,7 +51,8 @@ class DdsRobot:
         self._commands = self._participant.reader(COMMAND_TOPIC, low_cmd)
         self._states = self._participant.writer(STATE_TOPIC, low_state)
         self._truth = self._participant.writer(TRUTH_TOPIC, GO_SPORT_MODE_STATE)
-        self._torso = self._participant.writer(IMU_TOPIC, HG_IMU_STATE)
+        self._torso = self._participant.writer(TORSO_TOPIC, HG_IMU_STATE)
+        self._battery = self._participant.writer(BATTERY_TOPIC, HG_BMS_STATE) if self._wire.head is None else None
         n = robot.motors
         self._out = sample_over(self._wire, self._states.buffer, n)
         self._rpy = low_state.view(self._states.buffer, "imu_state.rpy")
@@ -60,6 +63,7 @@ class DdsRobot:
         self._variant = low_cmd.view(self._commands.buffer, "mode_machine") if self._wire.head is None else None
         self._command = MotorCommand(n)
         self.obeyed = self.dropped = self.buttons = 0
+        self.charge_percent = CHARGE_PERCENT
         self._count = 0
         self._fill_constants(low_state)
 
@@ -81,6 +85,8 @@ class DdsRobot:
         low_state.view(buffer, "motor_state.temperature")[: self.robot.motors] = 35
         self._out.mode_machine[0] = self.robot.mode_machine
         self._out.remote[:2] = (0x55, 0x51)
+        if self._battery is None:
+            low_state.view(buffer, "bms_state.soc")[0] = self.charge_percent
 
     def tick(self) -> None:
         """Obey, step, publish."""
@@ -103,6 +109,8 @@ class DdsRobot:
         self._seal.write()
         self._states.write()
         self._publish_torso()
+        if self._count % BATTERY_EVERY == 0:
+            self._publish_battery()
         if self._count % TRUTH_EVERY == 0:
             self._publish_truth()
 
@@ -126,6 +134,11 @@ class DdsRobot:
         view(buffer, "quaternion")[:], view(buffer, "gyroscope")[:] = quat, gyro
         view(buffer, "accelerometer")[:] = accel
         self._torso.write()
+
+    def _publish_battery(self) -> None:
+        if self._battery is not None:
+            HG_BMS_STATE.view(self._battery.buffer, "soc")[0] = self.charge_percent
+            self._battery.write()
 
     def _publish_truth(self) -> None:
         view, buffer, robot = GO_SPORT_MODE_STATE.view, self._truth.buffer, self.robot
