@@ -20,13 +20,14 @@ import numpy as np
 from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.layout import GO_SPORT_MODE_STATE, HG_BMS_STATE, HG_IMU_STATE, Layout
+from firmware_bridge.motion_service import SimulatedMotionService
 from firmware_bridge.motor_bus import MotorCommand
 from firmware_bridge.sim_options import add_robot_options, make_robot, parse_press
 from firmware_bridge.simulated_robot import SimulatedRobot
 from firmware_bridge.unitree_bus import BATTERY_TOPIC, COMMAND_TOPIC, STATE_TOPIC, TORSO_TOPIC, sample_over, wire_named
 
 TRUTH_TOPIC = "rt/sportmodestate"
-TRUTH_EVERY, BATTERY_EVERY = 5, 250
+TRUTH_EVERY, CALLS_EVERY, BATTERY_EVERY = 5, 10, 250
 CHARGE_PERCENT = 80
 RATE_HZ = 500
 ORPHAN_S = 4.0
@@ -36,13 +37,18 @@ ORPHAN_S = 4.0
 class DdsRobot:
     """A `SimulatedRobot` on DDS.
 
+    Args:
+        motion_service: the mode its motion switcher says is active; "" for none.
+
     Attributes:
         obeyed, dropped: commands taken and commands refused (CRC, variant).
         buttons: bits of the simulated wireless remote.
         charge_percent: of the battery.
     """
 
-    def __init__(self, robot: SimulatedRobot, settings: DdsSettings, wire: str = "unitree_hg") -> None:
+    def __init__(
+        self, robot: SimulatedRobot, settings: DdsSettings, wire: str = "unitree_hg", motion_service: str = ""
+    ) -> None:
         self.robot = robot
         self._wire = wire_named(wire)
         self._participant = Participant(settings, "exoactor-sim")
@@ -53,6 +59,7 @@ class DdsRobot:
         self._truth = self._participant.writer(TRUTH_TOPIC, GO_SPORT_MODE_STATE)
         self._torso = self._participant.writer(TORSO_TOPIC, HG_IMU_STATE)
         self._battery = self._participant.writer(BATTERY_TOPIC, HG_BMS_STATE) if self._wire.head is None else None
+        self._motion_service = SimulatedMotionService(self._participant, motion_service)
         n = robot.motors
         self._out = sample_over(self._wire, self._states.buffer, n)
         self._rpy = low_state.view(self._states.buffer, "imu_state.rpy")
@@ -94,6 +101,8 @@ class DdsRobot:
             self._obey()
         sample = self.robot.step()
         self._count += 1
+        if self._count % CALLS_EVERY == 0:
+            self._motion_service.pump()
         if self.robot.lose_frame():
             return
         self.robot.sense_accelerometer()
@@ -159,6 +168,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     add_robot_options(parser)
+    parser.add_argument("--motion-service", default="", metavar="NAME",
+                        help="let its motion switcher say that this mode is active (default: all released)")
     parser.add_argument("--seconds", type=float, help="stop after this long")
     parser.add_argument("--follow", type=int, metavar="PID", help="stop soon after this parent process is gone")
     parser.add_argument("--view", action="store_true", help="open MuJoCo's viewer (needs a display)")
@@ -182,7 +193,8 @@ def run(args: argparse.Namespace) -> int:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
         except OSError:
             print("exoactor sim: no right to SCHED_FIFO, timing will suffer under load", file=sys.stderr)
-    dds = DdsRobot(robot, DdsSettings(args.domain, args.interface, tuple(args.peer)))
+    dds = DdsRobot(robot, DdsSettings(args.domain, args.interface, tuple(args.peer)),
+                   motion_service=args.motion_service)
     where = args.interface or "lo"
     print(json.dumps({"event": "ready", "domain": args.domain, "interface": where, "motors": robot.motors,
                       "pid": os.getpid()}), flush=True)
