@@ -185,8 +185,15 @@ def run(args: argparse.Namespace) -> int:
         nonlocal stop
         stop = True
 
+    press_s, buttons = parse_press(args.press)
+
+    def on_press(number: int, frame: FrameType | None) -> None:
+        nonlocal press_s
+        press_s = 0.0
+
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGUSR1, on_press)
     robot = make_robot(args)
     if not args.no_realtime:
         try:
@@ -199,7 +206,6 @@ def run(args: argparse.Namespace) -> int:
     print(json.dumps({"event": "ready", "domain": args.domain, "interface": where, "motors": robot.motors,
                       "pid": os.getpid()}), flush=True)
     watch = _Watch(robot, args)
-    press_s, buttons = parse_press(args.press)
     period = 1 / RATE_HZ
     deadline = time.monotonic()
     end = deadline + args.seconds if args.seconds else float("inf")
