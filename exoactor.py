@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("runtime.run_command", "run a controller on a clip, in simulation or on the robot"),
     "sim": ("firmware_bridge.sim_command", "stand in for the robot: a simulated G1 on the robot's own wire"),
     "check": ("runtime.check_command", "say whether controller, clip and machine fit; nothing moves"),
+    "damp": ("runtime.damp_command", "take the stiffness away from a robot that nobody commands any more"),
     "export": ("export.command", "make what a robot loads: bundles, engines, distilled controllers, estimators"),
     "bench": ("runtime.bench_command", "measure the loop's cost and jitter against the stock path"),
 }

@@ -124,7 +124,8 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     robot = make_robot(args)
     check_plant(policy, robot)
     factor = run_lockstep(settings, policy, robot, out, parse_press(args.press))
-    return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0}
+    return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0,
+                    "alarms": []}
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
