@@ -16,9 +16,12 @@ from firmware_bridge.ailment_kit import Illness, copy_sample
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import MotorSample, Reading
 from firmware_bridge.simulated_robot import SimulatedRobot
+from firmware_bridge.unitree_bus import BATTERY_READS, TORSO_READS
 
 HEALTHY_C, HEALTHY_PERCENT = 35, 80.0
 """Motor temperature and charge of a robot that nothing ails."""
+BATTERY_PUBLISHED = 250
+"""States between two messages of the battery, as `exoactor sim` sends them."""
 REMOTE_HEAD = (0x55, 0x51)
 """First bytes of a wireless remote that is on."""
 
@@ -273,14 +276,24 @@ class Ailments:
         robot: whose states are carried; healthy values that physics does not know are set in its sample.
         given: what will ail it.
         seed: of motors, signs and losses that nobody named.
+        holds: let torso and battery arrive as rarely as over the wire, which a wire does by itself.
+
+    Attributes:
+        sample: what arrives.
+        charge_percent: of the battery, as it is now.
     """
 
-    def __init__(self, robot: SimulatedRobot, given: Sequence[Ailment] = (), seed: int = 0) -> None:
+    def __init__(
+        self, robot: SimulatedRobot, given: Sequence[Ailment] = (), seed: int = 0, *, holds: bool = False
+    ) -> None:
         self._robot, self._seed = robot, seed
         robot.sample.temperature_c[:] = HEALTHY_C
         robot.sample.battery_percent[0] = HEALTHY_PERCENT
         robot.sample.remote[:2] = REMOTE_HEAD
         self.sample = copy_sample(robot.sample)
+        self._holds, self._count = holds, 0
+        self.charge_percent = self._published_percent = self._heard_percent = HEALTHY_PERCENT
+        self._heard_torso = np.array([1, 0, 0, 0], np.float32)
         self._illnesses: list[tuple[Ailment, Illness]] = []
         for ailment in given:
             self.add(ailment)
@@ -302,7 +315,23 @@ class Ailments:
         """What arrives of a state: NONE, REJECTED, or NEW with a copy that may be harmed."""
         copy_sample(sample, self.sample)
         self.sample.torso_quat_wxyz[:] = self._robot.torso_imu()[0]
+        self.sample.battery_percent[0] = self._robot.sample.battery_percent[0]
         for ailment, illness in self._illnesses:
             if self._is_on(ailment):
                 reading = illness.harm(AILMENTS[ailment.name][0], reading, self._robot.time_s - ailment.at_s)
+        self._count += 1
+        self.charge_percent = float(self.sample.battery_percent[0])
+        if self._holds:
+            self._hold_slow_topics()
         return reading, self.sample
+
+    def _hold_slow_topics(self) -> None:
+        """Torso and battery arrive on topics of their own, rarely: what was heard last stands in the sample."""
+        sample = self.sample
+        if self._count % BATTERY_PUBLISHED == 1:
+            self._published_percent = self.charge_percent
+        if self._count % BATTERY_READS == 1:
+            self._heard_percent = self._published_percent
+        if self._count % TORSO_READS == 1:
+            self._heard_torso[:] = sample.torso_quat_wxyz
+        sample.battery_percent[0], sample.torso_quat_wxyz[:] = self._heard_percent, self._heard_torso

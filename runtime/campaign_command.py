@@ -95,7 +95,7 @@ def _lockstep_campaign(args: argparse.Namespace) -> dict[str, Any]:
 
     settings, motions = settings_of(args)
     jobs = jobs_of(settings, motions, args.seeds, args.only)
-    progress = Progress("runs", sum(len(job.cases) + len(job.refusals) for job in jobs))
+    progress = Progress("runs", sum(job.runs for job in jobs))
     start = time.monotonic()
     outcomes = run_jobs(jobs, args.jobs, lambda done: progress.add(len(done), sum(not one.ok for one in done)))
     outcomes += unanswered(args.only)

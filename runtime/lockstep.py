@@ -171,12 +171,13 @@ class Truth:
 
 
 def run_lockstep(
-    settings: RunSettings, policy: Policy, robot: SimulatedRobot, out: Path, press: tuple[float, int]
+    settings: RunSettings, policy: Policy, robot: SimulatedRobot, out: Path, press: tuple[float, int],
+    ailments: Ailments | None = None,
 ) -> float:
     """A whole run with its log; returns how many times faster than real time it was."""
     log = LogWriter(out / "log.mcap", asdict(settings))
     lockstep = Lockstep(settings, policy, robot, log)
-    lockstep.press = press
+    lockstep.press, lockstep.ailments = press, ailments
     try:
         lockstep.run()
     finally:

@@ -89,8 +89,7 @@ def _is_out_of_range(trial: Trial) -> bool:
 
 def _is_below(limit: str) -> Onset:
     """The charge has fallen to a limit."""
-    return lambda trial: float(trial.ailments.sample.battery_percent[0]) <= getattr(
-        trial.policy.manifest.robot.limits, limit)
+    return lambda trial: trial.ailments.charge_percent <= getattr(trial.policy.manifest.robot.limits, limit)
 
 
 def _is_older(trial: Trial) -> bool:

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,10 +24,12 @@ import numpy as np
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_table import read_motor_table
 from firmware_bridge.simulated_robot import Disturbance, SimulatedRobot
+from runtime.campaign.alarm_trials import ALARM_TRIALS, try_alarm
 from runtime.campaign.injections import INJECTIONS
 from runtime.campaign.judge import REFUSED, Judge, Outcome, expected_of
-from runtime.campaign.refusals import REFUSALS
+from runtime.campaign.refusals import REFUSALS as FILE_REFUSALS
 from runtime.campaign.trial import Trial
+from runtime.campaign.wire_refusals import WIRE_REFUSALS
 from runtime.child import THREADS
 from runtime.clip import load_clip
 from runtime.fault_table import FAULTS, PLACE
@@ -35,6 +38,7 @@ from runtime.policy import Policy
 from runtime.robot import robot_path
 from runtime.settings import RunSettings
 
+REFUSALS = (*FILE_REFUSALS, *WIRE_REFUSALS)
 NOISE_RAD = 0.004
 FRICTION = 0.7, 1.2
 FIRST_S, LAST_S = 0.2, 0.5
@@ -51,19 +55,26 @@ class Job:
     """A part of the campaign for one worker.
 
     Attributes:
-        cases: places in `INJECTIONS`; empty: the refusals in `refusals`.
+        cases, alarms, refusals: places in `INJECTIONS`, `ALARM_TRIALS` and `REFUSALS`.
     """
 
     settings: RunSettings
     motion: str
     seed: int
     cases: tuple[int, ...] = ()
+    alarms: tuple[int, ...] = ()
     refusals: tuple[int, ...] = ()
+
+    @property
+    def runs(self) -> int:
+        """How many."""
+        return len(self.cases) + len(self.alarms) + len(self.refusals)
 
 
 def jobs_of(settings: RunSettings, motions: Sequence[str | None], seeds: int, only: str | None) -> list[Job]:
     """The campaign cut into jobs, the long ones first."""
     cases = [place for place, one in enumerate(INJECTIONS) if matches(only, one.row, one.flag)]
+    alarms = [place for place, one in enumerate(ALARM_TRIALS) if matches(only, one.row, one.flag)]
     refusals = [place for place, one in enumerate(REFUSALS) if matches(only, one.row, one.flag)]
     jobs = []
     for seed in range(seeds):
@@ -72,6 +83,7 @@ def jobs_of(settings: RunSettings, motions: Sequence[str | None], seeds: int, on
             jobs += [Job(given, name, seed, tuple(cases[i::parts(len(cases))])) for i in range(parts(len(cases)))]
         if refusals:
             jobs += [Job(settings, "none", seed, refusals=(place,)) for place in refusals]
+        jobs += [Job(settings, "none", seed, alarms=tuple(alarms))] if alarms else []
     return jobs
 
 
@@ -109,9 +121,9 @@ def _told(outcomes: list[Outcome], report: Report) -> list[Outcome]:
 
 def run_job(job: Job) -> list[Outcome]:
     """One worker's part."""
-    if job.refusals:
-        return [attempt(place, job.seed) for place in job.refusals]
-    return list(_inject(job))
+    outcomes = [attempt(place, job.seed) for place in job.refusals]
+    outcomes += [try_alarm(place, job.seed) for place in job.alarms]
+    return [*outcomes, *_inject(job)] if job.cases else outcomes
 
 
 def make_trial(settings: RunSettings, seed: int, *, loss: float = 0.0) -> Trial:
@@ -195,14 +207,16 @@ def attempt(place: int, seed: int) -> Outcome:
     """One fault that must be refused."""
     refusal = REFUSALS[place]
     fault = FAULTS[PLACE[refusal.flag]]
-    outcome = Outcome(refusal.row, refusal.flag, fault.meaning, refusal.how, "none", seed, 0.0, fault.detect_s,
-                      expected_of(fault))
+    outcome = Outcome(refusal.row, refusal.flag, fault.meaning, refusal.how, "none", seed, 0.0, None,
+                      REFUSED)
+    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="exoactor-campaign-") as folder:
         try:
             refusal.attempt(Path(folder), seed)
             outcome.why = "let through"
         except BridgeError as error:
-            outcome.detected_s, outcome.reaction, outcome.outcome = 0.0, REFUSED, REFUSED
+            outcome.reaction = outcome.outcome = REFUSED
+            outcome.detected_s = round(time.monotonic() - start, 3)
             outcome.why = "" if refusal.says in str(error) else f"refused for another reason: {error}"
     outcome.ok = not outcome.why
     return outcome
@@ -210,7 +224,7 @@ def attempt(place: int, seed: int) -> Outcome:
 
 def unanswered(only: str | None) -> list[Outcome]:
     """One outcome for each row of the table that nothing here can bring about: nobody looks for it."""
-    known = {one.flag for one in INJECTIONS} | {one.flag for one in REFUSALS}
+    known = {one.flag for one in INJECTIONS} | {one.flag for one in ALARM_TRIALS} | {one.flag for one in REFUSALS}
     return [
         Outcome(fault.row, fault.flag, fault.meaning, "not injected", "none", 0, 0.0, fault.detect_s,
                 expected_of(fault), why="nothing in this tree notices it")

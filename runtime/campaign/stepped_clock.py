@@ -1,6 +1,7 @@
 """A wall clock that can be stepped for one run, without touching the machine's.
 
-Every wall-clock reader of Python (`time.time`, `time_ns`, `clock_gettime` of CLOCK_REALTIME) in the run's processes adds the offset that a file holds. C libraries still read the machine's own clock.
+Every wall-clock reader of Python (`time.time`, `time_ns`, `clock_gettime` of CLOCK_REALTIME) in the run's processes
+adds the offset that a file holds. C libraries still read the machine's own clock.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Trial(Lockstep):
         super().__init__(settings, policy, robot)
         description = policy.manifest.robot
         self.gate = Gate(description, 1 / GATE_HZ, policy_hz=policy.manifest.rate_hz, real_time=True)
-        self.ailments: Ailments = Ailments(robot, seed=seed)
+        self.ailments: Ailments = Ailments(robot, seed=seed, holds=True)
         robot.sample.battery_percent[0] = CHARGE_PERCENT
         self.operator = ScriptedOperator(description.limits, self.gate.review.findings)
         self.policy_tick_instead: Callable[[Trial], None] | None = None
