@@ -63,7 +63,8 @@ class OperatedRun(Lockstep):
 
     Attributes:
         fell: the pelvis below 0.4 m or tilted beyond 60 degrees while nothing damps.
-        steps: of everything that was written; `in_handover` of the ticks within a hand-over.
+        steps: of what was written, by who drove: "tracker", "steered", "hand-over".
+        walked_m_s: ground speed under the velocity controller, where a trial measures it.
         modes: that the gate went through; `sources`: that steered.
     """
 
@@ -75,8 +76,8 @@ class OperatedRun(Lockstep):
         self._limit = np.where(robot.used, limit, np.inf)
         self._low, self._high = robot.column("lower_rad"), robot.column("upper_rad")
         self._before: Any = None
-        self.fell = False
-        self.steps, self.in_handover = Steps(), Steps()
+        self.fell, self.walked_m_s = False, 0.0
+        self.steps = {"tracker": Steps(), "steered": Steps(), "hand-over": Steps()}
         self.modes: list[Mode] = []
         self.sources: list[Source] = []
 
@@ -96,9 +97,8 @@ class OperatedRun(Lockstep):
         demanded = self.policy.target["block"][0].copy()
         demanded[:, Q] = np.clip(demanded[:, Q], self._low, self._high)
         if self._before is not None:
-            self.steps.see(self._before, block, demanded, self._limit)
-            if 0 < helm.share < 1:
-                self.in_handover.see(self._before, block, demanded, self._limit)
+            driver = {0.0: "tracker", 1.0: "steered"}.get(helm.share, "hand-over")
+            self.steps[driver].see(self._before, block, demanded, self._limit)
         self._before = block.copy()
 
     def until(self, phase: Phase) -> None:
