@@ -133,7 +133,8 @@ class Helm:
 
     def _engage(self, source: Source, state: RobotState, now_ns: int) -> None:
         """What a gesture asks for, if it can be had."""
-        refusal = ""
+        if source is Source.NONE:  # a run that only has emergency stops: a gesture lets it go on
+            source = Source.CLIP
         if source in TELEOP:
             refusal = "" if self._steered is not None else "this run has no velocity controller"
         elif source is Source.STREAM:
@@ -142,8 +143,8 @@ class Helm:
                 refusal = self._stream.engage(state, self._controller.window.now, now_ns)
         elif source is Source.CLIP:
             refusal = "" if self._pilot.has_motion_left else "the motion is over"
-        elif source is Source.NONE:  # a run that only has emergency stops: a gesture lets it go on
-            source = Source.CLIP
+        else:
+            refusal = "nothing that can steer"
         if refusal:
             self.notices.append(f"not engaged by {source.name.lower()}: {refusal}")
         else:

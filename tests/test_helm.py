@@ -342,3 +342,23 @@ def test_damping_is_the_highest_source_and_ends_everything(mode: Mode) -> None:
     watch.tick()
     assert (watch.helm.source, watch.pilot.phase) == (Source.ESTOP, Phase.FINISHED)
     np.testing.assert_array_equal(watch.targets[-1][:, Q], watch.state.q)
+
+
+@pytest.mark.parametrize("source", [Source.STAND, Source.ESTOP])
+def test_what_cannot_steer_cannot_be_engaged(source: Source) -> None:
+    watch = Watch().playing()
+    watch.operator.engage(source)
+    watch.tick(0.5)
+    assert watch.helm.source is Source.CLIP
+    assert watch.helm.notices[-1].endswith("nothing that can steer")
+
+
+def test_with_emergency_stops_alone_a_gesture_lets_the_motion_go_on() -> None:
+    watch = Watch().playing()
+    watch.mode = Mode.HOLD
+    watch.tick(1.0)
+    watch.operator.engage(Source.NONE)
+    watch.tick()
+    watch.mode = Mode.TRACK
+    assert watch.tick().helm.source is Source.CLIP
+    assert watch.pilot.phase is Phase.RESUME
