@@ -203,6 +203,8 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         controller=str(args.controller),
         robot=_robot_file(admitted, out),
         model=args.model,
+        teleop_controller=args.teleop_controller,
+        teleop_model=args.teleop_model,
         clip=args.clip,
         command=parse_command(args.command),
         duration_s=args.duration,
@@ -219,8 +221,6 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         trust=admitted.trust,
         estimator=args.estimator,
         mode=args.mode,
-        teleop_controller=args.teleop_controller,
-        teleop_model=args.teleop_model,
     )
 
 
