@@ -1,6 +1,6 @@
 """How hard a damped robot falls, by how much it is damped: a table of impact speed and ground force in simulation.
 
-    python -m tests.fall_impact [--scales 0,0.25,0.5,1,2,4] [--json FILE]
+    python -m tests.fall_impact [--scales 0,0.25,0.5,1,2,4] [--moments 6] [--json FILE]
 
 Not a test of the suite: it takes a minute or two. Our own tracker stands or walks; at drawn moments, with and without a
 push, everything is damped with the table's gains times a scale (at most the drives' `kd_max`; 0: no torque at all), and
@@ -28,7 +28,7 @@ from runtime.robot import Robot
 
 CLIPS = {"standing": ("sway", 0.0), "walking": ("walk", 1.0)}
 """What the robot does before it is damped, and how long it has been playing then, s."""
-EVERY_S, MOMENTS = 0.23, 3
+EVERY_S = 0.23
 PUSHES_M_S = ((0.0, 0.0), (0.6, 0.0), (-0.6, 0.0), (0.0, 0.6))
 """Speed given to the base at the moment of damping, m/s: a fall forwards, backwards, aside, and the robot's own."""
 FALL_S = 2.0
@@ -37,13 +37,13 @@ FORCE_MS = 10
 """Ground force is averaged over so long: stiff contacts of a simulation have peaks no structure sees."""
 
 
-def moments(clip: str, start_s: float) -> list[tuple[Any, Any]]:
-    """(qpos, qvel) of the robot at some moments of a run."""
+def moments(clip: str, start_s: float, count: int) -> list[tuple[Any, Any]]:
+    """(qpos, qvel) of the robot at `count` moments of a run, `EVERY_S` apart."""
     settings = settings_for("g1-tracker", clip=clip)
     run, found = Lockstep(settings, Policy(settings), SimulatedRobot()), []
     due_s = start_s
     with np.errstate(all="ignore"):
-        while len(found) < MOMENTS:
+        while len(found) < count:
             run.operate()
             run.tick()
             if run.policy.pilot.phase is Phase.PLAY and run.policy.pilot.play_time_s >= due_s:
@@ -104,12 +104,12 @@ def ground_force(model: Any, data: Any, rows: list[int]) -> float:
     return total
 
 
-def measure(robot: Robot, scales: list[float]) -> dict[str, dict[float, list[dict[str, float]]]]:
+def measure(robot: Robot, scales: list[float], count: int) -> dict[str, dict[float, list[dict[str, float]]]]:
     """Falls by what the robot did before and by scale."""
     table, out = robot.column("damping_kd"), {}
     simulated = SimulatedRobot(gantry=False)
     for name, (clip, start_s) in CLIPS.items():
-        starts = moments(clip, start_s)
+        starts = moments(clip, start_s, count)
         out[name] = {
             scale: [fall(simulated, start, push, np.minimum(scale * table, robot.kd_max))
                     for start in starts for push in PUSHES_M_S]
@@ -136,11 +136,12 @@ def markdown(falls: dict[str, dict[float, list[dict[str, float]]]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scales", default="0,0.25,0.5,1,2,4")
+    parser.add_argument("--moments", type=int, default=6)
     parser.add_argument("--json")
     args = parser.parse_args()
     from runtime.robot import load_robot
 
-    falls = measure(load_robot("g1_29dof"), [float(scale) for scale in args.scales.split(",")])
+    falls = measure(load_robot("g1_29dof"), [float(scale) for scale in args.scales.split(",")], args.moments)
     print(markdown(falls))
     if args.json:
         Path(args.json).write_text(json.dumps(falls, indent=1), encoding="utf-8")

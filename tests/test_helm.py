@@ -362,3 +362,16 @@ def test_with_emergency_stops_alone_a_gesture_lets_the_motion_go_on() -> None:
     watch.mode = Mode.TRACK
     assert watch.tick().helm.source is Source.CLIP
     assert watch.pilot.phase is Phase.RESUME
+
+
+def test_letting_go_on_the_way_to_the_velocity_controller_ends_with_it() -> None:
+    watch = Watch().playing()
+    watch.operator.engage(Source.NETWORK, (0.5, 0.0, 0.0))
+    watch.tick(0.2)
+    assert watch.driver is None
+    watch.operator.release()
+    watch.mode = Mode.HOLD
+    watch.tick(2.0)
+    assert watch.driver is Driver.STEERED
+    assert watch.pilot.phase is Phase.ASIDE
+    assert not watch.commands[-1].any()
