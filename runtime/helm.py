@@ -135,7 +135,9 @@ class Helm:
         """What a gesture asks for, if it can be had."""
         if source is Source.NONE:  # a run that only has emergency stops: a gesture lets it go on
             source = Source.CLIP
-        if source in TELEOP:
+        if source in OPERATED and not self.operator["held"][0]:
+            refusal = "the dead-man is released"
+        elif source in TELEOP:
             refusal = "" if self._steered is not None else "this run has no velocity controller"
         elif source is Source.STREAM:
             refusal = "this controller follows no stream"

@@ -375,3 +375,39 @@ def test_letting_go_on_the_way_to_the_velocity_controller_ends_with_it() -> None
     assert watch.driver is Driver.STEERED
     assert watch.pilot.phase is Phase.ASIDE
     assert not watch.commands[-1].any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_only_a_held_dead_man_steers_and_nothing_jumps(seed: int) -> None:
+    """Gestures, hands, links, streams and the gate's modes at random; the gate goes up only when asked, as it does."""
+    draw = np.random.default_rng(seed)
+    watch = Watch(play_s=6.0).playing(0.2)
+    streamer = Streamer(TWIST2.robot, lambda t: pose_at(watch))
+    sources = [Source.NETWORK, Source.GAMEPAD, Source.STREAM, Source.CLIP, Source.NONE, Source.STAND]
+    start = len(watch.targets)
+    for _ in range(400):
+        event = draw.integers(0, 12)
+        if event == 0:
+            watch.operator.engage(sources[draw.integers(len(sources))], tuple(draw.uniform(-2, 2, 3)))
+        elif event == 1:
+            watch.operator.release()
+        elif event == 2:
+            watch.operator.is_heard = bool(draw.integers(2))
+        elif event == 3:
+            watch.operator.frames = streamer if draw.integers(2) else lambda now_ns: ()
+        elif event == 4 and watch.mode < Mode.STAND:
+            watch.mode = Mode(watch.mode + 1)
+        elif event == 5:
+            watch.mode = Mode.TRACK
+        watch.tick()
+        if watch.helm.source in (Source.NETWORK, Source.GAMEPAD, Source.STREAM):
+            assert watch.operator.held
+            assert watch.mode is Mode.TRACK
+        if watch.mode is not Mode.TRACK:
+            assert watch.helm.source is Source.STAND
+    q = np.array(watch.targets)[start:, :, Q]
+    assert np.isfinite(q).all()
+    apart = np.abs(HOLOSOMA.default_pose - TWIST2.default_pose).max()
+    assert np.abs(np.diff(q, axis=0)).max() <= apart * 1.875 / (BLEND_S * 50) * 1.01
+    assert watch.steered is not None
+    assert np.abs(watch.steered.inputs.command).max() <= 1.0
