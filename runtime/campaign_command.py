@@ -124,6 +124,7 @@ def settings_of(args: argparse.Namespace) -> tuple[RunSettings, list[str | None]
         controller=args.controller, robot=manifest.robot_file, model=args.model, clip=None,
         command=(0.0, 0.0, 0.0) if manifest.kind == "tracker" else VELOCITY, duration_s=None, target="sim", domain=0,
         interface=None, peers=(), out="", rate_hz=manifest.rate_hz, allow_unsigned=args.allow_unsigned,
+        teleop="network",
     )
     return settings, list(shipped[: args.motions]) if moves else [None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -72,13 +73,14 @@ def test_a_share_of_the_states_is_lost() -> None:
 
 def test_reordered_states_are_older_than_the_newest() -> None:
     ticks = [int(arrived["tick"][0]) for reading, arrived, _ in carry("reorder", 30) if reading is Reading.NEW]
-    assert sum(after < before for before, after in zip(ticks, ticks[1:], strict=False)) == 2
+    assert sum(after < before for before, after in itertools.pairwise(ticks)) == 2
 
 
 def test_a_duplicate_is_the_same_to_the_bit() -> None:
     seen = carry("duplicate")
     first = seen[9][1]
-    assert all(np.array_equal(arrived[part], first[part]) for _, arrived, _ in seen[9:] for part in ("q", "imu", "tick"))
+    parts = ("q", "imu", "tick")
+    assert all(np.array_equal(arrived[part], first[part]) for _, arrived, _ in seen[9:] for part in parts)
 
 
 def test_jitter_keeps_the_order_and_loses_nothing_for_good() -> None:

@@ -37,7 +37,7 @@ def place_of(flag: str) -> int:
 
 def outcomes_of(*flags: str, motion: str = "wave", seed: int = 0) -> dict[str, Outcome]:
     """Each fault once, in one healthy run of a short motion."""
-    settings = replace(settings_of("g1-tracker"), clip=motion)
+    settings = replace(settings_of("g1-tracker"), clip=motion, teleop="network")
     return {one.flag: one for one in run_job(Job(settings, motion, seed, tuple(place_of(flag) for flag in flags)))}
 
 
@@ -123,7 +123,7 @@ def test_a_run_is_the_same_again() -> None:
 
 
 def test_a_healthy_run_that_is_none_raises() -> None:
-    settings = replace(settings_of("g1-tracker"), clip="wave")
+    settings = replace(settings_of("g1-tracker"), clip="wave", teleop="network")
     trial = runner.make_trial(settings, 0)
     trial.is_stopped = True
     with pytest.raises(BridgeError):

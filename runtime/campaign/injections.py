@@ -6,44 +6,18 @@ An injection begins at a moment of a healthy run; from the last healthy tick on 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from firmware_bridge.ailments import AILMENTS, Ailment
 from firmware_bridge.motor_bus import Q
+from runtime.campaign.injection import Begin, Injection, Onset
+from runtime.campaign.stream_injections import STREAM_INJECTIONS
 from runtime.campaign.trial import Trial
 from runtime.fault_table import BIT, PLACE
 from runtime.faults import Machine, Mode
 from runtime.motor_checks import carrying_motors
 from runtime.settings import GATE_HZ
-
-Begin = Callable[[Trial, np.random.Generator], None]
-Onset = Callable[[Trial], bool]
-
-
-@dataclass(frozen=True)
-class Injection:
-    """One way to bring a fault about.
-
-    Attributes:
-        row: kind of fault, 1 to 64; 0 for none of them.
-        flag: what must be noticed.
-        how: in words.
-        begin: makes it happen.
-        onset: true from the tick on in which the fault itself is there, where that is later than `begin` (a push is no
-            fall yet); None: at once.
-        lead_s: between `begin` and the fault, for what must be prepared (an operator must first command).
-        by_flag: the flag itself is set, where the part that notices is not of this process: only the reaction is tried.
-    """
-
-    row: int
-    flag: str
-    how: str
-    begin: Begin
-    onset: Onset | None = None
-    lead_s: float = 0.0
-    by_flag: bool = False
 
 
 def _ail(name: str, **options: float) -> Begin:
@@ -159,18 +133,23 @@ def _not_finite(block: np.ndarray, trial: Trial) -> None:
     block[trial.ticks % len(block), trial.ticks % 5] = (np.nan, np.inf, -np.inf)[trial.ticks % 3]
 
 
-def _flagged(flag: str, ticks: int = 5) -> Begin:
-    """The flag is set as its own process sets it, in the target of so many policy ticks."""
+def _slow(takes_s: float, count: int) -> Begin:
+    """So many ticks of the policy take that long."""
 
     def begin(trial: Trial, rng: np.random.Generator) -> None:
-        left = [ticks]
+        left = [count]
 
-        def after(trial: Trial) -> None:
-            trial.policy.target["flags"] = BIT[flag] if left[0] > 0 else 0
+        def instead(trial: Trial) -> None:
+            if left[0] == 0:
+                trial.policy_tick_instead = None
+                trial.policy_tick()
+                return
             left[0] -= 1
+            trial.targets_changed += 1
+            made_ns = trial.now_ns
+            trial.at(takes_s, lambda trial: trial.finish_late(made_ns))
 
-        trial.target_after = after
-        trial.policy.target["flags"] |= np.uint64(BIT[flag])
+        trial.policy_tick_instead = instead
 
     return begin
 
@@ -274,10 +253,6 @@ def _of_motor(row: int, flag: str, name: str, among: str, **options: float) -> I
     return Injection(row, flag, f"{AILMENTS[name][1]}: a motor {which}", _ail_motor(name, among, **options))
 
 
-def _by_flag(row: int, flag: str) -> Injection:
-    return Injection(row, flag, "its flag, as the process that notices sets it", _flagged(flag), by_flag=True)
-
-
 def _of_operator(row: int, flag: str, how: str, change: Callable[[Trial], None]) -> Injection:
     return Injection(row, flag, how, _operator(change), lead_s=LEAD_S)
 
@@ -317,9 +292,8 @@ INJECTIONS: tuple[Injection, ...] = (
     Injection(18, "JOINT_RANGE", "an arm's joint drifts out of its range",
               _ail_motor("range", "arm"), onset=_is_out_of_range),
     Injection(19, "TILT", "pushed over: 600 N for 0.3 s", _ail("push"), onset=_is_tilted),
-    *(_by_flag(row, flag) for row, flag in (
-        (20, "REFERENCE_LATE"), (20, "REFERENCE_LOST"), (21, "REFERENCE_JUMP"), (22, "REFERENCE_NON_FINITE"),
-        (23, "REFERENCE_LIMITED"), (28, "STREAM_VERSION"), (31, "POLICY_SLOW"))),
+    *STREAM_INJECTIONS,
+    Injection(31, "POLICY_SLOW", "two policy ticks of 25 ms", _slow(0.025, 2), onset=_is_harmed),
     _of_operator(24, "STREAM_FLOOD", "messages dropped", _count("dropped")),
     _of_operator(25, "STREAM_MALFORMED", "malformed messages", _count("malformed")),
     Injection(29, "TARGET_NON_FINITE", "NaN or infinity in every target", _target(_not_finite)),
@@ -355,4 +329,4 @@ INJECTIONS: tuple[Injection, ...] = (
     _of_operator(62, "UNAUTHORISED", "messages without the right key or lease", _count("unauthorised")),
     _of_operator(63, "REPLAYED", "replayed messages", _count("replayed")),
 )
-"""Everything a running gate can be told of; what refuses to start is in `refusals.py`."""
+"""Everything a running gate can be told of; what refuses to start is in `refusals.py` and `wire_refusals.py`."""

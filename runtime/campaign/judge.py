@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from firmware_bridge.motor_bus import KP
-from runtime.campaign.injections import Injection
+from runtime.campaign.injection import Injection
 from runtime.campaign.trial import Trial
 from runtime.fault_table import BIT, FAULTS, FLAGS, PLACE, Fault, Where
 from runtime.faults import Mode, flag_names
@@ -25,6 +25,8 @@ AFTER_S = 0.3
 GRACE_S = 0.25
 """How long an answer that is late is still waited for, so that it is reported as late and not as missed."""
 
+PHASES = 10
+"""Gate ticks of which the seed draws how many pass first: every phase of a policy's and of the operator's period."""
 LONGEST_ONSET_NS = 4_000_000_000
 """How long after its injection a fault may first be there: a push takes a second to topple a robot."""
 
@@ -91,7 +93,10 @@ class Judge:
     def run(self, rng: np.random.Generator) -> Outcome:
         """Inject and watch to the end."""
         trial, injection, outcome = self._trial, self._injection, self.outcome
+        for _ in range(int(rng.integers(PHASES))):
+            trial.tick()
         before = trial.gate.machine.mode
+        self._began_ns = trial.now_ns
         injection.begin(trial, rng)
         while True:
             last_ns = trial.now_ns

@@ -7,18 +7,20 @@ process's own cadence: other writers, the carrier, the policy's flags, the opera
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from firmware_bridge.ailments import Ailments
 from firmware_bridge.simulated_robot import SimulatedRobot
+from runtime.campaign.streamer import Streamer
 from runtime.faults import BIT, Mode, Request
-from runtime.findings import Findings
 from runtime.gate import Gate
 from runtime.gate_process import LINK_CHECK_TICKS, WRITER_CHECK_TICKS
-from runtime.limits import Limits
 from runtime.lockstep import PERIOD_NS, Lockstep
+from runtime.loop_checks import Misses
+from runtime.mux import Source
 from runtime.operator_watch import OperatorWatch
 from runtime.pilot import Phase
 from runtime.policy import Policy
@@ -31,37 +33,43 @@ HEARD_TICKS = 25
 """A commander's message arrives every 50 ms: 20 Hz, the slowest that is allowed."""
 CHARGE_PERCENT = 22.0
 """Just enough to be healthy, so that a battery runs low within the seconds of a run."""
+STREAM_S = 0.25
+"""A stream is healthy by then."""
 TILTED = 0.5
 """Cosine of a trunk's tilt that is a fall, as in reports."""
 
 
 class ScriptedOperator:
-    """The record of the operator's process, as a healthy one writes it until told otherwise."""
+    """What a healthy operator's process says on simulated time, until told otherwise.
 
-    def __init__(self, limits: Limits, findings: Findings) -> None:
+    Attributes:
+        record: `OPERATOR_DTYPE` fields as they are now; written for others every 10 ms.
+        beats, hears: its process lives; its commander's messages arrive.
+        stream: who sends reference frames; None for nobody.
+    """
+
+    def __init__(self) -> None:
         self.record = np.zeros(1, OPERATOR_DTYPE)
         self.record["held"] = 1
-        self._written = self.record.copy()
-        self._watch = OperatorWatch(limits, findings, teleoperates=True)
         self.beats = self.hears = True
+        self.stream: Streamer | None = None
         self._ticks = 0
 
-    def engage(self) -> None:
-        """A fresh gesture: from now on it commands."""
+    def engage(self, source: Source = Source.NONE) -> None:
+        """A fresh gesture: from now on this source commands (NONE: the run's own motion goes on)."""
         self.record["engages"] += 1
+        self.record["source"] = source
 
-    def look(self, now_ns: int) -> int:
-        """Flags of this tick."""
-        self._ticks += 1
+    def look(self, now_ns: int, record: Any) -> Iterable[bytes]:
+        """As `Lockstep` asks: the record that others see, and the frames that have come."""
         if self.hears and self._ticks % HEARD_TICKS == 0:
             self.record["heard_ns"] = now_ns
         if self.beats and self._ticks % OPERATOR_TICKS == 0:
             self.record["beat_ns"] = now_ns
-            self._written[:] = self.record
-        elif self._ticks == 1:
-            self.record["beat_ns"] = self.record["heard_ns"] = now_ns
-            self._written[:] = self.record
-        return self._watch.look(self._written[0], now_ns)
+            for name in OPERATOR_DTYPE.names or ():
+                record[name] = self.record[name][0]
+        self._ticks += 1
+        return self.stream.frames(now_ns) if self.stream is not None else ()
 
 
 class Trial(Lockstep):
@@ -77,12 +85,14 @@ class Trial(Lockstep):
     """
 
     def __init__(self, settings: RunSettings, policy: Policy, robot: SimulatedRobot, seed: int) -> None:
-        super().__init__(settings, policy, robot)
+        self.operator = ScriptedOperator()
+        super().__init__(settings, policy, robot, operator=self.operator)
         description = policy.manifest.robot
         self.gate = Gate(description, 1 / GATE_HZ, policy_hz=policy.manifest.rate_hz, real_time=True)
         self.ailments: Ailments = Ailments(robot, seed=seed, holds=True)
         robot.sample.battery_percent[0] = CHARGE_PERCENT
-        self.operator = ScriptedOperator(description.limits, self.gate.review.findings)
+        self._watch = OperatorWatch(description.limits, self.gate.review.findings, teleoperates=True)
+        self._misses = Misses(description.limits, self._policy_period_ns)
         self.policy_tick_instead: Callable[[Trial], None] | None = None
         self.target_after: Callable[[Trial], None] | None = None
         self.pauses: deque[tuple[int, int]] = deque()
@@ -100,7 +110,7 @@ class Trial(Lockstep):
         if self.gate_is_dead or (self.pauses and self.ticks >= self.pauses[0][0]):
             self._sleep()
             return
-        self.events = self._events(self.now_ns + PERIOD_NS)
+        self.events = self._events()
         super().tick()
 
     def _sleep(self) -> None:
@@ -118,14 +128,13 @@ class Trial(Lockstep):
             self._policy_due_ns += self._policy_period_ns
             self.policy_tick()
 
-    def _events(self, now_ns: int) -> int:
-        """What the gate's process would tell its gate."""
-        flags = int(self.policy.target["flags"][0]) | self.operator.look(now_ns)
+    def _events(self) -> int:
+        """What the gate's process would tell its gate beside the policy's and the operator's flags."""
         if self.ticks % WRITER_CHECK_TICKS == 0:
             self._others = self.ailments.has("second-writer")
         if self.ticks % LINK_CHECK_TICKS == 0:
             self._link_is_up = not self.ailments.has("link-down")
-        flags |= BIT["SECOND_WRITER"] if self._others else 0
+        flags = BIT["SECOND_WRITER"] if self._others else 0
         flags |= BIT["OPERATOR_STOP"] if self.is_stopped else 0
         return flags if self._link_is_up else flags | BIT["LINK_DOWN"]
 
@@ -138,6 +147,21 @@ class Trial(Lockstep):
         if self.target_after is not None:
             self.target_after(self)
             self.targets_changed += 1
+
+    def finish_late(self, made_ns: int) -> None:
+        """A policy tick that began at `made_ns` is done only now; its loop counts on from here."""
+        super().policy_tick()
+        target = self.policy.target
+        target["made_ns"] = made_ns
+        target["flags"] |= np.uint64(self._misses.look(self.now_ns - made_ns))
+        self._policy_due_ns = self.now_ns
+
+    def stream_on(self) -> None:
+        """Stream the run's own clip from where it is, and let the operator's stream command once it is healthy."""
+        assert self.settings.clip is not None
+        play_s = self.policy.pilot.play_time_s
+        self.operator.stream = Streamer(self.policy.manifest.robot, self.settings.clip, play_s, self.now_ns)
+        self.at(STREAM_S, lambda trial: trial.operator.engage(Source.STREAM))
 
     def play(self, until_s: float) -> bool:
         """From the gantry to this time within the motion; False when a flag with a reaction came first."""
