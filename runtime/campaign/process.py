@@ -114,7 +114,7 @@ def strike_once(kind: Kind, folder: Path, domain: int, phase: float) -> tuple[Tr
             wire.longest_gap_ms(moment), wire.longest_silence_ms(moment), wire.lowest_m(damped_ns) < FALL_M,
             len(run.living()), run.code if run.code is not None else -1,
         )
-    trial.why = judge(trial, kind)
+    trial.why = judge(trial, kind) or setup.unheard(run)
     return trial, setup.note
 
 

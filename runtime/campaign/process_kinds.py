@@ -49,6 +49,10 @@ class Setup:
         """Do it; returns the moment, monotonic ns."""
         raise NotImplementedError
 
+    def unheard(self, run: LiveRun) -> str:
+        """Why the harm was none, by the report of the finished run; "" when it arrived."""
+        return ""
+
     def close(self) -> None:
         """Take away what was put up."""
 
@@ -126,6 +130,10 @@ class ClockStep(Setup):
         stepped_clock.step(self._clock, 3600.0)
         return moment
 
+    def unheard(self, run: LiveRun) -> str:
+        alarms = {alarm["flag"] for alarm in run.report.get("alarms", [])}
+        return "" if "CLOCK_JUMP" in alarms else "the supervisor raised no CLOCK_JUMP"
+
 
 class Intruder(Setup):
     """Somebody else announces a writer of the command topic."""
@@ -193,6 +201,10 @@ class Flood(Setup):
                 with contextlib.suppress(OSError):
                     us.sendto(datagrams[i % 64], ("127.0.0.1", PORT))
         return moment
+
+    def unheard(self, run: LiveRun) -> str:
+        counted = set(run.report.get("counted", {}))
+        return "" if counted & {"STREAM_MALFORMED", "STREAM_FLOOD"} else "the gate counted no malformed message"
 
 
 @dataclass(frozen=True)
