@@ -16,7 +16,7 @@ from runtime.campaign.stream_injections import STREAM_INJECTIONS
 from runtime.campaign.trial import Trial
 from runtime.fault_table import BIT, PLACE
 from runtime.faults import Machine, Mode
-from runtime.motor_checks import carrying_motors
+from runtime.motor_checks import MOVED_RAD, carrying_motors
 from runtime.settings import GATE_HZ
 
 
@@ -41,18 +41,36 @@ def _ail_motor(name: str, among: str, **options: float) -> Begin:
             own["nm"] = 1.5 * float(robot.column("effort_n_m")[motor])
         elif name == "overspeed":
             own["rad_s"] = 2.0 * float(robot.column("velocity_rad_s")[motor])
-        elif name == "range":
-            own["rad"] = float(robot.column("upper_rad")[motor]) + 0.15
         _ail(name, motor=motor, **own)(trial, rng)
 
     return begin
+
+
+def _out_of_range(trial: Trial, rng: np.random.Generator) -> None:
+    """One of the four joints of the arms that are nearest to their upper end reads 0.15 rad beyond it.
+
+    A nearer one lies less: a policy that is told a joint is somewhere else altogether asks for impossible targets.
+    """
+    robot = trial.policy.manifest.robot
+    upper = robot.column("upper_rad")
+    left = np.where(robot.used & ~carrying_motors(robot), upper - trial.gate.state.q, np.inf)
+    motor = int(rng.choice(np.argsort(left)[:4]))
+    _ail("range", motor=motor, rad=float(upper[motor]) + 0.15)(trial, rng)
 
 
 def _moving_arm(trial: Trial, rng: np.random.Generator) -> None:
     """The arm's motor that is told to turn fastest just now repeats itself."""
     robot = trial.policy.manifest.robot
     speed = np.abs(trial.gate.state.dq) * (robot.used & ~carrying_motors(robot))
-    _ail("motor-frozen", motor=int(np.argmax(speed)))(trial, rng)
+    motor = int(np.argmax(speed))
+    trial.frozen = motor, float(trial.commanded_q[motor])
+    _ail("motor-frozen", motor=motor)(trial, rng)
+
+
+def _should_have_moved(trial: Trial) -> bool:
+    """The target of the motor that repeats itself has moved: before, a motor that stands still says the same."""
+    motor, target = trial.frozen
+    return abs(float(trial.commanded_q[motor]) - target) > MOVED_RAD
 
 
 def _is_out_of_range(trial: Trial) -> bool:
@@ -280,7 +298,8 @@ INJECTIONS: tuple[Injection, ...] = (
     _of_motor(12, "MOTOR_ERROR", "motor-error", "arm"),
     _of_motor(12, "LEG_MOTOR_ERROR", "motor-error", "leg"),
     _of_motor(13, "MOTOR_SILENT", "motor-lost", "any"),
-    Injection(13, "MOTOR_SILENT", "a motor of an arm repeats itself to the bit", _moving_arm),
+    Injection(13, "MOTOR_SILENT", "a motor of an arm repeats itself to the bit while its target moves", _moving_arm,
+              onset=_should_have_moved),
     _of_motor(14, "TEMPERATURE_WARN", "heat", "any", c=86),
     _of_motor(14, "TEMPERATURE_HIGH", "heat", "any", c=98),
     _of_motor(14, "TEMPERATURE_CRITICAL", "heat", "any", c=122),
@@ -290,7 +309,7 @@ INJECTIONS: tuple[Injection, ...] = (
     _of_motor(17, "OVERSPEED", "overspeed", "any"),
     _shipped(17, "FLAIL", "flail"),
     Injection(18, "JOINT_RANGE", "an arm's joint drifts out of its range",
-              _ail_motor("range", "arm"), onset=_is_out_of_range),
+              _out_of_range, onset=_is_out_of_range),
     Injection(19, "TILT", "pushed over: 600 N for 0.3 s", _ail("push"), onset=_is_tilted),
     *STREAM_INJECTIONS,
     Injection(31, "POLICY_SLOW", "two policy ticks of 25 ms", _slow(0.025, 2), onset=_is_harmed),

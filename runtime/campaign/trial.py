@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from firmware_bridge.ailments import Ailments
+from firmware_bridge.motor_bus import F32, Q
 from firmware_bridge.simulated_robot import SimulatedRobot
 from runtime.campaign.streamer import Streamer
 from runtime.faults import BIT, Mode, Request
@@ -82,6 +83,7 @@ class Trial(Lockstep):
         pauses_done: how many of them are over.
         gate_is_dead: the gate does not tick.
         is_stopped: a stop signal has reached the gate.
+        frozen: the motor that repeats itself, and its target when it began to, rad.
     """
 
     def __init__(self, settings: RunSettings, policy: Policy, robot: SimulatedRobot, seed: int) -> None:
@@ -98,6 +100,7 @@ class Trial(Lockstep):
         self.pauses: deque[tuple[int, int]] = deque()
         self.pauses_done = self.targets_changed = 0
         self.gate_is_dead = self.is_stopped = False
+        self.frozen = 0, 0.0
         self._fall_height_m = description.fall_height_m or 0.0
         self._later: list[tuple[int, Callable[[Trial], None]]] = []
         self._others, self._link_is_up = False, True
@@ -179,6 +182,11 @@ class Trial(Lockstep):
     def arm_again(self) -> None:
         """What an impatient operator does: asks for everything that goes up."""
         self.request = Request.TRACK if self.ticks % 2 else Request.ARM
+
+    @property
+    def commanded_q(self) -> F32:
+        """(motors,) position targets of the last command, rad; where the robot stands before the first."""
+        return self.gate.state.q if self.command is None else self.command.block[:, Q]
 
     @property
     def has_fallen(self) -> bool:
