@@ -12,7 +12,7 @@ from typing import Any
 
 from export.bundle_writer import write_bundle
 from export.conversion_check import OBSERVATIONS, Agreement, compare, refuse_disagreement
-from export.draft import safe_name
+from export.draft import estimate_what_is_observed, safe_name
 from export.network_metadata import Completed, complete_manifest
 from export.onnx_cost import measure_cost
 from export.source_network import Conversion, layers, sha256
@@ -22,6 +22,7 @@ from runtime.errors import Refused
 from runtime.manifest import Manifest
 from runtime.manifest_reader import load_manifest, read_manifest
 from runtime.model import Model
+from runtime.model_reference import ModelReference
 from runtime.policy import open_admitted
 from runtime.reader import Reader, parse_json
 
@@ -42,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="see docs/controllers.md; may be left out for an ONNX network whose metadata say enough")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder; a bundle is replaced")
     parser.add_argument("--name", help="of the controller, instead of the manifest's")
+    parser.add_argument("--robot", help="without --manifest: robot or its file (default: the shipped one with these "
+                        "joints)")
+    parser.add_argument("--rate", type=float, metavar="HZ",
+                        help="without --manifest: control rate, which ONNX networks do not say (default 50)")
     parser.add_argument("--activation", metavar="NAME",
                         help="checkpoints: between the actor's layers, as trained (elu, relu, tanh, ...)")
     parser.add_argument("--output-activation", default="none", metavar="NAME", help="checkpoints: after the last layer")
@@ -89,6 +94,10 @@ def _is_torch(path: Path) -> bool:
 def _manifest(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """Parsed `controller.json`, and what had to be assumed where the network's metadata had to do."""
     if args.manifest is not None:
+        for option in ("robot", "rate"):
+            if getattr(args, option) is not None:
+                raise Refused(f"--{option}", expected="none beside --manifest", found=f"{getattr(args, option)}",
+                              what_to_do="write it in the manifest (docs/controllers.md)")
         return _read_manifest(args.manifest, args.name), []
     if _is_torch(args.source):
         raise Refused("--manifest", expected="a manifest", found="none",
@@ -97,7 +106,9 @@ def _manifest(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     from export.onnx_file import load_onnx
 
     model = Model(load_onnx(args.source).SerializeToString())
-    draft = make_draft(args.source.with_suffix(".onnx"), model, None, args.name or safe_name(args.source.stem), None)
+    name = args.name or safe_name(args.source.stem)
+    draft = make_draft(args.source.with_suffix(".onnx"), model, args.robot, name, args.rate)
+    estimate_what_is_observed(draft)
     data: dict[str, Any] = json.loads(draft.text())
     return data, draft.notes
 
@@ -207,6 +218,8 @@ def _check(
         path = Path(folder, "controller.json")
         path.write_text(json.dumps(content), encoding="utf-8")
         controller = open_admitted(Admitted(load_manifest(str(path)), None, ""))
+    if controller.manifest.embedded is not None:  # a run would refuse a motion it cannot read; the reader says why
+        ModelReference(controller, controller.manifest.embedded)
     agreement = compare(controller, conversion.source)
     refuse_disagreement(name, agreement)
     return agreement

@@ -14,6 +14,7 @@ from runtime.manifest import Manifest
 from runtime.manifest_reader import read_manifest
 from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
+from runtime.model_reference import ModelReference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     text = draft.text()
     manifest = read_manifest(out, text.encode("utf-8"))
     if model is not None:
-        Controller(adopt_metadata(manifest, model.metadata()), model)
+        controller = Controller(adopt_metadata(manifest, model.metadata()), model)
+        if controller.manifest.embedded is not None:
+            ModelReference(controller, controller.manifest.embedded)
     out.write_text(text, encoding="utf-8")
     _say(manifest, draft, out, model_file, fits=model is not None)
     return 0
