@@ -24,7 +24,8 @@ test: $(VENV)/.with-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m realtime
+	$(BIN)/python -m pytest -m "not realtime" -n auto --dist loadfile
 
 bench: $(VENV)/.with-sim
 	$(BIN)/exoactor bench
