@@ -19,7 +19,7 @@ from export.source_network import Conversion, layers, sha256
 from runtime.admission import Admitted
 from runtime.controller import input_tables
 from runtime.errors import Refused
-from runtime.manifest import Manifest
+from runtime.manifest import Manifest, controller_names, find_manifest
 from runtime.manifest_reader import load_manifest, read_manifest
 from runtime.model import Model
 from runtime.model_reference import ModelReference
@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="source", type=Path, required=True, metavar="FILE",
                         help="TorchScript, a PyTorch checkpoint or ONNX (.pt, .pth, .onnx); told apart by content")
     parser.add_argument("--manifest", type=Path, metavar="M.json",
-                        help="see docs/controllers.md; may be left out for an ONNX network whose metadata say enough")
+                        help="see docs/controllers.md, or the name of a shipped one; may be left out for an ONNX "
+                        "network whose metadata say enough")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder; a bundle is replaced")
     parser.add_argument("--name", help="of the controller, instead of the manifest's")
     parser.add_argument("--robot", help="without --manifest: robot or its file (default: the shipped one with these "
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.source.is_file():
         raise Refused(f"--from {args.source}", expected="a network's file", found="no such file",
                       what_to_do="check the path")
+    args.manifest = _find(args.manifest)
     _say(f"reading {args.source.name}")
     data, notes = _manifest(args)
     conversion, completed = _convert(args, data)
@@ -82,6 +84,21 @@ def run(args: argparse.Namespace) -> int:
 
 def _say(line: str) -> None:
     print(f"... {line}", file=sys.stderr, flush=True)
+
+
+def _find(manifest: Path | None) -> Path | None:
+    """The manifest's file: one given by its path, or a shipped one by its name.
+
+    Raises:
+        Refused: a publisher's YAML, which is made a manifest of first.
+    """
+    if manifest is None or manifest.is_file():
+        if manifest is not None and manifest.suffix in (".yaml", ".yml"):
+            raise Refused(f"--manifest {manifest.name}", expected="a manifest, M.json", found="a YAML file",
+                          what_to_do=f"make one of it, and read it: exoactor export manifest --from {manifest} "
+                          "--model POLICY.onnx --out M.json")
+        return manifest
+    return find_manifest(str(manifest)) if str(manifest) in controller_names() else manifest
 
 
 def _is_torch(path: Path) -> bool:

@@ -69,8 +69,8 @@ def draft_from(network: Tensors, name: str, robot_name: str | None, rate_hz: flo
         raise Refused("network's metadata",
                       expected="joint_names (BeyondMimic, mjlab) or dof_names (holosoma)",
                       found=", ".join(sorted(metadata)) or "none at all",
-                      what_to_do="give the deployment's own file (deploy.yaml), or write the manifest by hand "
-                      "(docs/controllers.md)")
+                      what_to_do="find its family in docs/families.md: some bring a deployment file (deploy.yaml), "
+                      "TWIST2 has a shipped manifest (--manifest twist2); else write one by hand (docs/controllers.md)")
     if rate_hz is None:
         draft.notes.append(f"the network does not say its rate: {ASSUMED_HZ:g} Hz assumed (--rate)")
     draft.data["rate_hz"] = number(ASSUMED_HZ if rate_hz is None else rate_hz)

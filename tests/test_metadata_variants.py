@@ -18,6 +18,7 @@ from export.onnx_draft import Tensors, draft_from
 from runtime.errors import Refused
 from runtime.model_metadata import parse_list
 from runtime.robot import load_robot
+from tests import tiny_onnx
 from tests.tracker_networks import BODIES, beyond_mimic, make_motion
 
 G1 = load_robot("g1_29dof")
@@ -175,3 +176,22 @@ def test_a_motion_that_no_run_could_read_is_refused_at_the_export(
     assert not (tmp_path / "b").exists()
     assert exoactor.main(["export", "manifest", "--from", str(source), "--out", str(tmp_path / "m.json")]) == 2
     assert not (tmp_path / "m.json").exists()
+
+
+def test_a_shipped_manifest_may_be_named_for_another_checkpoint_of_its_family(tmp_path: Path) -> None:
+    weights = 0.001 * np.random.default_rng(0).normal(size=(1432, 29)).astype(np.float32)
+    source = tiny_onnx.write(
+        tmp_path / "other.onnx", [tiny_onnx.node("MatMul", ["obs", "W"], ["action"])],
+        [("obs", tiny_onnx.FLOAT, (1, 1432))], [("action", tiny_onnx.FLOAT, (1, 29))], {"W": weights},
+    )
+    assert exported(source, "--manifest", "twist2", "--name", "other") == 0
+    content = json.loads((tmp_path / "b" / "controller.json").read_text("utf-8"))
+    assert (content["name"], content["model"]["file"]) == ("other", "policy.onnx")
+
+
+def test_a_deployment_file_for_a_manifest_is_sent_to_the_job_that_reads_it(
+    tracker: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tracker.parent / "deploy.yaml").write_text("joint_ids_map: [0]\n", encoding="utf-8")
+    assert exported(tracker, "--manifest", str(tracker.parent / "deploy.yaml")) == 2
+    assert "exoactor export manifest --from" in capsys.readouterr().err
