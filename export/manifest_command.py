@@ -8,6 +8,7 @@ from pathlib import Path
 
 from export import berkeley_yaml, deploy_yaml, onnx_draft
 from export.draft import Draft, estimate_what_is_observed, safe_name
+from firmware_bridge.sim_options import PLANT
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.manifest import Manifest
@@ -95,4 +96,5 @@ def _say(manifest: Manifest, draft: Draft, out: Path, model_file: Path | None, *
     for note in draft.notes:
         print(f"check: {note}")
     model = "" if manifest.model_file else f" --model {model_file or 'policy.onnx'}"
-    print(f"next: exoactor run --lockstep --controller {out}{model}")
+    plant = "" if manifest.robot.name == PLANT.stem else " --plant PLANT.xml"
+    print(f"next: exoactor run --lockstep --controller {out}{model}{plant}")
