@@ -146,8 +146,8 @@ class _File(Published):
     def guess_robot(self) -> str:
         """The G1 with as many joints; the file does not name its robot, and other robots' slots count from 0 too."""
         for robot_name in _G1:
-            if len(load_robot(robot_name).joints) == len(self.ids):
-                slots = {joint.motor for joint in load_robot(robot_name).joints}
+            slots = {joint.motor for joint in load_robot(robot_name).joints}
+            if len(slots) == len(self.ids):
                 return robot_name if set(self.ids) <= slots else _G1[0]
         raise Refused(f"{self.what}, joint_ids_map", expected="29 or 23 motors, as a G1 has", found=f"{len(self.ids)}",
                       what_to_do="the file does not say which robot it is for: name it with --robot "
