@@ -176,6 +176,9 @@ class _File(Published):
             raise self.refuse("actions.joint_ids", f"all {joints} joints, in order (null)", ids)
         if found.get("scale") is None:
             notes.append("the source has no action scale: 1")
+        if found.get("offset") is None and any(pose):
+            notes.append("the source has no action offset: 0, as its C++ takes it; Isaac Lab trains around the default "
+                         "pose unless told otherwise, see `action.offset`")
         scale = self.numbers("actions.scale", 1 if found.get("scale") is None else found["scale"], joints)
         offset = self.numbers("actions.offset", 0 if found.get("offset") is None else found["offset"], joints)
         if found.get("clip") is not None:

@@ -100,3 +100,18 @@ def test_an_observation_without_settings_has_the_usual_ones(tmp_path: Path) -> N
     text = publisher_files.deploy_yaml(history=1, extra="  base_lin_vel:\n")
     terms = deploy_draft(tmp_path, text).data["inputs"][0]["blocks"][0]["terms"]
     assert terms[-1] == {"term": "base_lin_vel"}
+
+
+def test_a_policy_that_only_stands_has_ranges_of_nothing(tmp_path: Path) -> None:
+    text = publisher_files.deploy_yaml().replace("[-0.5, 1.0]", "[0, 0.0]").replace("[-0.3, 0.3]", "[0, 0]")
+    draft = deploy_draft(tmp_path, text)
+    manifest = read_manifest(Path("m.json"), draft.text().encode())
+    assert manifest.command_ranges == ((0, 0), (0, 0), (-0.2, 0.2))
+
+
+def test_an_absent_offset_is_taken_as_the_source_does_and_said(tmp_path: Path) -> None:
+    text = publisher_files.deploy_yaml()
+    start = text.index("    offset: ")
+    draft = deploy_draft(tmp_path, text[:start] + text[text.index("\n", start) + 1 :])
+    assert draft.data["action"]["offset"] == 0
+    assert any("offset" in note for note in draft.notes)
