@@ -1,6 +1,5 @@
 # make run     install into .venv if needed, then walk a simulated G1
 # make test    everything a change must pass
-# make lint    of that, what runs nothing: style, types, import floors
 # make bench   the loop's cost and jitter against the stock path
 # make clean   remove what these made
 
@@ -14,21 +13,23 @@ MODEL ?=
 CLIP ?=
 OUT ?= runs/latest
 
-.PHONY: run test lint bench clean
+.PHONY: run test bench clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.with-sim
 	$(BIN)/exoactor run $(if $(CONTROLLER),--controller "$(CONTROLLER)") $(if $(MODEL),--model "$(MODEL)") \
 	    $(if $(CLIP),--clip "$(CLIP)") --out "$(OUT)"
 
-test: lint
-	$(BIN)/python -m pytest -m realtime
-	$(BIN)/python -m pytest -m "not realtime" -n auto --dist loadfile
-
+# Of `test`, what runs nothing: style, types, import floors.
+.PHONY: lint
 lint: $(VENV)/.with-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -m realtime
+	$(BIN)/python -m pytest -m "not realtime" -n auto --dist loadfile
 
 bench: $(VENV)/.with-sim
 	$(BIN)/exoactor bench
