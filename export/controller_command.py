@@ -93,7 +93,7 @@ def _find(manifest: Path | None) -> Path | None:
         Refused: a publisher's YAML, which is made a manifest of first.
     """
     if manifest is None or manifest.is_file():
-        if manifest is not None and manifest.suffix in (".yaml", ".yml"):
+        if manifest is not None and manifest.suffix.lower() in (".yaml", ".yml"):
             raise Refused(f"--manifest {manifest.name}", expected="a manifest, M.json", found="a YAML file",
                           what_to_do=f"make one of it, and read it: exoactor export manifest --from {manifest} "
                           "--model POLICY.onnx --out M.json")

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     source, out = Path(args.source), Path(args.out)
     if not source.is_file():
         raise Refused("--from", expected="a file", found=f"{source}", what_to_do="check the path")
-    model_file = source if source.suffix == ".onnx" else Path(args.model) if args.model else None
+    model_file = source if source.suffix.lower() == ".onnx" else Path(args.model) if args.model else None
     model = None if model_file is None else Model(model_file)
     draft = make_draft(source, model, args.robot, args.name or safe_name(source.stem), args.rate)
     estimate_what_is_observed(draft)
@@ -69,7 +69,7 @@ def make_draft(source: Path, model: Model | None, robot: str | None, name: str, 
     Raises:
         Refused: no kind this knows, or a file that does not hold what its kind says.
     """
-    if source.suffix == ".onnx":
+    if source.suffix.lower() == ".onnx":
         if model is None:
             model = Model(source)
         tensors = onnx_draft.Tensors(
@@ -77,7 +77,7 @@ def make_draft(source: Path, model: Model | None, robot: str | None, name: str, 
             {key: array.size for key, array in model.outputs.items()}, model.metadata(),
         )
         return onnx_draft.draft_from(tensors, name, robot, rate_hz)
-    if source.suffix not in (".yaml", ".yml"):
+    if source.suffix.lower() not in (".yaml", ".yml"):
         raise Refused("--from", expected="a .yaml or .onnx file", found=source.name,
                       what_to_do="settings come from those; `exoactor export controller` converts other networks")
     data = deploy_yaml.read_yaml(source)
