@@ -220,6 +220,19 @@ class Controller:
         self._target_q[self._motor] = self._q
         self._network.carry()
 
+    def remember(self, target: F32) -> None:
+        """Another controller's target was sent instead of this one's: the next observation shows the action for it.
+
+        Args:
+            target: (motors, 5) float32; its joint targets are turned back into an action of this controller.
+        """
+        manifest, q = self.manifest, self._q
+        np.subtract(target[self._motor, Q], manifest.action_offset, out=q)
+        np.divide(q, manifest.action_scale, out=q, where=manifest.action_scale != 0)
+        if manifest.action_clip is not None:
+            np.clip(q, *manifest.action_clip, out=q)
+        self.inputs.action[:] = q
+
     def _plan(self) -> None:
         """Look only at what the mode needs, from this tick on."""
         modes, mode = self.manifest.modes, float(self.inputs.mode[0])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from runtime.faults import Mode, Request, flag_names
 from runtime.gate import Gate
 from runtime.gate_log import GateLog
 from runtime.log_file import LogWriter
+from runtime.operator_watch import OperatorWatch
 from runtime.pilot import READY_S, Phase
 from runtime.policy import Policy
 from runtime.records import TRUTH_DTYPE
@@ -25,6 +28,14 @@ ARM_AFTER_TICKS = 50
 TRUTH_EVERY = 5
 
 
+class Operator(Protocol):
+    """Stands for the operator's process on simulated time."""
+
+    def look(self, now_ns: int, record: Any) -> Iterable[bytes]:
+        """Fill a record of `OPERATOR_DTYPE` with what there is to say at `now_ns`; streamed frames, if any."""
+        ...
+
+
 class Lockstep:
     """One run on simulated time.
 
@@ -33,6 +44,7 @@ class Lockstep:
         policy: the policy stage of the run.
         robot: the simulated robot.
         log: where records go, or None.
+        operator: says what the operator's process would, at every gate tick; None for a run without.
 
     Attributes:
         gate: for tests and campaigns to look at.
@@ -42,11 +54,15 @@ class Lockstep:
     """
 
     def __init__(
-        self, settings: RunSettings, policy: Policy, robot: SimulatedRobot, log: LogWriter | None = None
+        self, settings: RunSettings, policy: Policy, robot: SimulatedRobot, log: LogWriter | None = None,
+        operator: Operator | None = None,
     ) -> None:
         description = policy.manifest.robot
         self.settings, self.policy, self.robot, self._log = settings, policy, robot, log
         self.gate = Gate(description, 1 / GATE_HZ, policy_hz=policy.manifest.rate_hz)
+        self._operator, self._engages = operator, 0
+        self._watch = OperatorWatch(description.limits, self.gate.review.findings,
+                                    teleoperates=settings.teleop is not None)
         self._gate_log = GateLog(self.gate, description.motors)
         self._truth = Truth(robot, [foot.joints[-1] for foot in description.feet])
         if log is not None:
@@ -76,10 +92,11 @@ class Lockstep:
         if reading is not Reading.NONE:
             self.robot.sense_accelerometer()
         target = self.policy.target
+        events = self.events | int(target["flags"][0]) | self._hear_operator()
         start = time.perf_counter_ns()
         command = self.gate.tick(
             reading, sample, target["block"][0], int(target["sequence"][0]), int(target["made_ns"][0]),
-            self.request, self.events, self.now_ns,
+            self.request, events, self.now_ns,
         )
         taken = time.perf_counter_ns() - start
         self.request = Request.NONE
@@ -95,6 +112,24 @@ class Lockstep:
         if self.now_ns >= self._policy_due_ns:
             self._policy_due_ns += self._policy_period_ns
             self.policy_tick()
+
+    def _hear_operator(self) -> int:
+        """What the operator's process says, to the policy and to the gate: the gate's flags of it.
+
+        A fresh gesture asks the gate to track where it holds or stands, as the supervisor does.
+        """
+        if self._operator is None:
+            return 0
+        record = self.policy.helm.operator
+        frames = self._operator.look(self.now_ns, record[0])
+        if self.policy.stream is not None:
+            for frame in frames:
+                self.policy.stream.take(frame)
+        engages = int(record["engages"][0])
+        if engages > self._engages and self.gate.machine.mode in (Mode.HOLD, Mode.STAND):
+            self.request = Request.TRACK
+        self._engages = engages
+        return self._watch.look(record[0], self.now_ns)
 
     def policy_tick(self) -> None:
         """One policy period on the gate's newest state."""

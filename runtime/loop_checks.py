@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from runtime.fault_table import BIT
 from runtime.findings import Findings
 from runtime.limits import Limits
 
@@ -48,6 +49,19 @@ class Losses:
         ratio = 1 - received / expected if received > self.LEAST else 0.0
         self._flag = self._findings.note("STATE_LOSSY", ratio) if ratio > self._limit else 0
         return self._flag
+
+
+class Misses:
+    """Control periods of the policy that took longer than a period; so many in a row are too slow."""
+
+    def __init__(self, limits: Limits, period_ns: int) -> None:
+        self._most, self._period_ns = limits.policy_misses, period_ns
+        self._in_a_row = 0
+
+    def look(self, taken_ns: int) -> int:
+        """The flag after a period that took so long."""
+        self._in_a_row = self._in_a_row + 1 if taken_ns > self._period_ns else 0
+        return BIT["POLICY_SLOW"] if self._in_a_row >= self._most else 0
 
 
 class Pauses:

@@ -73,3 +73,24 @@ def check_clip_feeds(manifest: Manifest, mode: str, clip: Clip) -> None:
             found=f"{', '.join(sorted(clip.channels)) or 'none'} (missing {', '.join(missing)})",
             what_to_do="give a clip that carries them (docs/clips.md)" + (", or choose another --mode" if mode else ""),
         )
+
+
+def memory_ticks(manifest: Manifest) -> int:
+    """Control periods after which nothing from before stands in a controller's observations any more.
+
+    Hidden state has no such end; a second stands for it.
+    """
+    longest = 1
+    for inputs in (*(stage.inputs for stage in manifest.stages), manifest.inputs):
+        for entry in inputs:
+            lengths: dict[Any, int] = {}
+            for block in entry["blocks"]:
+                own = int(block["length"]) if "past_of" in block else int(block.get("history", {}).get("length", 1))
+                terms = [int(term["history"]["length"]) for term in block.get("terms", []) if "history" in term]
+                lengths[block.get("name")] = own + max(terms, default=1) - 1
+            for block in entry["blocks"]:
+                if "past_of" in block:
+                    lengths[block["past_of"]] = lengths[block["past_of"]] + int(block["length"])
+            longest = max(longest, *lengths.values())
+    is_recurrent = bool(manifest.recurrent) or any(stage.recurrent for stage in manifest.stages)
+    return max(longest, round(manifest.rate_hz)) if is_recurrent else longest

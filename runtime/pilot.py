@@ -7,6 +7,9 @@ The gate says how far the robot may go (`Mode`), the pilot what to do there:
     HOLD    reference frozen, after a second as STAND
     STAND   blend to standing from the last commanded reference, settle, finished
 
+With an operator the end of HOLD and STAND is standing, for as long as nobody says anything else: the helm (`helm.py`)
+then tells the pilot to resume its motion, to follow another source, or to stand aside while another controller drives.
+
 A motion inside the network has no blend: SETTLE holds its first row, and after it (or in HOLD and STAND) the row come
 to is held, unless its manifest wants it to stand.
 
@@ -42,7 +45,9 @@ class Phase(IntEnum):
     PLAY = 5
     BLEND_OUT = 6
     SETTLE_OUT = 7
-    FINISHED = 8
+    RESUME = 8
+    ASIDE = 9
+    FINISHED = 10
 
 
 READY_S = 0.4
@@ -50,6 +55,7 @@ READY_S = 0.4
 SETTLE_S = 1.0
 BLEND_IN_S = 0.5
 BLEND_OUT_S = 1.0
+RESUME_S = 0.5
 HOLD_S = 1.0
 RAMP_MIN_S = 1.5
 RAMP_RATE_RAD_S = 1.0
@@ -70,11 +76,14 @@ class Pilot:
         source: the motion, or None for a velocity command.
         play_s: how long to play.
         command: (vx, vy, yaw rate) for a velocity controller.
+        has_operator: whether somebody is there to say how it goes on after HOLD and STAND.
 
     Attributes:
         phase: what it is doing.
         play_time_s: time within the motion while it plays, else the time it would start or has stopped at.
-        target: (motors, 5) float32 block to send: the ramp's while READY, then the controller's.
+        target: (motors, 5) float32 block to send: the ramp's while READY, then what `tick` or the helm puts there.
+        was_helped: somebody engaged in this run, so that its motion's end is not its own.
+        steered: (3,) float32, the command while ASIDE.
     """
 
     def __init__(
@@ -83,6 +92,8 @@ class Pilot:
         source: ReferenceSource | None,
         play_s: float,
         command: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        *,
+        has_operator: bool = False,
     ) -> None:
         manifest = controller.manifest
         self._controller, self._source = controller, source
@@ -101,6 +112,7 @@ class Pilot:
         self._start_q = controller.target[:, Q].copy()
         self._settle_ticks = round(SETTLE_S / self._period_s)
         self._blend_in_ticks = round(BLEND_IN_S / self._period_s)
+        self._resume_ticks = round(RESUME_S / self._period_s)
         self._embedded = manifest.embedded
         if self._embedded is not None:
             self._stand_as_the_motion_begins(self._embedded)
@@ -112,6 +124,11 @@ class Pilot:
         self._ramp_ticks = 1
         self._mode = Mode.DISARMED
         self._never_tracked = True
+        self._has_operator, self.was_helped, self._ends = has_operator, False, True
+        self._live: ReferenceSource | None = None
+        self._played = 0
+        self._blend_from = controller.window.new_frame()
+        self._last_command, self.steered = np.zeros(3, np.float32), np.zeros(3, np.float32)
 
     def _stand_as_the_motion_begins(self, embedded: Embedded) -> None:
         """A motion inside a network is waited for in its first row, as its deployments do."""
@@ -131,21 +148,82 @@ class Pilot:
 
     def tick(self, mode: Mode, state: RobotState) -> F32:
         """One control period: returns the target block to hand to the gate."""
+        if self.plan(mode, state):
+            self._controller.tick(state)
+            self.target[:] = self._controller.target
+        return self.target
+
+    def plan(self, mode: Mode, state: RobotState) -> bool:
+        """One control period without the controller: true when it is to run on the window and command filled here."""
         if mode is not self._mode:
             self._enter(mode, state)
         if mode is Mode.DISARMED or mode >= Mode.DAMP:
             self.phase = Phase.WAIT if mode is Mode.DISARMED else Phase.FINISHED
             self.target[:, Q] = state.q
-            return self.target
-        if mode is Mode.READY:
-            return self._ramp()
-        if self._never_tracked:
-            return self._keep()
+            return False
+        if mode is Mode.READY or self._never_tracked:
+            self._ramp() if mode is Mode.READY else self._keep()
+            return False
         self._advance()
-        self._controller.tick(state)
-        self.target[:] = self._controller.target
         self._tick += 1
-        return self.target
+        return True
+
+    @property
+    def has_tracked(self) -> bool:
+        """Whether the robot has been tracking in this run."""
+        return not self._never_tracked
+
+    @property
+    def has_motion_left(self) -> bool:
+        """Whether there is anything to resume."""
+        return self._played_ticks() < self._play_ticks
+
+    def resume(self) -> None:
+        """The run's own motion, on from where it stopped; what was commanded last blends over while it plays."""
+        if self.phase is Phase.PLAY and self._live is None:
+            return
+        self._note_played()
+        self._go_on(None)
+
+    def follow(self, live: ReferenceSource) -> None:
+        """A source of frames as they come in, sampled at seconds from now; blended over likewise."""
+        self._note_played()
+        self._go_on(live)
+
+    def stand_aside(self) -> None:
+        """Another controller drives, or an operator steers this one: stand, re-anchored to the robot at every tick."""
+        if self.phase is Phase.ASIDE:
+            return
+        self._note_played()
+        self._take_leave()
+        self._go(Phase.ASIDE)
+
+    def leave(self, *, hold: bool) -> None:
+        """To standing, from what is commanded now."""
+        if self.phase not in (Phase.BLEND_OUT, Phase.SETTLE_OUT, Phase.ASIDE, Phase.FINISHED):
+            self._leave_from_here(hold=hold)
+
+    def _go_on(self, live: ReferenceSource | None) -> None:
+        self._live = live
+        self._controller.inputs.reinit[0] = 1
+        if self.phase is Phase.ASIDE and self._controller.manifest.kind == "tracker":
+            self._go(Phase.PLAY)  # it does not drive yet: nothing jumps, and its histories see the motion
+            self._tick = self._played
+            return
+        self._blend_from.copy_from(self._controller.window.now)
+        self._blend_from.stop()
+        self._last_command[:] = self._controller.inputs.command
+        self._go(Phase.RESUME)
+
+    def _played_ticks(self) -> int:
+        """How far the run's own motion has come."""
+        if self._live is not None or self.phase not in (Phase.PLAY, Phase.RESUME):
+            return self._played
+        return self._tick if self.phase is Phase.PLAY else self._played + self._tick
+
+    def _note_played(self) -> None:
+        """Before the phase changes."""
+        self._played = self._played_ticks()
 
     def _enter(self, mode: Mode, state: RobotState) -> None:
         before, self._mode = self._mode, mode
@@ -162,33 +240,39 @@ class Pilot:
         elif mode in (Mode.HOLD, Mode.STAND):
             if self._never_tracked:
                 self._tick = 0 if before < Mode.HOLD else self._tick
-            elif self.phase < Phase.BLEND_OUT:
-                self._leave_from_here(hold=mode is Mode.HOLD)
+                return
+            self.leave(hold=mode is Mode.HOLD)
+            self._ends = not self._has_operator
+            if mode is Mode.STAND and self.phase is Phase.BLEND_OUT:
+                self._tick = max(self._tick, 0)
 
     def _go(self, phase: Phase) -> None:
         self.phase, self._tick = phase, 0
 
-    def _ramp(self) -> F32:
+    def _ramp(self) -> None:
         s = min_jerk(self._tick / self._ramp_ticks)
         self.phase = Phase.RAMP if self._tick < self._ramp_ticks else Phase.READY
         self.target[:, Q] = (1 - s) * self._ramp_from + s * self._start_q
         self._tick += 1
-        return self.target
 
-    def _keep(self) -> F32:
+    def _keep(self) -> None:
         self._tick += 1
-        if self._tick > round(HOLD_S / self._period_s):
+        if self._tick > round(HOLD_S / self._period_s) and not self._has_operator:
             self.phase = Phase.FINISHED
-        return self.target
 
-    def _leave_from_here(self, *, hold: bool) -> None:
+    def _take_leave(self) -> None:
         self._last.copy_from(self._controller.window.now)
         self._last.stop()
         self._face(self._stand, self._last)
         if self._embedded is not None and self._embedded.after == "hold":
             self._stand.copy_from(self._last)
         self._controller.inputs.reinit[0] = 1
-        self._last_command = self._controller.inputs.command * (0.0 if hold else 1.0)
+
+    def _leave_from_here(self, *, hold: bool) -> None:
+        self._note_played()
+        self._take_leave()
+        self._ends = not (self._has_operator and self.was_helped)
+        self._last_command[:] = self._controller.inputs.command * (0.0 if hold else 1.0)
         self._go(Phase.BLEND_OUT)
         if hold:
             self._tick = -round(HOLD_S / self._period_s)
@@ -200,30 +284,26 @@ class Pilot:
             self._go(Phase.BLEND_IN if blend_in else Phase.PLAY)
         elif self.phase is Phase.BLEND_IN and ticks >= blend_in:
             self._go(Phase.PLAY)
-        elif self.phase is Phase.PLAY and ticks >= self._play_ticks:
+        elif self.phase is Phase.RESUME and ticks >= self._resume_ticks:
+            self._note_played()
+            self._go(Phase.PLAY)
+            self._tick = self._played
+        elif self.phase is Phase.PLAY and self._live is None and ticks >= self._play_ticks:
             self._leave_from_here(hold=False)
         elif self.phase is Phase.BLEND_OUT and ticks >= blend_out:
             self._go(Phase.SETTLE_OUT)
-        elif self.phase is Phase.SETTLE_OUT and ticks >= round(SETTLE_S / self._period_s):
+        elif self.phase is Phase.SETTLE_OUT and self._ends and ticks >= round(SETTLE_S / self._period_s):
             self._go(Phase.FINISHED)
         self._fill(self._tick, blend_in, blend_out)
 
     def _fill(self, tick: int, blend_in: int, blend_out: int) -> None:
-        window, inputs = self._controller.window, self._controller.inputs
-        phase = self.phase
-        if phase is Phase.PLAY:
-            inputs.step[0] = tick
-        elif self._embedded is None or phase < Phase.PLAY:  # the network stays at the row it has come to
-            inputs.step[0] = 0
-        if phase is Phase.PLAY:
-            self.play_time_s = tick * self._period_s
-            inputs.command[:] = self._command
-            if self._source is None:
-                return
-            for offset, frame in zip(window.offsets, window.frames, strict=True):
-                self._source.sample(self.play_time_s + offset * self._period_s, frame)
+        inputs, phase = self._controller.inputs, self.phase
+        if phase in (Phase.PLAY, Phase.RESUME):
+            self._play(tick)
             return
-        for frame in window.frames:
+        if self._embedded is None or phase < Phase.PLAY:  # the network stays at the row it has come to
+            inputs.step[0] = 0
+        for frame in self._controller.window.frames:
             if phase is Phase.BLEND_IN:
                 frame.blend(self._idle, self._first, tick / blend_in)
             elif phase is Phase.BLEND_OUT:
@@ -235,4 +315,24 @@ class Pilot:
         elif phase is Phase.BLEND_OUT:
             inputs.command[:] = self._last_command * (1 - min_jerk(tick / blend_out))
         else:
-            inputs.command[:] = 0
+            inputs.command[:] = self.steered if phase is Phase.ASIDE else 0
+        if phase is Phase.ASIDE:
+            inputs.reinit[0] = 1
+
+    def _play(self, tick: int) -> None:
+        """The motion's frames of this tick, or the live ones; in RESUME blended from what was commanded last."""
+        window, inputs, s = self._controller.window, self._controller.inputs, 1.0
+        if self.phase is Phase.RESUME:
+            s = min_jerk(tick / self._resume_ticks)
+            tick += self._played
+        if self._live is None:
+            self.play_time_s = tick * self._period_s
+            inputs.step[0] = tick
+        inputs.command[:] = self._command if s == 1 else (1 - s) * self._last_command + s * self._command
+        source, now_s = (self._source, self.play_time_s) if self._live is None else (self._live, 0.0)
+        if source is None:
+            return
+        for offset, frame in zip(window.offsets, window.frames, strict=True):
+            source.sample(now_s + offset * self._period_s, frame)
+            if s < 1:
+                frame.blend(self._blend_from, frame, s)

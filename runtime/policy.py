@@ -17,6 +17,7 @@ from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.estimator_terms import ESTIMATE
 from runtime.faults import Mode
+from runtime.helm import Helm
 from runtime.manifest import Manifest
 from runtime.model_metadata import adopt_metadata
 from runtime.model_reference import ModelReference, refuse_other_motion
@@ -26,6 +27,8 @@ from runtime.records import policy_log_dtype, target_dtype
 from runtime.reference import ClipReference, ReferenceSource
 from runtime.settings import RunSettings
 from runtime.state import RobotState
+from runtime.steered import find_steered
+from runtime.stream_reference import StreamReference
 
 if TYPE_CHECKING:
     from runtime.estimator import Estimator
@@ -34,7 +37,7 @@ WARM_UP_TICKS = 50
 
 
 class Policy:
-    """Controller and pilot of one run, with their records.
+    """Controllers, pilot and helm of one run, with their records.
 
     Raises:
         Refused: anything about manifest, model, clip or command that does not fit.
@@ -43,6 +46,7 @@ class Policy:
         backend: what the network runs on; `backend_note` also says what was not to be had.
         target: (1,) `target_dtype`, what the gate reads.
         log: (1,) `policy_log_dtype`.
+        stream: where streamed frames go (`take`), None where nothing can follow any.
     """
 
     def __init__(self, settings: RunSettings) -> None:
@@ -57,11 +61,18 @@ class Policy:
         self.backend = "+".join(sorted({network.model.backend for network in self.controller.networks}))
         self.backend_note = "; ".join(notes)
         self.manifest = manifest = self.controller.manifest
+        self._open_steered(settings)
         self._open_estimator(manifest, settings)
         if manifest.embedded is not None:
             source = inside = ModelReference(self.controller, manifest.embedded)
             play_s = min(play_s, inside.play_s)
-        self.pilot = Pilot(self.controller, source, play_s, settings.command)
+        has_operator = settings.teleop is not None
+        self.pilot = Pilot(self.controller, source, play_s, settings.command, has_operator=has_operator)
+        self.stream: StreamReference | None = None
+        is_plain = manifest.embedded is None and not self.controller.window.now.channels
+        if has_operator and manifest.kind == "tracker" and is_plain:
+            self.stream = StreamReference(manifest.robot, manifest.order, manifest.robot.limits)
+        self.helm = Helm(self.pilot, self.controller, manifest.robot.limits, steered=self._steered, stream=self.stream)
         motors, joints = manifest.robot.motors, len(manifest.order)
         self.target = np.zeros(1, target_dtype(motors))
         observation = sum(entry.values.size for entry, _, _ in self.controller.observations)
@@ -75,23 +86,44 @@ class Policy:
     def _open_estimator(self, manifest: Manifest, settings: RunSettings) -> None:
         """The estimator that manifest or command line name; without one nothing is imported and nothing runs."""
         self.estimator: Estimator | None = None
-        self._estimate = self.controller.inputs.own.get(ESTIMATE)
-        self.warnings: tuple[str, ...] = ()
+        self._estimates = [controller.inputs.own[ESTIMATE] for controller in (self.controller, self._steered)
+                           if controller is not None and ESTIMATE in controller.inputs.own]
         if manifest.estimator is not None:
             from runtime.estimator import open_estimator
 
-            self.estimator, self.warnings = open_estimator(
+            self.estimator, warnings = open_estimator(
                 manifest.estimator, manifest.robot, manifest.rate_hz, allow_unsigned=settings.allow_unsigned
             )
+            self.warnings += warnings
+        elif self._estimates:
+            raise Refused("--teleop-controller", expected="an estimator in the run", found="none",
+                          what_to_do="the controller to steer reads one: choose it with --estimator")
         self.estimate_size = 0 if self.estimator is None else self.estimator.values.size
+
+    def _open_steered(self, settings: RunSettings) -> None:
+        """What an operator steers: the run's own controller where that takes commands, else one beside it."""
+        self.warnings: tuple[str, ...] = ()
+        self._steered: Controller | None = None
+        admitted, note = find_steered(settings, self.manifest)
+        self.warnings += (note,) if note else ()
+        if admitted is not None:
+            if settings.estimator is not None:
+                admitted = replace(admitted, manifest=replace(admitted.manifest, estimator=settings.estimator))
+            self._steered = open_admitted(admitted, settings.teleop_model, settings.backend)
+        elif settings.teleop and settings.teleop_controller is None and self.manifest.kind == "velocity":
+            self._steered = self.controller
 
     def _warm_up(self) -> None:
         state = RobotState(self.manifest.robot.motors)
         for _ in range(WARM_UP_TICKS):
             self.controller.tick(state)
+            if self._steered is not None and self._steered is not self.controller:
+                self._steered.tick(state)
             if self.estimator is not None:
                 self.estimator.update(state)
         self.controller.reset()
+        if self._steered is not None:
+            self._steered.reset()
         if self.estimator is not None:
             self.estimator.reset()
 
@@ -99,10 +131,11 @@ class Policy:
         """One control period at `now_ns`. The estimator runs in every mode: it knows the robot before it moves."""
         if self.estimator is not None and state.sequence:
             self.estimator.update(state)
-            if self._estimate is not None:
-                self._estimate[:] = self.estimator.values
-        self._block[:] = self.pilot.tick(mode, state)
+            for place in self._estimates:
+                place[:] = self.estimator.values
+        self._block[:] = self.helm.tick(mode, state, now_ns)
         target = self.target
+        target["flags"] = self.helm.flags
         target["made_ns"], target["state_ns"], target["phase"] = now_ns, state.received_ns, self.pilot.phase
         target["sequence"] += 1
 
@@ -115,7 +148,7 @@ class Policy:
         log["phase"], log["mode"], log["play_time_s"] = self.pilot.phase, mode, self.pilot.play_time_s
         log["root_height_m"] = frame.root_pos[2]
         view["root_quat_wxyz"][:] = frame.root_quat_wxyz
-        view["command"][:] = controller.inputs.command
+        view["command"][:] = self.helm.command
         view["reference_q"][:] = frame.joint_pos
         view["q"][:] = controller.inputs.q
         view["action"][:] = controller.action

@@ -8,15 +8,19 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+
+import numpy as np
 
 from firmware_bridge.errors import BridgeError
 from runtime.events import emit, emit_refusal
 from runtime.faults import BIT, Mode
+from runtime.loop_checks import Misses
 from runtime.policy import Policy
 from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time
-from runtime.records import POLICY_RING, status_dtype, target_dtype
+from runtime.records import OPERATOR_DTYPE, POLICY_RING, STREAM_RING, status_dtype, stream_dtype, target_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
 from runtime.state import RobotState
@@ -28,6 +32,56 @@ _stop = False
 def _on_signal(number: int, frame: FrameType | None) -> None:
     global _stop
     _stop = True
+
+
+class PolicyProcess:
+    """The policy between its slots.
+
+    Args:
+        settings: of the run; `shared` holds the slots.
+        policy: what is ticked.
+
+    Attributes:
+        target: what the gate reads.
+    """
+
+    def __init__(self, settings: RunSettings, policy: Policy) -> None:
+        robot = policy.manifest.robot
+        shared, run = Path(settings.shared), settings.run
+        self._policy = policy
+        self._status = Slot(shared / "status", status_dtype(robot.motors), run)
+        self.target = Slot(shared / "target", target_dtype(robot.motors), run)
+        self._operator: Slot | None = None
+        self._stream: Ring | None = None
+        if settings.has_operator:
+            self._operator = Slot(shared / "operator", OPERATOR_DTYPE, run)
+            self._stream = Ring(shared / "stream_ring", stream_dtype(len(robot.joints)), run, STREAM_RING)
+        self._ring = Ring(shared / "policy_ring", policy.log.dtype, run, POLICY_RING, create=True)
+        self._state = RobotState(robot.motors)
+        self._misses = Misses(robot.limits, round(1e9 / policy.manifest.rate_hz))
+
+    def tick(self, now_ns: int, late_ns: int, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """One control period that began at `now_ns`, so much later than it should have.
+
+        The mode is read before the operator's record: a gesture is written before the gate acts on it.
+        """
+        policy, status, target = self._policy, self._status, self.target
+        if status.read():
+            self._state.record[0] = status.record["state"][0]
+        mode = Mode(int(status.record["mode"][0]))
+        if self._operator is not None and self._operator.read():
+            policy.helm.operator[0] = self._operator.record[0]
+        if self._stream is not None and policy.stream is not None:
+            self._stream.drain(policy.stream.take)
+        policy.tick(mode, self._state, clock())
+        target.record[0] = policy.target[0]
+        target.record["flags"] |= np.uint64(self._misses.look(clock() - now_ns))
+        target.publish()
+        policy.write_log(mode, now_ns, late_ns, clock() - now_ns)
+        self._ring.record[0] = policy.log[0]
+        self._ring.push()
+        while policy.helm.notices:
+            emit("warning", message=policy.helm.notices.popleft())
 
 
 def main(argv: list[str]) -> int:
@@ -45,32 +99,20 @@ def main(argv: list[str]) -> int:
     if settings.real_time:
         for line in go_real_time(PRIORITY, CORE):
             emit("warning", message=f"policy without {line}")
-    motors, shared = policy.manifest.robot.motors, Path(settings.shared)
-    status = Slot(shared / "status", status_dtype(motors), settings.run)
-    target = Slot(shared / "target", target_dtype(motors), settings.run)
-    ring = Ring(shared / "policy_ring", policy.log.dtype, settings.run, POLICY_RING, create=True)
+    process = PolicyProcess(settings, policy)
     emit("ready", joints=len(policy.manifest.order), observation=int(policy.log["observation"].size),
          estimate=policy.estimate_size, backend=policy.backend, backend_note=policy.backend_note)
     for line in policy.warnings:
         emit("warning", message=line)
     freeze_garbage()
-    state = RobotState(motors)
     metronome = Metronome(round(1e9 / policy.manifest.rate_hz))
     try:
         while not _stop:
             now = metronome.wait()
-            if status.read():
-                state.record[0] = status.record["state"][0]
-            mode = Mode(int(status.record["mode"][0]))
-            policy.tick(mode, state, time.monotonic_ns())
-            target.record[0] = policy.target[0]
-            target.publish()
-            policy.write_log(mode, now, metronome.late_ns, time.monotonic_ns() - now)
-            ring.record[0] = policy.log[0]
-            ring.push()
+            process.tick(now, metronome.late_ns)
     except Exception as error:  # the gate damps at once instead of waiting for the target to grow old
-        target.record["flags"] = BIT["POLICY_FAULT"]
-        target.publish()
+        process.target.record["flags"] = BIT["POLICY_FAULT"]
+        process.target.publish()
         emit("error", message=f"{type(error).__name__}: {error}")
         return 1
     return 0

@@ -81,12 +81,16 @@ of emergency-stop sources that are pressed (for half a second at least), or that
 
 
 def stream_dtype(joints: int) -> Dtype:
-    """Operator process -> policy: one streamed reference frame; joints in the order of the ROBOT's table."""
+    """Operator process -> policy: one streamed reference frame; joints in the order of the ROBOT's table.
+
+    form: a number for the protocol's version and the list of joint names; the same in every frame of one stream.
+    """
     return np.dtype(
         [
             ("source_ns", "<i8"),
             ("received_ns", "<i8"),
             ("sequence", "<u8"),
+            ("form", "<u8"),
             ("joint_pos", "<f4", (joints,)),
             ("joint_vel", "<f4", (joints,)),
             ("root_pos", "<f4", (3,)),

@@ -21,6 +21,7 @@ from runtime.manifest import OWN_CONTROLLER
 from runtime.operator_options import add_operator_options, operator_settings
 from runtime.robot import NO_WIRE, robot_path
 from runtime.settings import RunSettings
+from runtime.steered import NO_CONTROLLER, USUAL
 
 if TYPE_CHECKING:
     from firmware_bridge.simulated_robot import SimulatedRobot
@@ -61,6 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="everything but write commands")
     parser.add_argument("--estimator", metavar="NAME|BUNDLE",
                         help="classical, or a learned estimator: of base velocity, height and foot contacts")
+    parser.add_argument("--teleop-controller", metavar="NAME|BUNDLE",
+                        help="the velocity controller that an operator steers (default: the run's own if it takes "
+                        f"velocities, else {USUAL}; {NO_CONTROLLER}: an operator can only stream or stop)")
+    parser.add_argument("--teleop-model", metavar="FILE", help="its ONNX file, when it does not bring its own")
     parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
@@ -200,6 +205,8 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         controller=str(args.controller),
         robot=_robot_file(admitted, out),
         model=args.model,
+        teleop_controller=args.teleop_controller,
+        teleop_model=args.teleop_model,
         clip=args.clip,
         command=parse_command(args.command),
         duration_s=args.duration,

@@ -37,6 +37,9 @@ class RunSettings:
         mode: of a controller with modes; None is its first.
         teleop: keyboard, gamepad or network: who may take over; None nobody.
         estops: emergency-stop sources besides the wireless remote, as typed.
+        teleop_controller: name, manifest or bundle of the velocity controller an operator steers, NO_CONTROLLER for
+            none; None takes the usual one where there is one, and the run's own where that takes commands.
+        teleop_model: its model, where it brings none.
         operator_bind, operator_key: where operators' messages arrive, HOST:PORT, and the file of their key.
         terminal: path of the run's terminal, where its keys are a source.
     """
@@ -68,6 +71,8 @@ class RunSettings:
     estimator: str | None = None
     estimate: int = 0
     teleop: str | None = None
+    teleop_controller: str | None = None
+    teleop_model: str | None = None
     estops: tuple[str, ...] = ()
     operator_bind: str = "127.0.0.1:5570"
     operator_key: str | None = None

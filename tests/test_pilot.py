@@ -12,7 +12,17 @@ from runtime.clip import make_clip
 from runtime.controller import Controller
 from runtime.faults import Mode
 from runtime.manifest_reader import load_manifest
-from runtime.pilot import BLEND_IN_S, BLEND_OUT_S, HOLD_S, RAMP_MIN_S, SETTLE_S, Phase, Pilot, min_jerk
+from runtime.pilot import (
+    BLEND_IN_S,
+    BLEND_OUT_S,
+    HOLD_S,
+    RAMP_MIN_S,
+    RESUME_S,
+    SETTLE_S,
+    Phase,
+    Pilot,
+    min_jerk,
+)
 from runtime.reference import ClipReference
 from runtime.state import RobotState
 from tests.stub_model import StubModel
@@ -37,7 +47,7 @@ def walk() -> ClipReference:
 class Flight:
     """A pilot with a stub network behind it, and what it did at each tick."""
 
-    def __init__(self, *, velocity: bool = False, play_s: float = PLAY_S) -> None:
+    def __init__(self, *, velocity: bool = False, play_s: float = PLAY_S, operator: bool = False) -> None:
         def think(model: StubModel) -> None:
             model.outputs["action"][0] = 0.1 * model.runs
 
@@ -45,7 +55,8 @@ class Flight:
         self.model = StubModel({"obs": size}, {"action": 29}, think)
         self.controller = Controller(manifest, self.model)
         self.source = None if velocity else walk()
-        self.pilot = Pilot(self.controller, self.source, play_s, (0.5, 0.1, -0.2) if velocity else (0, 0, 0))
+        self.pilot = Pilot(self.controller, self.source, play_s, (0.5, 0.1, -0.2) if velocity else (0, 0, 0),
+                           has_operator=operator)
         self.state = RobotState(29)
         self.state.q[:] = 0.3
         self.phases: list[Phase] = []
@@ -324,3 +335,75 @@ def test_the_standing_reference_faces_as_the_clip_starts() -> None:
     np.testing.assert_allclose(frame["root_pos"], [3, 4, TWIST2.idle_height_m])
     np.testing.assert_allclose(frame["root_rpy"], [0, 0, 2.5], atol=1e-9)
     np.testing.assert_allclose(frame["root_quat_wxyz"], [math.cos(1.25), 0, 0, math.sin(1.25)], atol=1e-9)
+
+
+@pytest.mark.parametrize("mode", [Mode.HOLD, Mode.STAND])
+def test_with_an_operator_hold_and_stand_end_in_standing_and_without_one_they_finish(mode: Mode) -> None:
+    for flight, last in ((Flight(operator=True).tracking(), Phase.SETTLE_OUT), (Flight().tracking(), Phase.FINISHED)):
+        flight.until(Phase.PLAY)
+        flight.tick(Mode.TRACK, 20)
+        assert flight.tick(mode, ticks(60)) is last
+        np.testing.assert_allclose(flight.series("joint_pos")[-1], POSE, atol=1e-6)
+
+
+def test_with_an_operator_a_hold_before_tracking_is_kept_too() -> None:
+    flight = Flight(operator=True)
+    flight.tick(Mode.DISARMED)
+    flight.tick(Mode.READY, 20)
+    kept = flight.target_q()
+    assert flight.tick(Mode.HOLD, ticks(10)) is not Phase.FINISHED
+    np.testing.assert_array_equal(flight.target_q(), kept)
+
+
+def test_stand_ends_the_frozen_second_of_hold() -> None:
+    flight = Flight().tracking().until(Phase.PLAY)
+    flight.tick(Mode.TRACK, 30)
+    flight.tick(Mode.HOLD, 5)
+    flight.tick(Mode.STAND, ticks(BLEND_OUT_S))
+    assert flight.tick(Mode.STAND) is Phase.SETTLE_OUT
+
+
+@pytest.mark.parametrize("held", [3, 60, 120, 400])
+def test_a_resumed_motion_never_jumps_and_goes_on_where_it_stopped(held: int) -> None:
+    flight = Flight(operator=True).tracking().until(Phase.PLAY)
+    flight.tick(Mode.TRACK, 30)
+    stopped_s = flight.pilot.play_time_s
+    flight.tick(Mode.HOLD, held)
+    flight.pilot.resume()
+    flight.until(Phase.PLAY, Mode.TRACK)
+    assert flight.pilot.play_time_s == pytest.approx(stopped_s + RESUME_S + 1 / RATE)
+    flight.tick(Mode.TRACK, 10)
+    steps, clip = largest_steps(flight), walk().clip
+    apart = np.abs(clip.joint_pos - POSE).max()
+    allowed = np.abs(clip.joint_vel).max() / RATE + apart * 1.875 / ticks(RESUME_S)
+    assert steps["joint_pos"] <= allowed
+    assert steps["root_pos"] <= np.abs(clip.root_vel).max() / RATE + 0.6 * 1.875 / ticks(RESUME_S)
+
+
+def test_a_motion_that_is_over_has_nothing_left_to_resume() -> None:
+    flight = Flight(operator=True).tracking().until(Phase.PLAY)
+    assert flight.pilot.has_motion_left
+    flight.until(Phase.SETTLE_OUT)
+    assert not flight.pilot.has_motion_left
+
+
+def test_a_resumed_velocity_command_rises_from_where_it_is() -> None:
+    flight = Flight(velocity=True, play_s=5, operator=True).tracking().until(Phase.PLAY)
+    flight.tick(Mode.TRACK, 10)
+    flight.tick(Mode.HOLD, 200)
+    flight.pilot.resume()
+    flight.until(Phase.PLAY, Mode.TRACK)
+    commands = np.array(flight.commands)[-ticks(RESUME_S) - 1 :]
+    assert np.abs(np.diff(commands, axis=0)).max() <= 0.5 * 1.875 / ticks(RESUME_S) + 1e-6
+    np.testing.assert_allclose(commands[-1], [0.5, 0.1, -0.2], atol=1e-6)
+
+
+def test_standing_aside_is_standing_and_anchored_anew_at_every_tick() -> None:
+    flight = Flight(operator=True).tracking().until(Phase.PLAY)
+    flight.tick(Mode.TRACK, 30)
+    flight.pilot.stand_aside()
+    for _ in range(5):
+        assert flight.pilot.plan(Mode.TRACK, flight.state)
+        assert flight.controller.inputs.reinit[0] == 1
+        np.testing.assert_allclose(flight.controller.window.now.joint_pos, POSE, atol=1e-6)
+    assert flight.pilot.phase is Phase.ASIDE

@@ -1,0 +1,165 @@
+"""A streamed reference as a source of frames: played a fixed time behind its sender, anchored where it was engaged.
+
+The jitter buffer is as deep as the longest gap that is bridged, 100 ms: when the frames it holds have run out, the
+stream counts as late. Look-ahead frames lie within it and are real; beyond the newest frame the reference rests.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime import rotation
+from runtime.faults import BIT
+from runtime.limits import Limits
+from runtime.pilot import min_jerk
+from runtime.reference import ReferenceFrame
+from runtime.robot import JointOrder, Robot
+from runtime.state import RobotState
+from runtime.stream_buffer import FADE_NS, FRAMES, StreamBuffer
+
+F64 = npt.NDArray[np.float64]
+DEPTH_NS = 100_000_000
+SLEW = 0.01
+"""How much faster or slower than time itself the stream is played while the clocks' difference is followed."""
+ENGAGE_FRAMES = 5
+ENGAGE_RAD, ENGAGE_M = 0.8, 0.2
+"""Nobody engages with a first frame further from the robot's joints, tilt or reference height; blended over in half a
+second, 0.8 rad is a peak of 3 rad/s, the speed of the ramp to the start pose at most."""
+
+
+class StreamReference:
+    """Frames of a stream, in a controller's order.
+
+    Attributes:
+        buffer: where frames come in.
+        is_engaged: it is being followed, or was until the gate fell back to HOLD.
+        is_healthy: it can be followed; as of the last `look`.
+    """
+
+    def __init__(self, robot: Robot, order: JointOrder, limits: Limits) -> None:
+        self.buffer = StreamBuffer(robot, order, limits)
+        self._limits, self._names = limits, order.names
+        self._motors = robot.motor_index(order)
+        self._hold_ns = round(limits.reference_hold_s * 1e9)
+        self._stand_ns = round(limits.reference_stand_s * 1e9)
+        self._row: F64 = np.zeros(2 * len(order) + 7)
+        self._anchor_from, self._anchor_to = np.zeros(2), np.zeros(2)
+        self._turn_rad, self._turn = 0.0, (1.0, 0.0, 0.0, 0.0)
+        self._offset_ns = self._looked_ns = self._refused = 0
+        self.is_healthy = False
+
+    @property
+    def is_engaged(self) -> bool:
+        """Whether it is followed."""
+        return self.buffer.is_followed
+
+    def take(self, data: bytes) -> None:
+        """One record of the stream's ring."""
+        self.buffer.take(data)
+
+    def look(self, now_ns: int) -> int:
+        """Moves on to `now_ns`; flags of the fault table, none while nobody follows."""
+        buffer, limits = self.buffer, self._limits
+        self._follow_clock(now_ns)
+        age_ns = now_ns - buffer.newest_ns
+        is_bad = buffer.bad >= limits.bad_references
+        is_limited = buffer.limited_ratio(now_ns) > limits.reference_limited_ratio
+        has_jumped, self._refused = buffer.refused > self._refused, buffer.refused
+        self.is_healthy = (
+            buffer.count >= ENGAGE_FRAMES and age_ns <= self._hold_ns
+            and not (is_bad or is_limited or buffer.has_other_form)
+        )
+        if not buffer.is_followed:
+            return 0
+        raised = {
+            "REFERENCE_LATE": age_ns > self._hold_ns, "REFERENCE_LOST": age_ns > self._stand_ns,
+            "REFERENCE_JUMP": has_jumped, "REFERENCE_NON_FINITE": is_bad, "REFERENCE_LIMITED": is_limited,
+            "STREAM_VERSION": buffer.has_other_form,
+        }
+        return sum(BIT[flag] for flag, is_raised in raised.items() if is_raised)
+
+    def _follow_clock(self, now_ns: int) -> None:
+        buffer = self.buffer
+        error_ns = buffer.offset_ns - self._offset_ns
+        most_ns = round((now_ns - self._looked_ns) * SLEW)
+        self._offset_ns += min(max(error_ns, -most_ns), most_ns) if buffer.is_followed else error_ns
+        self._looked_ns = now_ns
+        played_ns = now_ns - self._offset_ns - DEPTH_NS
+        buffer.played_ns = max(buffer.played_ns, played_ns) if buffer.is_followed else played_ns
+
+    def engage(self, state: RobotState, commanded: ReferenceFrame, now_ns: int) -> str:
+        """Follow from now on, anchored at what is commanded: the refusal in words, "" when it goes.
+
+        Args:
+            state: of the robot; the first frame must not be far from it.
+            commanded: the last commanded reference: heading and place go on from it.
+        """
+        self.look(now_ns)
+        if not self.is_healthy:
+            return "no healthy stream of reference frames"
+        buffer, n = self.buffer, len(self._names)
+        buffer.row_at(buffer.played_ns, self._row)
+        row = self._row
+        away = np.abs(row[:n] - state.q[self._motors])
+        worst = int(away.argmax())
+        if away[worst] > ENGAGE_RAD:
+            return f"{self._names[worst]} of the stream is {away[worst]:.2f} rad from the robot's (most {ENGAGE_RAD})"
+        up = sum(a * b for a, b in zip(rotation.gravity_in_base(row[-4:]), rotation.gravity_in_base(state.quat_wxyz),
+                                       strict=True))
+        tilt = math.acos(min(max(up, -1.0), 1.0))
+        if tilt > ENGAGE_RAD:
+            return f"the stream's root leans {tilt:.2f} rad from the robot's (most {ENGAGE_RAD})"
+        height_m = abs(float(row[2 * n + 2]) - float(commanded.root_pos[2]))
+        if height_m > ENGAGE_M:
+            return f"the stream's root is {height_m:.2f} m from the commanded height (most {ENGAGE_M})"
+        self._anchor_from[:], self._anchor_to[:] = row[2 * n : 2 * n + 2], commanded.root_pos[:2]
+        self._turn_rad = float(commanded.root_rpy[2]) - rotation.roll_pitch_yaw(row[-4:])[2]
+        self._turn = rotation.quat_about_z(self._turn_rad)
+        buffer.is_followed = True
+        return ""
+
+    def disengage(self) -> None:
+        """Nobody follows any more."""
+        self.buffer.is_followed = False
+
+    def sample(self, time_s: float, out: ReferenceFrame) -> None:
+        """The reference `time_s` seconds from now (negative: before) into `out`; channels are left as they are."""
+        buffer, row, n = self.buffer, self._row, len(self._names)
+        sent_ns = buffer.played_ns + round(time_s * 1e9)
+        low, high = buffer.row_at(sent_ns, row)
+        is_over = sent_ns > int(buffer.times_ns[-1])
+        lin_vel, ang_vel = self._root_velocity(low, high)
+        s = min_jerk((sent_ns - buffer.jump_ns) / FADE_NS) if sent_ns >= buffer.jump_ns else 1.0
+        if s < 1:
+            before = buffer.jump_from
+            quat = rotation.slerp(before[-4:], row[-4:], s)
+            row[:] = (1 - s) * before + s * row
+            row[-4:] = quat
+        out.joint_pos[:], out.joint_vel[:] = row[:n], row[n : 2 * n]
+        place, turn = row[2 * n : 2 * n + 3] - (*self._anchor_from, 0.0), self._turn_rad
+        cos, sin = math.cos(turn), math.sin(turn)
+        out.root_pos[0] = self._anchor_to[0] + cos * place[0] - sin * place[1]
+        out.root_pos[1] = self._anchor_to[1] + sin * place[0] + cos * place[1]
+        out.root_pos[2] = place[2]
+        out.root_quat_wxyz[:] = rotation.multiply(self._turn, row[-4:])
+        out.root_rpy[:] = rotation.roll_pitch_yaw(out.root_quat_wxyz)
+        out.root_lin_vel[:], out.root_ang_vel[:] = s * lin_vel, s * ang_vel
+        if is_over:
+            out.stop()
+
+    def _root_velocity(self, low: int, high: int) -> tuple[F64, F64]:
+        """Between two frames, in the root's own axes, m/s and rad/s; at a single frame, to the one before it."""
+        buffer, n = self.buffer, len(self._names)
+        if low == high:
+            low = max(low - 1, FRAMES - buffer.count)
+        span_s = int(buffer.times_ns[high] - buffer.times_ns[low]) * 1e-9
+        if span_s <= 0 or buffer.jump_ns == buffer.times_ns[high]:
+            return np.zeros(3), np.zeros(3)
+        a, b = buffer.rows[low], buffer.rows[high]
+        moved = (b[2 * n : 2 * n + 3] - a[2 * n : 2 * n + 3]) / span_s
+        turned = np.array(rotation.multiply(rotation.conjugate(a[-4:]), b[-4:]))
+        turned = turned if turned[0] >= 0 else -turned
+        return np.array(rotation.rotate_inverse(a[-4:], moved)), 2 * turned[1:] / span_s
