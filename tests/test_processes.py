@@ -203,9 +203,10 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     with WireObserver(FULL, folder / "frames.npy") as wire, LiveRun(folder / "out", *more) as run:
         run.await_tracking(Phase.PLAY)
         resident = {name: resident_mb(pid) for name, pid in run.pids.items()}
+        oom = {name: int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for name, pid in run.pids.items()}
         run.finish()
         wire.stop()
-        yield SimpleNamespace(run=run, wire=wire, resident=resident, report=run.report)
+        yield SimpleNamespace(run=run, wire=wire, resident=resident, oom=oom, report=run.report)
 
 
 def test_a_whole_run_is_done_and_leaves_nothing_behind(full: SimpleNamespace) -> None:
@@ -253,6 +254,11 @@ def test_gate_and_policy_are_small(full: SimpleNamespace) -> None:
     print(f"resident MB: {full.resident}")
     assert full.resident["gate"] < 60
     assert full.resident["policy"] < 200
+
+
+def test_memory_is_taken_from_the_log_and_the_policy_before_the_gate(full: SimpleNamespace) -> None:
+    assert full.oom["telemetry"] > full.oom["policy"] > full.oom["gate"]
+    assert full.report["alarms"] == [] or not HAS_FIFO
 
 
 # --- Something dies, hangs or is stopped while the robot walks --------------------------------------------------------
