@@ -398,6 +398,18 @@ def test_one_red_line_is_refused_as_itself_and_several_all_by_name() -> None:
     assert all(part in str(error.value) for part in ("found c", "limit c", "mend c", "found d", "limit d", "mend d"))
 
 
+def test_the_page_names_every_line(manifest: Manifest) -> None:
+    page = (ROOT / "docs" / "preflight.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- checks -->")[2].partition("<!-- /checks -->")[0]
+    listed = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    bus: Any = RobotWithRemote(True)
+    lines = [
+        *check_machine(GOOD_MACHINE, strict=True), check_limits(Limits()), check_calibration("g1"),
+        *all_lines(good_watch(), manifest), press_simulated_remote(bus, manifest.robot, bus.press),
+    ]
+    assert {check.check for check in lines} == listed - {"e-stop sources", "e-stop SPEC", "e-stop KIND pressed"}
+
+
 # --- For real ---------------------------------------------------------------------------------------------------------
 
 
