@@ -90,6 +90,7 @@ class Supervisor:
         handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._start()
+            self._run_watch.begin()
             self._service.tell("READY=1")
             if not self._stop:
                 self._confirm()

@@ -35,6 +35,11 @@ from runtime.preflight_machine import (
 )
 from runtime.preflight_pose import check_imu, check_motors, check_pose
 from runtime.preflight_robot import Watch, check_link, check_peers
+from runtime.run_command import _preflight
+from runtime.settings import RunSettings
+from tests.live_run import LiveRun
+from tests.test_processes import REAL, on_a_fit_computer, simulated_robot, words
+from tests.wire_observer import WireObserver
 
 ROOT = Path(__file__).resolve().parents[1]
 LIVE_DOMAIN = 118
@@ -410,6 +415,59 @@ def test_the_page_names_every_line(manifest: Manifest) -> None:
     assert {check.check for check in lines} == listed - {"e-stop sources", "e-stop SPEC", "e-stop KIND pressed"}
 
 
+# --- What a run makes of it ------------------------------------------------------------------------------------------
+
+
+def run_settings(out: Path, **change: Any) -> RunSettings:
+    return RunSettings(
+        controller="twist2", robot="", model=None, clip=None, command=(0.0, 0.0, 0.0), duration_s=None,
+        **{"target": "g1", "domain": 0, "interface": "eth0", "peers": (), "out": str(out), **change},
+    )
+
+
+LINES = {
+    "red": Check("a", False, "1", "2", "mend a"),
+    "advice": Check("b", False, "3", "4", "look at b", required=False),
+    "good": Check("c", True, "5", "6", ""),
+}
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
+    """What the list gives, to be filled."""
+    lines: list[Check] = []
+    monkeypatch.setattr("runtime.run_command.list_for_run", lambda settings, manifest: iter(lines))
+    return lines
+
+
+ADMITTED: Any = SimpleNamespace(manifest=None)
+
+
+def test_a_run_refuses_on_a_red_line_and_keeps_the_list(tmp_path: Path, listed: list[Check]) -> None:
+    listed.extend(LINES.values())
+    with pytest.raises(Refused, match="mend a"):
+        _preflight(run_settings(tmp_path), ADMITTED)
+    written = json.loads((tmp_path / "preflight.json").read_text(encoding="utf-8"))
+    assert written == [check.as_dict() for check in LINES.values()]
+
+
+def test_a_dry_run_goes_on_and_says_it(
+    tmp_path: Path, listed: list[Check], capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed.extend(LINES.values())
+    warnings = _preflight(run_settings(tmp_path, dry_run=True), ADMITTED)
+    assert len(warnings) == 2 and "mend a" in warnings[0] and "look at b" in warnings[1]
+    assert capsys.readouterr().err.count("WARNING: preflight") == 2
+
+
+def test_a_simulated_run_is_not_told_advice_but_refuses_on_red(tmp_path: Path, listed: list[Check]) -> None:
+    listed.append(LINES["advice"])
+    assert _preflight(run_settings(tmp_path, target="sim"), ADMITTED) == []
+    listed.append(LINES["red"])
+    with pytest.raises(Refused):
+        _preflight(run_settings(tmp_path, target="sim"), ADMITTED)
+
+
 # --- For real ---------------------------------------------------------------------------------------------------------
 
 
@@ -448,3 +506,17 @@ def test_a_robot_whose_motion_service_is_active_is_red() -> None:
     assert result.code == 2
     assert red == {"motion service", "stop combination released"}
     assert "'ai' is active" in result.lines["motion service"]["measured"]
+
+
+@on_a_fit_computer
+def test_no_robot_is_armed_whose_motion_service_is_active(tmp_path: Path) -> None:
+    with (
+        simulated_robot(LIVE_DOMAIN - 2, "--motion-service", "ai"),
+        WireObserver(LIVE_DOMAIN - 2, tmp_path / "f.npy") as wire,
+        LiveRun(tmp_path / "o", *words(LIVE_DOMAIN - 2, *REAL)) as run,
+    ):
+        assert run.finish() == 2
+        wire.stop()
+    assert "motion service: expected released, found 'ai' is active" in run.errors
+    assert "Type MOVE" not in run.errors and run.report["refusal"]["what"] == "motion service"
+    assert wire.writers == [] and len(wire.frames) == 0

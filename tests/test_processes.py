@@ -37,7 +37,7 @@ from runtime.records import status_dtype, target_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Slot
 from runtime.supervisor import _sweep
-from tests.live_run import MOTORS, ROOT, LiveRun, await_, has_fifo, resident_mb
+from tests.live_run import MOTORS, ROOT, LiveRun, await_, has_fifo, lacks_for_a_robot, resident_mb
 from tests.shared_data import shared_data
 from tests.wire_observer import WireObserver
 
@@ -466,8 +466,11 @@ def test_a_dry_run_goes_through_the_motions_and_writes_nothing(tmp_path: Path) -
 
 
 REAL = ("--robot", "g1", "--interface", "lo", "--allow-unsigned")
+LACKING = lacks_for_a_robot()
+on_a_fit_computer = pytest.mark.skipif(bool(LACKING), reason=f"a robot would be refused here: {LACKING}")
 
 
+@on_a_fit_computer
 def test_a_robot_moves_only_as_far_as_its_operator_says(tmp_path: Path) -> None:
     with (
         simulated_robot(OPERATED),
@@ -497,6 +500,7 @@ def test_a_robot_moves_only_as_far_as_its_operator_says(tmp_path: Path) -> None:
         assert_nothing_is_left(run)
 
 
+@on_a_fit_computer
 def test_without_an_operator_no_robot_is_armed(tmp_path: Path) -> None:
     with (
         simulated_robot(OPERATED),
