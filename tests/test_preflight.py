@@ -18,6 +18,7 @@ import pytest
 
 from firmware_bridge.motor_bus import MotorSample, Reading
 from firmware_bridge.remote import button_mask
+from firmware_bridge.sim_options import parse_press
 from runtime.errors import Refused
 from runtime.limits import Limits
 from runtime.manifest import Manifest
@@ -466,6 +467,13 @@ def test_a_simulated_run_is_not_told_advice_but_refuses_on_red(tmp_path: Path, l
     listed.append(LINES["red"])
     with pytest.raises(Refused):
         _preflight(run_settings(tmp_path, target="sim"), ADMITTED)
+
+
+@pytest.mark.parametrize(
+    ("text", "start_s"), [("8,L2+B", 8.0), ("0,L2+B", 0.0), ("never,L2+B", float("inf"))]
+)
+def test_a_simulated_remote_is_pressed_at_a_time_or_by_a_signal(text: str, start_s: float) -> None:
+    assert parse_press(text) == (start_s, button_mask(["L2", "B"]))
 
 
 # --- For real ---------------------------------------------------------------------------------------------------------
