@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from firmware_bridge.dds_message import ApiKind, ApiReader, ApiWriter
 from firmware_bridge.errors import DdsError
 from firmware_bridge.layout import Layout
 from firmware_bridge.libddsc import BuiltinEndpoint, BuiltinParticipant, Library, SampleInfo, TopicDescriptor, library
@@ -41,6 +42,7 @@ HIGHEST_PARTICIPANT_INDEX = 30
 _ANY_STATE = 0x7F
 _BEST_EFFORT, _RELIABLE = 0, 1
 _KEEP_LAST = 0
+_CALLS_KEPT = 16
 _BUILTIN_PARTICIPANT, _BUILTIN_PUBLICATION = 0x7FFF0001, 0x7FFF0003
 
 
@@ -111,23 +113,37 @@ class Participant:
 
     def reader(self, topic: str, layout: Layout) -> DdsReader:
         """A best-effort reader of the newest sample. ``topic`` in full, e.g. ``rt/lowstate``."""
-        qos = self._qos(_BEST_EFFORT)
-        handle = self._lib.check(
-            self._lib.create_reader(self._handle, self._topic(topic, layout), qos, None),
-            f"DDS reader of {topic}", "a reader", "check the topic and its type",
-        )
-        self._lib.delete_qos(qos)
-        return DdsReader(self._lib, self._handle, handle, layout)
+        return DdsReader(self._lib, self._handle, self._open_reader(topic, layout), layout)
 
     def writer(self, topic: str, layout: Layout) -> DdsWriter:
         """A writer that serves best-effort and reliable readers and never blocks."""
-        qos = self._qos(_RELIABLE)
+        return DdsWriter(self._lib, self._open_writer(topic, layout), layout)
+
+    def api_reader(self, topic: str, kind: ApiKind) -> ApiReader:
+        """A best-effort reader of remote procedure calls or answers that keeps some, for others use the topic too."""
+        return ApiReader(self._lib, self._open_reader(topic, kind, _CALLS_KEPT), kind)
+
+    def api_writer(self, topic: str, kind: ApiKind) -> ApiWriter:
+        """A writer of remote procedure calls or answers."""
+        return ApiWriter(self._lib, self._open_writer(topic, kind, _CALLS_KEPT), kind)
+
+    def _open_reader(self, topic: str, form: Layout | ApiKind, depth: int = 1) -> int:
+        qos = self._qos(_BEST_EFFORT, depth)
         handle = self._lib.check(
-            self._lib.create_writer(self._handle, self._topic(topic, layout), qos, None),
+            self._lib.create_reader(self._handle, self._topic(topic, form), qos, None),
+            f"DDS reader of {topic}", "a reader", "check the topic and its type",
+        )
+        self._lib.delete_qos(qos)
+        return handle
+
+    def _open_writer(self, topic: str, form: Layout | ApiKind, depth: int = 1) -> int:
+        qos = self._qos(_RELIABLE, depth)
+        handle = self._lib.check(
+            self._lib.create_writer(self._handle, self._topic(topic, form), qos, None),
             f"DDS writer of {topic}", "a writer", "check the topic and its type",
         )
         self._lib.delete_qos(qos)
-        return DdsWriter(self._lib, handle, layout)
+        return handle
 
     def poll(self) -> bool:
         """Takes in what discovery has learnt since the last call; True when something changed. Cheap."""
@@ -171,20 +187,22 @@ class Participant:
     def _discovery(self) -> _Discovery:
         return _Discovery(self._lib, self._handle)
 
-    def _qos(self, reliability: int) -> int:
+    def _qos(self, reliability: int, depth: int) -> int:
         qos: int = self._lib.create_qos()
         self._lib.qset_reliability(qos, reliability, 0)  # 0: a write never waits for a slow reader
-        self._lib.qset_history(qos, _KEEP_LAST, 1)
+        self._lib.qset_history(qos, _KEEP_LAST, depth)
         return qos
 
-    def _topic(self, name: str, layout: Layout) -> int:
-        key = (name, layout.type_name)
+    def _topic(self, name: str, form: Layout | ApiKind) -> int:
+        key = (name, form.type_name)
         if key not in self._topics:
-            descriptor = TopicDescriptor.without_type_information(layout)
+            descriptor = (
+                form.descriptor() if isinstance(form, ApiKind) else TopicDescriptor.without_type_information(form)
+            )
             self._keep.append(descriptor)
             self._topics[key] = self._lib.check(
                 self._lib.create_topic(self._handle, ctypes.byref(descriptor), name.encode(), None, None),
-                f"DDS topic {name} of {layout.type_name}", "a topic",
+                f"DDS topic {name} of {form.type_name}", "a topic",
                 "one participant can give a topic one type only",
             )
         return self._topics[key]

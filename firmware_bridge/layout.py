@@ -381,6 +381,12 @@ _GO_TIME = _go("TimeSpec_", "i32 sec", "u32 nanosec")
 HG_IMU_STATE = Layout(_HG_IMU)
 """``rt/secondary_imu``; 54 bytes, no CRC."""
 
+HG_BMS_STATE = Layout(_hg(
+    "BmsState_", "u8 version_high version_low fn", "u16 cell_vol:40", "u32 bmsvoltage:3", "i32 current",
+    "u8 soc soh", "i16 temperature:12", "u16 cycle manufacturer_date", "u32 bmsstate:5 reserve:3",
+))
+"""``rt/lf/bmsstate``: the battery of G1 and H1-2; ``soc`` in percent, no CRC."""
+
 HG_LOW_STATE = Layout(_hg(
     "LowState_", "u32 version:2", "u8 mode_pr mode_machine", "u32 tick", ("imu_state", _HG_IMU),
     ("motor_state", _HG_MOTOR_STATE, 35), "u8 wireless_remote:40", "u32 reserve:4 crc",

@@ -19,14 +19,19 @@ import numpy as np
 
 from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.layout import GO_SPORT_MODE_STATE, HG_IMU_STATE, Layout
+from firmware_bridge.layout import GO_SPORT_MODE_STATE, HG_BMS_STATE, HG_IMU_STATE, Layout
+from firmware_bridge.motion_service import SimulatedMotionService
 from firmware_bridge.motor_bus import MotorCommand
 from firmware_bridge.sim_options import add_robot_options, make_robot, parse_press
 from firmware_bridge.simulated_robot import SimulatedRobot
-from firmware_bridge.unitree_bus import COMMAND_TOPIC, STATE_TOPIC, sample_over, wire_named
+from firmware_bridge.unitree_bus import BATTERY_TOPIC, COMMAND_TOPIC, STATE_TOPIC, TORSO_TOPIC, sample_over, wire_named
 
-IMU_TOPIC, TRUTH_TOPIC = "rt/secondary_imu", "rt/sportmodestate"
-TRUTH_EVERY = 5
+TRUTH_TOPIC = "rt/sportmodestate"
+TRUTH_EVERY, CALLS_EVERY, BATTERY_EVERY = 5, 10, 250
+CHARGE_PERCENT = 80
+GYRO_LSB_RAD_S = 1e-4
+"""Half the width of what is added to the gyro: a real IMU never repeats itself to the bit, a robot that hangs here
+would, and the gate takes that for a frozen one."""
 RATE_HZ = 500
 ORPHAN_S = 4.0
 """How long a robot stays after the run that started it died: longer than its gate damps."""
@@ -35,12 +40,18 @@ ORPHAN_S = 4.0
 class DdsRobot:
     """A `SimulatedRobot` on DDS.
 
+    Args:
+        motion_service: the mode its motion switcher says is active; "" for none.
+
     Attributes:
         obeyed, dropped: commands taken and commands refused (CRC, variant).
         buttons: bits of the simulated wireless remote.
+        charge_percent: of the battery.
     """
 
-    def __init__(self, robot: SimulatedRobot, settings: DdsSettings, wire: str = "unitree_hg") -> None:
+    def __init__(
+        self, robot: SimulatedRobot, settings: DdsSettings, wire: str = "unitree_hg", motion_service: str = ""
+    ) -> None:
         self.robot = robot
         self._wire = wire_named(wire)
         self._participant = Participant(settings, "exoactor-sim")
@@ -49,7 +60,9 @@ class DdsRobot:
         self._commands = self._participant.reader(COMMAND_TOPIC, low_cmd)
         self._states = self._participant.writer(STATE_TOPIC, low_state)
         self._truth = self._participant.writer(TRUTH_TOPIC, GO_SPORT_MODE_STATE)
-        self._torso = self._participant.writer(IMU_TOPIC, HG_IMU_STATE)
+        self._torso = self._participant.writer(TORSO_TOPIC, HG_IMU_STATE)
+        self._battery = self._participant.writer(BATTERY_TOPIC, HG_BMS_STATE) if self._wire.head is None else None
+        self._motion_service = SimulatedMotionService(self._participant, motion_service)
         n = robot.motors
         self._out = sample_over(self._wire, self._states.buffer, n)
         self._rpy = low_state.view(self._states.buffer, "imu_state.rpy")
@@ -60,6 +73,7 @@ class DdsRobot:
         self._variant = low_cmd.view(self._commands.buffer, "mode_machine") if self._wire.head is None else None
         self._command = MotorCommand(n)
         self.obeyed = self.dropped = self.buttons = 0
+        self.charge_percent = CHARGE_PERCENT
         self._count = 0
         self._fill_constants(low_state)
 
@@ -81,6 +95,8 @@ class DdsRobot:
         low_state.view(buffer, "motor_state.temperature")[: self.robot.motors] = 35
         self._out.mode_machine[0] = self.robot.mode_machine
         self._out.remote[:2] = (0x55, 0x51)
+        if self._battery is None:
+            low_state.view(buffer, "bms_state.soc")[0] = self.charge_percent
 
     def tick(self) -> None:
         """Obey, step, publish."""
@@ -88,12 +104,15 @@ class DdsRobot:
             self._obey()
         sample = self.robot.step()
         self._count += 1
+        if self._count % CALLS_EVERY == 0:
+            self._motion_service.pump()
         if self.robot.lose_frame():
             return
         self.robot.sense_accelerometer()
         out = self._out
         out.q[:], out.dq[:], out.tau[:] = sample.q, sample.dq, sample.tau
         out.quat_wxyz[:], out.gyro[:], out.accel[:] = sample.quat_wxyz, sample.gyro, sample.accel
+        out.gyro[:] += GYRO_LSB_RAD_S * ((self._count * 40503 & 0xFFFF) / 32768 - 1)  # Knuth's 16-bit multiplier
         out.tick[0] = sample.tick[0]
         out.remote[2], out.remote[3] = self.buttons & 0xFF, self.buttons >> 8
         w, x, y, z = sample.quat_wxyz.tolist()
@@ -103,6 +122,8 @@ class DdsRobot:
         self._seal.write()
         self._states.write()
         self._publish_torso()
+        if self._count % BATTERY_EVERY == 0:
+            self._publish_battery()
         if self._count % TRUTH_EVERY == 0:
             self._publish_truth()
 
@@ -127,6 +148,11 @@ class DdsRobot:
         view(buffer, "accelerometer")[:] = accel
         self._torso.write()
 
+    def _publish_battery(self) -> None:
+        if self._battery is not None:
+            HG_BMS_STATE.view(self._battery.buffer, "soc")[0] = self.charge_percent
+            self._battery.write()
+
     def _publish_truth(self) -> None:
         view, buffer, robot = GO_SPORT_MODE_STATE.view, self._truth.buffer, self.robot
         view(buffer, "position")[:] = robot.base_position
@@ -146,6 +172,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     add_robot_options(parser)
+    parser.add_argument("--motion-service", default="", metavar="NAME",
+                        help="let its motion switcher say that this mode is active (default: all released)")
     parser.add_argument("--seconds", type=float, help="stop after this long")
     parser.add_argument("--follow", type=int, metavar="PID", help="stop soon after this parent process is gone")
     parser.add_argument("--view", action="store_true", help="open MuJoCo's viewer (needs a display)")
@@ -161,20 +189,27 @@ def run(args: argparse.Namespace) -> int:
         nonlocal stop
         stop = True
 
+    press_s, buttons = parse_press(args.press)
+
+    def on_press(number: int, frame: FrameType | None) -> None:
+        nonlocal press_s
+        press_s = 0.0
+
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGUSR1, on_press)
     robot = make_robot(args)
     if not args.no_realtime:
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
         except OSError:
             print("exoactor sim: no right to SCHED_FIFO, timing will suffer under load", file=sys.stderr)
-    dds = DdsRobot(robot, DdsSettings(args.domain, args.interface, tuple(args.peer)))
+    dds = DdsRobot(robot, DdsSettings(args.domain, args.interface, tuple(args.peer)),
+                   motion_service=args.motion_service)
     where = args.interface or "lo"
     print(json.dumps({"event": "ready", "domain": args.domain, "interface": where, "motors": robot.motors,
                       "pid": os.getpid()}), flush=True)
     watch = _Watch(robot, args)
-    press_s, buttons = parse_press(args.press)
     period = 1 / RATE_HZ
     deadline = time.monotonic()
     end = deadline + args.seconds if args.seconds else float("inf")

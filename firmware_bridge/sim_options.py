@@ -28,7 +28,8 @@ def add_robot_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--loss", type=float, default=0.0, metavar="P", help="fraction of states lost")
     parser.add_argument("--push", action="append", default=[], metavar="T,DT,FX,FY,FZ",
                         help="force on the torso (s, s, N, N, N); repeatable")
-    parser.add_argument("--press", metavar="T,BUTTONS", help="press buttons of the remote from T seconds on: 8,L2+B")
+    parser.add_argument("--press", metavar="T,BUTTONS",
+                        help="press buttons of the remote from T seconds on: 8,L2+B; never,L2+B: once SIGUSR1 comes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-gantry", action="store_true", help="start free, not hanging")
 
@@ -49,12 +50,12 @@ def robot_option_words(args: argparse.Namespace) -> list[str]:
 
 
 def parse_press(text: str | None) -> tuple[float, int]:
-    """When which buttons are pressed: seconds and bits; never for None."""
+    """When which buttons are pressed: seconds, infinite for "never", and bits; never for None."""
     if text is None:
         return float("inf"), 0
     try:
         start, names = text.split(",")
-        return float(start), button_mask(names.split("+"))
+        return float("inf") if start == "never" else float(start), button_mask(names.split("+"))
     except ValueError:
         raise BridgeError("--press", expected=f"T,BUTTONS with buttons among {', '.join(BUTTONS)}", found=text,
                           what_to_do="give e.g. 8,L2+B") from None

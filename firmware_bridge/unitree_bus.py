@@ -5,17 +5,32 @@ The wire's own rules live here: 35 (or 20) motor slots, the echoed mode_machine,
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from firmware_bridge.dds import DdsSettings, DdsWriter, Participant
+from firmware_bridge.dds import DdsReader, DdsSettings, DdsWriter, Participant
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.layout import GO_LOW_CMD, GO_LOW_STATE, HG_LOW_CMD, HG_LOW_STATE, Buffer, Layout
-from firmware_bridge.motor_bus import MotorCommand, MotorSample, Reading, SafeCommand
+from firmware_bridge.layout import (
+    GO_LOW_CMD,
+    GO_LOW_STATE,
+    HG_BMS_STATE,
+    HG_IMU_STATE,
+    HG_LOW_CMD,
+    HG_LOW_STATE,
+    Buffer,
+    Layout,
+)
+from firmware_bridge.motor_bus import F32, MotorCommand, MotorSample, Reading, SafeCommand
 
 STATE_TOPIC, COMMAND_TOPIC = "rt/lowstate", "rt/lowcmd"
+BATTERY_TOPIC, TORSO_TOPIC = "rt/lf/bmsstate", "rt/secondary_imu"
+TORSO_READS, BATTERY_READS = 10, 100
+"""The torso's IMU is looked at with every 10th state, the battery with every 100th: 20 and 200 ms at 500 Hz."""
+TORSO_SILENT_NS, BATTERY_SILENT_NS = 1_000_000_000, 5_000_000_000
+"""Unheard of for longer, a value is NaN again. The rate of a robot's `rt/lf/` topics is not known; 1 Hz would do."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +125,51 @@ PROFILES = {
 }
 
 
+class SlowTopics:
+    """Battery and torso IMU into a sample: values that come on topics of their own, or rarely.
+
+    Args:
+        torso, battery: readers of an hg robot's topics, or None; a go robot's battery is in its LowState.
+        charge: (1,) uint8 view of a LowState's charge, or None.
+    """
+
+    def __init__(
+        self, sample: MotorSample, torso: DdsReader | None, battery: DdsReader | None,
+        charge: npt.NDArray[np.uint8] | None,
+    ) -> None:
+        self._torso = None if torso is None else _Heard(
+            torso, HG_IMU_STATE.view(torso.buffer, "quaternion"), sample.torso_quat_wxyz, TORSO_SILENT_NS)
+        self._battery = None if battery is None else _Heard(
+            battery, HG_BMS_STATE.view(battery.buffer, "soc"), sample.battery_percent, BATTERY_SILENT_NS)
+        self._charge, self._percent = charge, sample.battery_percent
+
+    def look(self, reads: int, now_ns: int) -> None:
+        """At each `TORSO_READS`-th state."""
+        if self._torso is not None:
+            self._torso.look(now_ns)
+        if reads % BATTERY_READS == 0:
+            if self._battery is not None:
+                self._battery.look(now_ns)
+            elif self._charge is not None:
+                self._percent[:] = self._charge
+
+
+class _Heard:
+    """A value of a topic, NaN before it was heard and after it fell silent."""
+
+    def __init__(self, reader: DdsReader, source: npt.NDArray[np.generic], out: F32, silent_ns: int) -> None:
+        self._reader, self._source, self._out, self._silent_ns = reader, source, out, silent_ns
+        self._heard_ns: int | None = None
+
+    def look(self, now_ns: int) -> None:
+        if self._reader.take():
+            self._out[:] = self._source
+            self._heard_ns = now_ns
+        elif self._heard_ns is not None and now_ns - self._heard_ns > self._silent_ns:
+            self._out.fill(np.nan)
+            self._heard_ns = None
+
+
 class UnitreeBus:
     """A Unitree robot, or what looks like one, over DDS.
 
@@ -134,15 +194,27 @@ class UnitreeBus:
         self._crc = self._wire.low_state.seal(self._reader.buffer)
         self._crc_field = self._wire.low_state.view(self._reader.buffer, "crc")
         self.sample = sample_over(self._wire, self._reader.buffer, motors)
+        self._slow, self._reads = self._open_slow_topics(), 0
         self._writer: DdsWriter | None = None
         self._encoder: CommandEncoder | None = None
 
+    def _open_slow_topics(self) -> SlowTopics:
+        if self._wire.head is None:
+            return SlowTopics(self.sample, self._participant.reader(TORSO_TOPIC, HG_IMU_STATE),
+                              self._participant.reader(BATTERY_TOPIC, HG_BMS_STATE), None)
+        # A simulator that fills in no battery would look like an empty one.
+        charge = self._wire.low_state.view(self._reader.buffer, "bms_state.soc")
+        return SlowTopics(self.sample, None, None, None if self._profile.simulator_only else charge)
+
     def read(self) -> Reading:
-        """The newest LowState into `sample`."""
+        """The newest LowState into `sample`; now and then also what comes on other topics."""
         if not self._reader.take():
             return Reading.NONE
         if self._profile.checks_crc and not self._crc.matches():
             return Reading.REJECTED
+        self._reads += 1
+        if self._reads % TORSO_READS == 0:
+            self._slow.look(self._reads, time.monotonic_ns())
         return Reading.NEW
 
     def wait(self, timeout_s: float) -> bool:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from runtime.backend import BACKEND_HELP, BACKENDS
-from runtime.manifest import OWN_CONTROLLER
+from runtime.child import Child
+from runtime.manifest import OWN_CONTROLLER, Manifest
 from runtime.manifest_reader import load_manifest
-from runtime.preflight import Check, check_controller, check_machine, check_robot
-from runtime.robot import NO_WIRE, load_robot
+from runtime.preflight import Check, check_controller
+from runtime.preflight_list import list_estops, list_machine, list_robot
+from runtime.robot import NO_WIRE
 from runtime.run_command import ALLOW_UNSIGNED_HELP, TARGETS
 from runtime.settings import RunSettings
 
@@ -35,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
+    parser.add_argument("--estop", action="append", default=[], metavar="SPEC",
+                        help="an emergency-stop source of the run, as `exoactor run` takes it; repeatable")
+    parser.add_argument("--teleop-bind", default=RunSettings.operator_bind, metavar="HOST:PORT",
+                        help=f"where a network stop is listened for (default {RunSettings.operator_bind})")
+    parser.add_argument("--teleop-key", metavar="FILE", help="key of that link")
+    parser.set_defaults(teleop=None, lockstep=False)
     parser.add_argument("--json", action="store_true", help="a JSON list of {check, ok, measured, limit, what_to_do}")
 
 
@@ -44,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     settings = RunSettings(
         controller=args.controller, robot="", model=args.model, clip=args.clip, command=(0.0, 0.0, 0.0),
         duration_s=None, target=args.robot, domain=domain, interface=args.interface, peers=tuple(args.peer), out="",
-        backend=args.backend, allow_unsigned=args.allow_unsigned, mode=args.mode,
+        backend=args.backend, allow_unsigned=args.allow_unsigned, mode=args.mode, **_operator(args),
     )
     checks = list(_checks(settings))
     bad = [check for check in checks if not check.ok and check.required]
@@ -60,23 +73,40 @@ def run(args: argparse.Namespace) -> int:
     return 2 if bad else 0
 
 
-def _checks(settings: RunSettings) -> Iterator[Check]:
-    yield from check_machine(strict=settings.target == "g1")
-    yield from check_controller(settings)
-    robot = load_robot(load_manifest(settings.controller).robot_file)
-    if robot.wire == NO_WIRE:
-        yield Check("wire", True, "none: lock-step only", "a wire, or simulated time", "", False)
-        return
-    if settings.target != "sim":
-        yield from check_robot(settings, robot)
-        return
-    from runtime.child import Child
+def _operator(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `RunSettings` about emergency stops."""
+    if not args.estop:
+        return {}
+    fields: dict[str, Any] = import_module("runtime.operator_options").operator_settings(args)
+    return fields
 
+
+def _checks(settings: RunSettings) -> Iterator[Check]:
+    manifest = load_manifest(settings.controller)
+    is_wired = manifest.robot.wire != NO_WIRE
+    with _simulated_robot(settings, manifest) if is_wired and settings.target == "sim" else nullcontext() as sim:
+        yield from list_machine(settings, manifest)
+        yield from check_controller(settings)
+        yield from list_estops(settings, manifest)
+        if not is_wired:
+            yield Check("wire", True, "none: lock-step only", "a wire, or simulated time", "", False)
+            return
+        press = None
+        if sim is not None:
+            sim.await_ready(30.0, lambda line: None)
+            press = partial(sim.process.send_signal, signal.SIGUSR1) if manifest.robot.estop_buttons else None
+        yield from list_robot(settings, manifest, press)
+
+
+@contextmanager
+def _simulated_robot(settings: RunSettings, manifest: Manifest) -> Iterator[Child]:
+    """A robot of our own, which gets ready while other things are looked at; SIGUSR1 presses its remote."""
+    arguments = ["-m", "exoactor", "sim", "--domain", str(settings.domain), "--follow", str(os.getpid())]
+    for buttons in manifest.robot.estop_buttons[:1]:
+        arguments += ["--press", f"never,{'+'.join(buttons)}"]
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["-m", "exoactor", "sim", "--domain", str(settings.domain), "--follow", str(os.getpid())]
         sim = Child("sim", arguments, Path(folder) / "sim.err")
         try:
-            sim.await_ready(30.0, lambda line: None)
-            yield from check_robot(settings, robot)
+            yield sim
         finally:
             sim.end(5.0)

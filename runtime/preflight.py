@@ -1,36 +1,22 @@
-"""What is looked at before a robot may be armed: each check with its measured value, its limit and what to do."""
+"""What is looked at before a robot may be armed: each check with its measured value, its limit and what to do.
+
+The lists by subject stand in `preflight_machine`, `preflight_robot`, `preflight_pose` and `preflight_estop`; each
+judges readings it was handed, so that every line can be made red and green. `preflight_list` puts them together.
+"""
 
 from __future__ import annotations
 
-import math
-import os
-import resource
-import shutil
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from firmware_bridge.dds import DdsSettings
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.motor_bus import Reading
-from firmware_bridge.remote import button_mask, buttons_in
-from firmware_bridge.unitree_bus import PROFILES, UnitreeBus
 from runtime.admission import admit, check_golden
 from runtime.clip import load_clip
+from runtime.errors import Refused
+from runtime.limits import Limits, loosened
 from runtime.needs import check_clip_feeds, mode_of
-from runtime.robot import Robot
-from runtime.settings import GATE_HZ, RunSettings
-
-WATCH_S = 1.0
-FREE_DISK_BYTES = 2 << 30
-FREE_SHARED_BYTES = 64 << 20
-LOST_RATIO = 0.05
-GRAVITY_RAD = math.radians(10)
-RANGE_SLACK_RAD = 0.1
-HOT_C = 80
+from runtime.settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -44,31 +30,36 @@ class Check:
     what_to_do: str
     required: bool = True
 
+    @property
+    def is_red(self) -> bool:
+        """Nothing may be armed because of it."""
+        return self.required and not self.ok
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def check_machine(*, strict: bool) -> Iterator[Check]:
-    """This computer: rights, room. `strict` for a real robot: missing real-time rights are then red."""
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    yield Check("python", sys.version_info >= (3, 10), version, ">= 3.10", "install Python 3.10 or newer")
-    soft = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
-    can_fifo = os.geteuid() == 0 or soft >= 80 or soft == resource.RLIM_INFINITY
-    yield Check("real-time scheduling", can_fifo, "root" if os.geteuid() == 0 else f"rtprio {soft}", "rtprio >= 80",
-                "add `@realtime - rtprio 90` to /etc/security/limits.conf and join the group", strict)
-    locked = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
-    can_lock = os.geteuid() == 0 or locked == resource.RLIM_INFINITY
-    yield Check("locked memory", can_lock, "root" if os.geteuid() == 0 else f"{locked} bytes", "unlimited",
-                "add `@realtime - memlock unlimited` to /etc/security/limits.conf", strict)
-    cores = len(os.sched_getaffinity(0))
-    yield Check("processor cores", cores >= 2, str(cores), ">= 2", "gate and policy need a core each", strict)
-    shared = shutil.disk_usage("/dev/shm").free
-    yield Check("shared memory", shared >= FREE_SHARED_BYTES, f"{shared >> 20} MiB free",
-                f">= {FREE_SHARED_BYTES >> 20} MiB", "empty /dev/shm or enlarge it")
-    disk = shutil.disk_usage(Path.cwd()).free
-    yield Check("disk for logs", disk >= FREE_DISK_BYTES, f"{disk >> 20} MiB free", f">= {FREE_DISK_BYTES >> 20} MiB",
-                "make room: a run writes about 1 MiB a second")
+def refused_line(error: BridgeError) -> Check:
+    """The line of something that could not even be looked at."""
+    return Check(error.what, False, error.found, error.expected, error.what_to_do)
+
+
+def refuse_red(checks: Iterable[Check]) -> None:
+    """Raises a refusal that names every red line, not just the first.
+
+    Raises:
+        Refused: something required is red.
+    """
+    red = [check for check in checks if check.is_red]
+    if len(red) == 1:
+        raise Refused(red[0].check, expected=red[0].limit, found=red[0].measured, what_to_do=red[0].what_to_do)
+    if red:
+        raise Refused(
+            "preflight", expected="nothing red",
+            found="; ".join(f"{check.check}: {check.measured} (limit: {check.limit})" for check in red),
+            what_to_do="; ".join(f"{check.check}: {check.what_to_do}" for check in red),
+        )
 
 
 def check_controller(settings: RunSettings) -> Iterator[Check]:
@@ -101,83 +92,19 @@ def check_controller(settings: RunSettings) -> Iterator[Check]:
             check_clip_feeds(manifest, mode, clip)
             yield Check("clip", True, f"{clip.duration_s:.1f} s at {clip.fps:.2f} Hz", "a valid motion", "")
     except BridgeError as error:
-        yield Check(error.what, False, error.found, error.expected, error.what_to_do)
+        yield refused_line(error)
 
 
-def check_robot(settings: RunSettings, robot: Robot) -> Iterator[Check]:
-    """The robot on the network: watched for a second, nothing is written."""
-    profile = PROFILES["unitree-mujoco" if settings.target == "unitree-mujoco" else "unitree"]
-    where = f"domain {settings.domain}, interface {settings.interface or 'lo'}"
-    try:
-        dds = DdsSettings(settings.domain, settings.interface, settings.peers)
-        bus = UnitreeBus(dds, robot.wire, robot.motors, profile, "exoactor-check")
-    except BridgeError as error:
-        yield Check(error.what, False, error.found, error.expected, error.what_to_do)
-        return
-    try:
-        received, rejected = _watch(bus)
-        yield Check("robot state", received > 0, f"{received} states in {WATCH_S:.0f} s on {where}", "some",
-                    "check power, cable, interface and domain")
-        if not received:
-            return
-        expected = GATE_HZ * WATCH_S * (0.4 if profile.simulator_only else 1)
-        lost = max(0.0, 1 - received / expected)
-        yield Check("states lost", lost <= LOST_RATIO, f"{100 * lost:.1f} %", f"<= {100 * LOST_RATIO:.0f} %",
-                    "use a cable, look at the load of this computer", False)
-        yield Check("state CRC", rejected == 0, f"{rejected} wrong", "0", "is this the robot's own message type?")
-        yield from _check_sample(bus, robot, profile.simulator_only)
-        others = bus.other_writers()
-        yield Check("other commander", not others, "; ".join(others) or "none", "none",
-                    "stop the other controller and the robot's own motion service")
-    finally:
-        bus.close()
+def check_limits(limits: Limits) -> Check:
+    """Whether a limit of the robot's file lets more pass than as it ships."""
+    lines = loosened(limits)
+    return Check("limits", not lines, "; ".join(lines) or "none loosened", "as shipped",
+                 "be sure that it is meant (`limits` of the robot's file, docs/safety.md)", False)
 
 
-def _watch(bus: UnitreeBus) -> tuple[int, int]:
-    received = rejected = 0
-    deadline = time.monotonic() + 5.0
-    while time.monotonic() < deadline and received == 0:
-        if bus.wait(0.1):
-            received += bus.read() is Reading.NEW
-    received = 0
-    end = time.monotonic() + WATCH_S
-    while time.monotonic() < end:
-        bus.wait(0.01)
-        reading = bus.read()
-        received += reading is Reading.NEW
-        rejected += reading is Reading.REJECTED
-    return received, rejected
-
-
-def _check_sample(bus: UnitreeBus, robot: Robot, unchecked: bool) -> Iterator[Check]:
-    sample = bus.sample
-    mode = int(sample.mode_machine[0])
-    yield Check("mode_machine", unchecked or mode in robot.mode_machine, str(mode), f"one of {robot.mode_machine}",
-                "choose the controller of this variant")
-    accel = [float(x) for x in sample.accel]
-    size = math.sqrt(sum(x * x for x in accel))
-    w, x, y, z = (float(part) for part in sample.quat_wxyz)
-    up = (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y))
-    cosine = sum(a * b for a, b in zip(accel, up, strict=True)) / max(size, 1e-9)
-    angle = math.acos(min(max(cosine, -1.0), 1.0))
-    yield Check("IMU against gravity", size > 1 and angle <= GRAVITY_RAD,
-                f"{math.degrees(angle):.1f} deg" if size > 1 else "no gravity",
-                f"<= {math.degrees(GRAVITY_RAD):.0f} deg", "axes or quaternion order are not as assumed")
-    tilt = math.acos(min(max(up[2], -1.0), 1.0))
-    yield Check("upright", tilt <= robot.limits.tilt_rad, f"{math.degrees(tilt):.1f} deg",
-                f"<= {math.degrees(robot.limits.tilt_rad):.0f} deg", "hang or stand the robot upright")
-    beyond = [
-        joint.name for joint in robot.joints
-        if not joint.lower_rad - RANGE_SLACK_RAD <= float(sample.q[joint.motor]) <= joint.upper_rad + RANGE_SLACK_RAD
-    ]
-    yield Check("joints within range", not beyond, ", ".join(beyond) or "all", f"range + {RANGE_SLACK_RAD} rad",
-                "check joint order and zero positions")
-    moving = float(abs(sample.dq).max())
-    yield Check("joints at rest", moving < 1.0, f"{moving:.2f} rad/s", "< 1 rad/s", "let the robot come to rest")
-    hottest = int(sample.temperature_c.max())
-    yield Check("motor temperature", hottest < HOT_C, f"{hottest} C", f"< {HOT_C} C", "let the motors cool")
-    errors = [joint.name for joint in robot.joints if int(sample.motor_error[joint.motor])]
-    yield Check("motor errors", not errors, ", ".join(errors) or "none", "none", "clear the motors' errors")
-    pressed = buttons_in(int(sample.remote[2]), int(sample.remote[3]))
-    stop = any(pressed & button_mask(keys) == button_mask(keys) for keys in robot.estop_buttons)
-    yield Check("stop combination released", not stop, f"buttons {pressed:#06x}", "not pressed", "release the remote")
+def check_calibration(target: str) -> Check:
+    """No calibration file exists yet: what that means where it matters."""
+    if target in ("sim", "unitree-mujoco"):
+        return Check("calibration", True, "none: a simulated robot needs none", "none in simulation", "", False)
+    return Check("calibration", False, "none is used: the encoders' zeros are taken as they are", "one of this robot",
+                 "see that every joint reads what it should where you can measure it (docs/hardware.md)", False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
@@ -40,13 +42,40 @@ def go_real_time(priority: int, core: int | None) -> list[str]:
     return refused
 
 
-def protect_from_oom() -> None:
-    """Ask to be the last process the kernel kills for memory; not permitted to ordinary users."""
+def may_use_fifo(priority: int) -> bool:
+    """Whether SCHED_FIFO at this priority is permitted, found by trying it."""
+    with contextlib.suppress(OSError), hurried(priority):
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def hurried(priority: int) -> Iterator[None]:
+    """SCHED_FIFO for a short while.
+
+    Raises:
+        OSError: not permitted.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("-1000")
-    except OSError:
-        pass
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
+def set_oom_score(adjustment: int, process: int | str = "self") -> None:
+    """`oom_score_adj`: how soon the kernel kills a process for memory, -1000 never to 1000 first.
+
+    Lowering it is not permitted to ordinary users; that is passed over.
+    """
+    with contextlib.suppress(OSError), open(f"/proc/{process}/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(str(adjustment))
+
+
+def protect_from_oom() -> None:
+    """Ask never to be killed for memory."""
+    set_oom_score(-1000)
 
 
 def freeze_garbage() -> None:

@@ -19,6 +19,8 @@ from runtime.errors import Refused
 from runtime.limits import loosened
 from runtime.manifest import OWN_CONTROLLER
 from runtime.operator_options import add_operator_options, operator_settings
+from runtime.preflight import refuse_red
+from runtime.preflight_list import WATCHED_BY_RUN, list_for_run
 from runtime.robot import NO_WIRE, robot_path
 from runtime.settings import RunSettings
 from runtime.steered import NO_CONTROLLER, USUAL
@@ -129,7 +131,8 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     robot = make_robot(args)
     check_plant(policy, robot)
     factor = run_lockstep(settings, policy, robot, out, parse_press(args.press))
-    return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0}
+    return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0,
+                    "alarms": []}
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
@@ -149,9 +152,30 @@ def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitt
     if args.robot == "unitree-mujoco":
         print("WARNING: profile unitree-mujoco: no CRC, no counter, no variant is checked. For that simulator only.",
               file=sys.stderr)
+    warnings = _preflight(settings, admitted)
     supervisor = Supervisor(settings, admitted.manifest, words)
+    supervisor.notes["warnings"] += warnings
     supervisor.run()
     return None, supervisor.notes
+
+
+def _preflight(settings: RunSettings, admitted: Admitted) -> list[str]:
+    """The list of `exoactor check` as far as a run does not look by itself; what it advises, one line each.
+
+    Raises:
+        Refused: a required line is red. A dry run, which can move nothing, goes on and says so.
+    """
+    checks = list(list_for_run(settings, admitted.manifest))
+    lines = json.dumps([check.as_dict() for check in checks], indent=1)
+    (Path(settings.out) / "preflight.json").write_text(lines, encoding="utf-8")
+    if not settings.dry_run:
+        refuse_red(checks)
+    is_shown = settings.target in WATCHED_BY_RUN
+    warnings = [f"preflight, {check.check}: {check.measured} (limit: {check.limit}); {check.what_to_do}"
+                for check in checks if check.is_red or (is_shown and not check.ok)]
+    for line in warnings:
+        print(f"WARNING: {line}", file=sys.stderr)
+    return warnings
 
 
 def check_plant(policy: Policy, simulated: SimulatedRobot) -> None:

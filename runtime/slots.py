@@ -76,6 +76,11 @@ class Slot(_Shared):
         self._crc[0] = zlib.crc32(self._bytes.data)
         self._sequence[0] = sequence + 2
 
+    @property
+    def count(self) -> int:
+        """How often the record read last was preceded by another, plus one: the writer's own count."""
+        return self._seen // 2
+
     def read(self) -> bool:
         """Bring the newest record into `record`; False when there is none newer, or a writer died inside it."""
         for _ in range(TRIES):

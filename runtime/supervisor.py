@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from runtime.alarms import RunWatch
 from runtime.child import Child
 from runtime.console import Console
 from runtime.errors import Refused
@@ -25,8 +26,10 @@ from runtime.faults import FAULTS, Mode, Request, flag_names
 from runtime.manifest import Manifest
 from runtime.operator_view import OperatorView, relays_gesture, start_pose_text
 from runtime.pilot import READY_S, Phase
+from runtime.realtime import set_oom_score
 from runtime.records import CONTROL_DTYPE, GATE_RING, gate_log_dtype, status_dtype, target_dtype
-from runtime.settings import RunSettings
+from runtime.service import Service
+from runtime.settings import GATE_HZ, RunSettings
 from runtime.slots import Ring, Slot
 
 SHARED_ROOT = Path("/dev/shm")
@@ -40,6 +43,8 @@ OPERATOR_DIED = "operator's process died: nobody heard the stops"
 CHILD_END_S = 8.0
 ARM_TIMEOUT_S = 3.0
 GATE_STUCK_NS = 300_000_000
+OOM_SCORES = {"telemetry": 500, "operator": 500, "policy": 300}
+"""What the kernel may kill for memory first: the log before the policy, both before this process; the gate never."""
 
 
 class Supervisor:
@@ -71,7 +76,10 @@ class Supervisor:
         if self.settings.operator:
             self._operator = OperatorView(self._shared, run, self.settings.operator, len(manifest.robot.joints))
         self.children: dict[str, Child] = {}
-        self.notes: dict[str, Any] = {"warnings": [], "errors": [], "gate_restarts": 0}
+        self.notes: dict[str, Any] = {"warnings": [], "errors": [], "gate_restarts": 0, "alarms": []}
+        rates_hz = {"gate": float(GATE_HZ), "policy": settings.rate_hz}
+        self._run_watch = RunWatch(manifest.robot.limits, self.out / "log.mcap", rates_hz)
+        self._service = Service()
         self._stop = False
         self._asked = Request.NONE
         self._asked_at = 0.0
@@ -90,6 +98,8 @@ class Supervisor:
         handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._start()
+            self._run_watch.begin()
+            self._service.tell("READY=1")
             if not self._stop:
                 self._confirm()
                 self._await_stops()
@@ -109,6 +119,8 @@ class Supervisor:
 
     def _spawn(self, name: str, arguments: list[str]) -> dict[str, Any]:
         self.children[name] = Child(name, arguments, self.out / f"{name}.err")
+        if name in OOM_SCORES:
+            set_oom_score(OOM_SCORES[name], self.children[name].pid)
         ready = self.children[name].await_ready(READY_TIMEOUT_S[name], self._warn)
         self._gate_ready_ns = time.monotonic_ns()
         self._write_processes()
@@ -158,6 +170,7 @@ class Supervisor:
         )
         line = None
         while line is None and not self._stop and not self._console.is_closed:
+            self._service.beat()
             line = self._console.line(0.05)
         if line != "MOVE":
             raise Refused("confirmation", expected="MOVE", found=repr(line or "nothing"),
@@ -192,6 +205,7 @@ class Supervisor:
     def _watch(self) -> None:
         while True:
             time.sleep(POLL_S)
+            self._service.beat()
             self._hear()
             gate = self.children["gate"]
             self._end_a_stuck_gate(gate)
@@ -205,6 +219,7 @@ class Supervisor:
             self._target.read()
             mode = Mode(int(self._status.record["mode"][0]))
             phase = Phase(int(self._target.record["phase"][0]))
+            self._look_for_alarms(mode)
             self._check_armed(mode)
             self._show(mode, phase)
             if mode >= Mode.DAMP:
@@ -239,6 +254,12 @@ class Supervisor:
                 self._ask(Request.TRACK)
         elif time.monotonic() - self._ready_since > READY_S:
             self._ask(Request.TRACK)
+
+    def _look_for_alarms(self, mode: Mode) -> None:
+        pids = {name: child.pid for name, child in self.children.items() if child.is_alive()}
+        for alarm in self._run_watch.look(pids, {"gate": self._status.count, "policy": self._target.count}, mode):
+            self.notes["alarms"].append(alarm.as_dict())
+            self._warn(str(alarm))
 
     def _check_armed(self, mode: Mode) -> None:
         if mode is not Mode.DISARMED or time.monotonic() - self._asked_at < ARM_TIMEOUT_S:
@@ -289,11 +310,13 @@ class Supervisor:
             why = FAULTS[cause].meaning if cause >= 0 else "the run is over"
             self._console.say(f"\nDAMPING ({why}). Secure the robot, then press Enter to release it.")
             while self.children["gate"].is_alive() and not self._stop and self._console.line(0.05) is None:
+                self._service.beat()
                 self._hear()
         self._ask(Request.ZERO)
         end = time.monotonic() + self._manifest.robot.limits.damp_min_s + CHILD_END_S
         while time.monotonic() < end:
             time.sleep(POLL_S)
+            self._service.beat()
             if not self.children["gate"].is_alive() and not self._revive_gate():
                 return
             if self.children["gate"].is_alive() and self.notes["gate_restarts"]:
@@ -306,6 +329,7 @@ class Supervisor:
         self._console.take_back()
 
     def _end(self) -> None:
+        self._service.tell("STOPPING=1")
         for name in ("gate", "operator", "policy", "sim", "telemetry"):
             if name in self.children:
                 self.children[name].end(CHILD_END_S)

@@ -17,6 +17,7 @@ from typing import Any
 from runtime.errors import Refused
 from runtime.faults import FAULTS, Mode
 from runtime.pilot import Phase
+from runtime.preflight_machine import check_machine, read_machine
 from runtime.records import status_dtype, target_dtype
 from runtime.slots import Slot
 
@@ -34,6 +35,12 @@ def has_fifo() -> bool:
         return False
     os.sched_setscheduler(0, policy, parameters)
     return True
+
+
+def lacks_for_a_robot() -> str:
+    """What this computer lacks to be let near a real robot, e.g. in a container; empty when nothing."""
+    checks = check_machine(read_machine(Path.cwd(), None), strict=True)
+    return ", ".join(check.check for check in checks if check.is_red)
 
 
 def is_running(pid: int) -> bool:

@@ -38,7 +38,7 @@ from runtime.records import status_dtype, target_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Slot
 from runtime.supervisor import _sweep
-from tests.live_run import MOTORS, ROOT, LiveRun, await_, has_fifo, resident_mb
+from tests.live_run import MOTORS, ROOT, LiveRun, await_, has_fifo, lacks_for_a_robot, resident_mb
 from tests.shared_data import shared_data
 from tests.wire_observer import WireObserver
 
@@ -206,9 +206,10 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     with WireObserver(FULL, folder / "frames.npy") as wire, LiveRun(folder / "out", *more) as run:
         run.await_tracking(Phase.PLAY)
         resident = {name: resident_mb(pid) for name, pid in run.pids.items()}
+        oom = {name: int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for name, pid in run.pids.items()}
         run.finish()
         wire.stop()
-        yield SimpleNamespace(run=run, wire=wire, resident=resident, report=run.report)
+        yield SimpleNamespace(run=run, wire=wire, resident=resident, oom=oom, report=run.report)
 
 
 def test_a_whole_run_is_done_and_leaves_nothing_behind(full: SimpleNamespace) -> None:
@@ -256,6 +257,10 @@ def test_gate_and_policy_are_small(full: SimpleNamespace) -> None:
     print(f"resident MB: {full.resident}")
     assert full.resident["gate"] < 60
     assert full.resident["policy"] < 200
+
+
+def test_memory_is_taken_from_the_log_and_the_policy_before_the_gate(full: SimpleNamespace) -> None:
+    assert full.oom["telemetry"] > full.oom["policy"] > full.oom["gate"]
 
 
 # --- Something dies, hangs or is stopped while the robot walks --------------------------------------------------------
@@ -372,6 +377,8 @@ def test_a_run_outlives_its_logger_and_says_that_the_log_is_cut(harmed: dict[str
     assert not run.report["fell"]
     assert run.report["log_complete"] is False
     assert "telemetry" in " ".join(run.report["warnings"])
+    assert "DISK_FULL" in [alarm["flag"] for alarm in run.report["alarms"]]
+    assert "WARNING: DISK_FULL" in run.errors
     assert wire.delay_ms(harmed[name].moment) > 3000, "it did not play on"
     assert_nothing_is_left(run)
 
@@ -480,9 +487,12 @@ def test_a_dry_run_goes_through_the_motions_and_writes_nothing(tmp_path: Path) -
 
 
 REAL = ("--robot", "g1", "--interface", "lo", "--allow-unsigned")
+LACKING = lacks_for_a_robot()
+on_a_fit_computer = pytest.mark.skipif(bool(LACKING), reason=f"a robot would be refused here: {LACKING}")
 
 
 @pytest.mark.slow
+@on_a_fit_computer
 def test_a_robot_moves_only_as_far_as_its_operator_says(tmp_path: Path) -> None:
     with (
         simulated_robot(OPERATED),
@@ -513,6 +523,7 @@ def test_a_robot_moves_only_as_far_as_its_operator_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@on_a_fit_computer
 def test_without_an_operator_no_robot_is_armed(tmp_path: Path) -> None:
     with (
         simulated_robot(OPERATED),

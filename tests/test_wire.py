@@ -14,6 +14,7 @@ from firmware_bridge.layout import (
     GO_LOW_CMD,
     GO_LOW_STATE,
     GO_SPORT_MODE_STATE,
+    HG_BMS_STATE,
     HG_IMU_STATE,
     HG_LOW_CMD,
     HG_LOW_STATE,
@@ -77,6 +78,7 @@ def test_offsets_are_the_golden_ones(layout: Layout, golden: str) -> None:
         (GO_LOW_STATE, 1176, 1180, 294),
         (GO_LOW_CMD, 808, 812, 202),
         (HG_IMU_STATE, 54, 56, 0),
+        (HG_BMS_STATE, 164, 164, 0),
         (GO_SPORT_MODE_STATE, 232, 236, 0),
     ],
     ids=type_name,
@@ -255,7 +257,7 @@ def encode(layout: Layout, message: Any) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", [*WITH_CRC, HG_IMU_STATE, GO_SPORT_MODE_STATE], ids=type_name)
+@pytest.mark.parametrize("layout", [*WITH_CRC, HG_IMU_STATE, HG_BMS_STATE, GO_SPORT_MODE_STATE], ids=type_name)
 def test_bytes_are_identical_to_the_stock_serialiser(layout: Layout) -> None:
     stock = pytest.importorskip("firmware_bridge.stock_path")
     random = np.random.default_rng(3)
