@@ -16,6 +16,8 @@ from tests.live_run import ROOT, LiveRun, await_, is_running
 from tests.test_processes import DAMPING_FRAMES, simulated_robot, words
 from tests.wire_observer import WireObserver
 
+pytestmark = pytest.mark.realtime
+
 ALONE, ORPHANED, NOBODY = 27, 28, 29
 WITHIN_MS = 10_000.0
 

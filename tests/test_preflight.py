@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from firmware_bridge.motor_bus import MotorSample, Reading
 from firmware_bridge.remote import button_mask
 from firmware_bridge.sim_options import parse_press
+from runtime.calibration_file import write_calibration
 from runtime.errors import Refused
 from runtime.limits import Limits
 from runtime.manifest import Manifest
@@ -36,11 +38,14 @@ from runtime.preflight_machine import (
 )
 from runtime.preflight_pose import check_imu, check_motors, check_pose
 from runtime.preflight_robot import Watch, check_link, check_peers
+from runtime.robot import load_robot
 from runtime.run_command import _preflight
 from runtime.settings import RunSettings
 from tests.live_run import LiveRun
 from tests.test_processes import REAL, on_a_fit_computer, simulated_robot, words
 from tests.wire_observer import WireObserver
+
+pytestmark = pytest.mark.realtime
 
 ROOT = Path(__file__).resolve().parents[1]
 LIVE_DOMAIN = 118
@@ -386,10 +391,21 @@ def test_a_loosened_limit_is_named() -> None:
     assert "tilt_rad" in line.measured and "battery_no_motion" in line.measured
 
 
-def test_a_robot_without_calibration_is_told_so() -> None:
-    assert check_calibration("sim").ok
-    line = check_calibration("g1")
+def test_a_robot_without_calibration_is_told_so(tmp_path: Path) -> None:
+    assert check_calibration(run_settings(tmp_path, target="sim"), load_robot("g1_29dof")).ok
+    line = check_calibration(run_settings(tmp_path), load_robot("g1_29dof"))
     assert not line.ok and not line.is_red and "none is used" in line.measured
+
+
+def test_a_calibration_is_looked_at_where_one_is_named(tmp_path: Path) -> None:
+    robot, path = load_robot("g1_29dof"), tmp_path / "cal.json"
+    named = replace(run_settings(tmp_path), calibration=str(path), serial="G1-0042")
+    write_calibration(path, robot.name, "G1-0042", {}, created=datetime.now(timezone.utc), valid_days=9)
+    assert check_calibration(named, robot).ok
+    assert "G1-0042" in check_calibration(named, robot).measured
+    assert check_calibration(replace(named, serial="G1-0043"), robot).is_red
+    path.unlink()
+    assert check_calibration(named, robot).is_red
 
 
 def test_one_red_line_is_refused_as_itself_and_several_all_by_name() -> None:
@@ -404,13 +420,14 @@ def test_one_red_line_is_refused_as_itself_and_several_all_by_name() -> None:
     assert all(part in str(error.value) for part in ("found c", "limit c", "mend c", "found d", "limit d", "mend d"))
 
 
-def test_the_page_names_every_line(manifest: Manifest) -> None:
+def test_the_page_names_every_line(manifest: Manifest, tmp_path: Path) -> None:
     page = (ROOT / "docs" / "preflight.md").read_text(encoding="utf-8")
     table = page.partition("<!-- checks -->")[2].partition("<!-- /checks -->")[0]
     listed = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
     bus: Any = RobotWithRemote(True)
     lines = [
-        *check_machine(GOOD_MACHINE, strict=True), check_limits(Limits()), check_calibration("g1"),
+        *check_machine(GOOD_MACHINE, strict=True), check_limits(Limits()),
+        check_calibration(run_settings(tmp_path), manifest.robot),
         *all_lines(good_watch(), manifest), press_simulated_remote(bus, manifest.robot, bus.press),
     ]
     assert {check.check for check in lines} == listed - {"e-stop sources", "e-stop SPEC", "e-stop KIND pressed"}
