@@ -30,7 +30,7 @@ from firmware_bridge.layout import HG_LOW_CMD, HG_LOW_STATE
 from runtime import gate_process, policy_process
 from runtime.child import Child
 from runtime.errors import Refused
-from runtime.faults import Mode
+from runtime.faults import Mode, flag_names
 from runtime.log_file import read_log
 from runtime.pilot import Phase
 from runtime.policy import Policy
@@ -624,7 +624,7 @@ def test_an_exception_in_the_policys_tick_is_told_to_the_gate(
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert target.read()
-    assert target.record["failed"][0] == 1
+    assert flag_names(int(target.record["flags"][0])) == ["POLICY_FAULT"]
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert events[-1] == {"event": "error", "message": "ZeroDivisionError: a bug"}
 
