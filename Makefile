@@ -2,6 +2,7 @@
 # make test    everything a change must pass
 # make bench   the loop's cost and jitter against the stock path
 # make fuzz    every parser, the fault machine and the gate, guided by coverage, for a quarter of an hour
+# make campaign  every fault on simulated time and real processes, for hours
 # make clean   remove what these made
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ MODEL ?=
 CLIP ?=
 OUT ?= runs/latest
 
-.PHONY: run test bench fuzz clean
+.PHONY: run test bench fuzz campaign clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.with-sim
@@ -39,6 +40,11 @@ fuzz: $(VENV)/.with-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --seconds 60
 	$(BIN)/python -m tests.gate_fuzz
+
+campaign: $(VENV)/.with-sim
+	@mkdir -p runs
+	$(BIN)/exoactor campaign --seeds 20 --motions 3 --nominal 10 --json runs/campaign.json --html runs/campaign.html
+	$(BIN)/exoactor campaign --process --repeats 100 --json runs/processes.json --html runs/processes.html
 
 clean:
 	rm -rf "$(VENV)" build dist ./*.egg-info runs

@@ -17,12 +17,13 @@ from types import FrameType
 
 import numpy as np
 
+from firmware_bridge.ailments import Ailments
 from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.layout import GO_SPORT_MODE_STATE, HG_BMS_STATE, HG_IMU_STATE, Layout
 from firmware_bridge.motion_service import SimulatedMotionService
-from firmware_bridge.motor_bus import MotorCommand
-from firmware_bridge.sim_options import add_robot_options, make_robot, parse_press
+from firmware_bridge.motor_bus import MotorCommand, MotorSample, Reading
+from firmware_bridge.sim_options import add_robot_options, make_ailments, make_robot, parse_press
 from firmware_bridge.simulated_robot import SimulatedRobot
 from firmware_bridge.unitree_bus import BATTERY_TOPIC, COMMAND_TOPIC, STATE_TOPIC, TORSO_TOPIC, sample_over, wire_named
 
@@ -42,6 +43,7 @@ class DdsRobot:
 
     Args:
         motion_service: the mode its motion switcher says is active; "" for none.
+        ailments: what will be wrong with it; None for nothing.
 
     Attributes:
         obeyed, dropped: commands taken and commands refused (CRC, variant).
@@ -50,10 +52,13 @@ class DdsRobot:
     """
 
     def __init__(
-        self, robot: SimulatedRobot, settings: DdsSettings, wire: str = "unitree_hg", motion_service: str = ""
+        self, robot: SimulatedRobot, settings: DdsSettings, wire: str = "unitree_hg", motion_service: str = "",
+        ailments: Ailments | None = None,
     ) -> None:
-        self.robot = robot
+        self.robot, self._ailments = robot, ailments
+        self._intruder: Participant | None = None
         self._wire = wire_named(wire)
+        self._settings = settings
         self._participant = Participant(settings, "exoactor-sim")
         self._refuse_another_robot(settings)
         low_cmd, low_state = self._wire.low_cmd, self._wire.low_state
@@ -67,6 +72,7 @@ class DdsRobot:
         self._out = sample_over(self._wire, self._states.buffer, n)
         self._rpy = low_state.view(self._states.buffer, "imu_state.rpy")
         self._seal = low_state.seal(self._states.buffer)
+        self._crc = low_state.view(self._states.buffer, "crc")
         self._command_seal = low_cmd.seal(self._commands.buffer)
         self._command_block = low_cmd.block(self._commands.buffer, "motor_cmd", "q", "kd")[:n]
         self._command_modes = low_cmd.offsets("motor_cmd.mode")[:n]
@@ -109,6 +115,11 @@ class DdsRobot:
         if self.robot.lose_frame():
             return
         self.robot.sense_accelerometer()
+        reading = Reading.NEW
+        if self._ailments is not None:
+            reading, sample = self._ail(self._ailments, sample)
+            if reading is Reading.NONE:
+                return
         out = self._out
         out.q[:], out.dq[:], out.tau[:] = sample.q, sample.dq, sample.tau
         out.quat_wxyz[:], out.gyro[:], out.accel[:] = sample.quat_wxyz, sample.gyro, sample.accel
@@ -120,12 +131,28 @@ class DdsRobot:
         self._rpy[1] = np.arcsin(min(max(2 * (w * y - z * x), -1.0), 1.0))
         self._rpy[2] = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
         self._seal.write()
+        if reading is Reading.REJECTED:
+            self._crc[0] ^= 1
         self._states.write()
         self._publish_torso()
         if self._count % BATTERY_EVERY == 0:
             self._publish_battery()
         if self._count % TRUTH_EVERY == 0:
             self._publish_truth()
+
+    def _ail(self, ailments: Ailments, sample: MotorSample) -> tuple[Reading, MotorSample]:
+        """What is left of a state, with everything that a healthy robot's never changes."""
+        reading, sample = ailments.carry(Reading.NEW, sample)
+        out = self._out
+        out.temperature_c[:], out.motor_error[:], out.motor_lost[:] = (
+            sample.temperature_c, sample.motor_error, sample.motor_lost)
+        out.mode_machine[:], out.remote[:] = sample.mode_machine, sample.remote
+        self.charge_percent = int(max(ailments.charge_percent, 0))
+        self.buttons |= int(sample.remote[2]) | int(sample.remote[3]) << 8
+        if self._intruder is None and ailments.has("second-writer"):
+            self._intruder = Participant(self._settings, "exoactor-sim-intruder")
+            self._intruder.writer(COMMAND_TOPIC, self._wire.low_cmd)
+        return reading, sample
 
     def _obey(self) -> None:
         robot = self.robot
@@ -143,6 +170,8 @@ class DdsRobot:
 
     def _publish_torso(self) -> None:
         quat, gyro, accel = self.robot.torso_imu()
+        if self._ailments is not None:
+            quat = self._ailments.sample.torso_quat_wxyz.astype(np.float64)
         view, buffer = HG_IMU_STATE.view, self._torso.buffer
         view(buffer, "quaternion")[:], view(buffer, "gyroscope")[:] = quat, gyro
         view(buffer, "accelerometer")[:] = accel
@@ -162,6 +191,8 @@ class DdsRobot:
 
     def close(self) -> None:
         """Leave the network."""
+        if self._intruder is not None:
+            self._intruder.close()
         self._participant.close()
 
 
@@ -205,7 +236,7 @@ def run(args: argparse.Namespace) -> int:
         except OSError:
             print("exoactor sim: no right to SCHED_FIFO, timing will suffer under load", file=sys.stderr)
     dds = DdsRobot(robot, DdsSettings(args.domain, args.interface, tuple(args.peer)),
-                   motion_service=args.motion_service)
+                   motion_service=args.motion_service, ailments=make_ailments(args, robot))
     where = args.interface or "lo"
     print(json.dumps({"event": "ready", "domain": args.domain, "interface": where, "motors": robot.motors,
                       "pid": os.getpid()}), flush=True)

@@ -10,6 +10,7 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.remote import BUTTONS, button_mask
 
 if TYPE_CHECKING:
+    from firmware_bridge.ailments import Ailments
     from firmware_bridge.simulated_robot import SimulatedRobot
 
 PLANT = Path(__file__).with_name("plants") / "g1_29dof.xml"
@@ -30,6 +31,8 @@ def add_robot_options(parser: argparse._ActionsContainer) -> None:
                         help="force on the torso (s, s, N, N, N); repeatable")
     parser.add_argument("--press", metavar="T,BUTTONS",
                         help="press buttons of the remote from T seconds on: 8,L2+B; never,L2+B: once SIGUSR1 comes")
+    parser.add_argument("--ailment", action="append", default=[], metavar="NAME@T[,key=value]",
+                        help="what will be wrong with it from T seconds on (docs/campaign.md); repeatable")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-gantry", action="store_true", help="start free, not hanging")
 
@@ -44,6 +47,8 @@ def robot_option_words(args: argparse.Namespace) -> list[str]:
         words += ["--mode-machine", str(args.mode_machine)]
     for push in args.push:
         words += ["--push", push]
+    for ailment in args.ailment:
+        words += ["--ailment", ailment]
     if args.press:
         words += ["--press", args.press]
     return [*words, "--no-gantry"] if args.no_gantry else words
@@ -89,3 +94,15 @@ def make_robot(args: argparse.Namespace) -> SimulatedRobot:
     table = read_motor_table(Path(args.robot_file)) if args.robot_file else None
     return SimulatedRobot(args.plant, table=table, disturbance=disturbance, gantry=not args.no_gantry,
                           mode_machine=args.mode_machine)
+
+
+def make_ailments(args: argparse.Namespace, robot: SimulatedRobot) -> Ailments | None:
+    """What the options say will be wrong with it; None for nothing.
+
+    Raises:
+        BridgeError: an ailment that nobody knows.
+    """
+    from firmware_bridge.ailments import Ailments, parse_ailment
+
+    given = [parse_ailment(text) for text in args.ailment]
+    return Ailments(robot, given, args.seed) if given else None

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from firmware_bridge.motor_bus import Reading
+from firmware_bridge.ailments import Ailments
+from firmware_bridge.motor_bus import Reading, SafeCommand
 from firmware_bridge.simulated_robot import SimulatedRobot
 from runtime.calibration_file import calibration_of
 from runtime.errors import Refused
@@ -49,6 +50,8 @@ class Lockstep:
 
     Attributes:
         gate: for tests and campaigns to look at.
+        command: what the gate wrote in the last tick.
+        ailments: what happens to states on their way to the gate; None for nothing.
         press: when (s) which buttons of the remote are pressed.
         now_ns: simulated monotonic time.
         real_time_factor: simulated seconds a second, after `run`.
@@ -73,7 +76,9 @@ class Lockstep:
             log.add_channel("truth", TRUTH_DTYPE)
         self.now_ns = 1_000_000_000
         self.press = float("inf"), 0
+        self.ailments: Ailments | None = None
         self.request = Request.NONE
+        self.command: SafeCommand | None = None
         self.reading = Reading.NEW
         self.events = 0
         self.ticks = 0
@@ -93,6 +98,8 @@ class Lockstep:
         reading = Reading.NONE if self.robot.lose_frame() else self.reading
         if reading is not Reading.NONE:
             self.robot.sense_accelerometer()
+        if self.ailments is not None:
+            reading, sample = self.ailments.carry(reading, sample)
         target = self.policy.target
         events = self.events | int(target["flags"][0]) | self._hear_operator()
         start = time.perf_counter_ns()
@@ -102,6 +109,7 @@ class Lockstep:
         )
         taken = time.perf_counter_ns() - start
         self.request = Request.NONE
+        self.command = command
         if command is not None:
             self.robot.command(command)
         if self._log is not None:
@@ -200,12 +208,13 @@ class Truth:
 
 
 def run_lockstep(
-    settings: RunSettings, policy: Policy, robot: SimulatedRobot, out: Path, press: tuple[float, int]
+    settings: RunSettings, policy: Policy, robot: SimulatedRobot, out: Path, press: tuple[float, int],
+    ailments: Ailments | None = None,
 ) -> float:
     """A whole run with its log; returns how many times faster than real time it was."""
     log = LogWriter(out / "log.mcap", asdict(settings))
     lockstep = Lockstep(settings, policy, robot, log)
-    lockstep.press = press
+    lockstep.press, lockstep.ailments = press, ailments
     try:
         lockstep.run()
     finally:

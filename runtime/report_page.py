@@ -16,7 +16,7 @@ from runtime.manifest import Manifest
 Array = npt.NDArray[Any]
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 900, 220, 60, 28, 12
 INK, BLUE, ORANGE, RED, GREY = "#1c2733", "#2a6fdb", "#e07b1f", "#c9302c", "#9aa5b1"
-_STYLE = """
+STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1c2733;max-width:960px;margin:24px auto;padding:0 16px}
 h1{font-size:24px;margin:0}h2{font-size:17px;margin:28px 0 6px}table{border-collapse:collapse;width:100%}
 td,th{padding:3px 10px 3px 0;text-align:left;border-bottom:1px solid #e3e8ee}td.n{text-align:right}
@@ -169,7 +169,7 @@ def write_page(path: Path, report: dict[str, Any], curves: dict[str, Any], manif
         if report["tracking"]["joint_error_rad"]:
             error += f"<h2>Mean error by joint, rad</h2>{_joint_bars(report['tracking']['joint_error_rad'])}"
     body = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>exoactor run</title>
-<style>{_STYLE}</style></head><body>
+<style>{STYLE}</style></head><body>
 <h1>{html.escape(manifest.name)} on {html.escape(report['robot'])}</h1>
 <p class="big {'ok' if good else 'bad'}">{html.escape(verdict)}</p>
 <table>{_facts(report)}</table>

@@ -122,7 +122,7 @@ def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
 
 
 def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tuple[float, dict[str, Any]]:
-    from firmware_bridge.sim_options import make_robot, parse_press
+    from firmware_bridge.sim_options import make_ailments, make_robot, parse_press
     from runtime.lockstep import run_lockstep
     from runtime.policy import Policy
 
@@ -133,7 +133,8 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     args.robot_file = args.robot_file or str(robot_path(policy.manifest.robot_file))
     robot = make_robot(args)
     check_plant(policy, robot)
-    factor = run_lockstep(settings, policy, robot, out, parse_press(args.press))
+    ailments = make_ailments(args, robot)
+    factor = run_lockstep(settings, policy, robot, out, parse_press(args.press), ailments)
     return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0,
                     "alarms": []}
 

@@ -63,6 +63,20 @@ def test_fault_table_is_the_code_s_own():
     assert between(page("faults"), "faults") == table_markdown()
 
 
+def test_ailment_table_is_the_code_s_own():
+    pytest.importorskip("mujoco", reason="missing dependency: mujoco")
+    from firmware_bridge.ailments import AILMENTS
+
+    lines = ["| ailment | what is wrong |", "|---|---|", *(f"| `{name}` | {AILMENTS[name][1]} |" for name in AILMENTS)]
+    assert between(page("campaign"), "ailments") == "\n".join(lines)
+
+
+def test_kinds_of_the_process_campaign_are_on_its_page():
+    from runtime.campaign.process_kinds import KINDS
+
+    assert [kind.name for kind in KINDS if f"`{kind.name}`" not in page("campaign")] == []
+
+
 def test_limits_table_names_every_limit_with_its_default():
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in between(page("safety"), "limits").splitlines()]
     documented = {row[0].strip("`"): float(row[1]) for row in rows[2:]}
