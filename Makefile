@@ -22,11 +22,16 @@ run: $(VENV)/.with-sim
 	$(BIN)/exoactor run $(if $(CONTROLLER),--controller "$(CONTROLLER)") $(if $(MODEL),--model "$(MODEL)") \
 	    $(if $(CLIP),--clip "$(CLIP)") --out "$(OUT)"
 
-test: $(VENV)/.with-dev
+# Of `test`, what runs nothing: style, types, import floors.
+.PHONY: lint
+lint: $(VENV)/.with-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+
+test: lint
+	$(BIN)/python -m pytest -m realtime
+	$(BIN)/python -m pytest -m "not realtime" -n auto --dist loadfile
 
 bench: $(VENV)/.with-sim
 	$(BIN)/exoactor bench

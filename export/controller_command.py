@@ -12,16 +12,17 @@ from typing import Any
 
 from export.bundle_writer import write_bundle
 from export.conversion_check import OBSERVATIONS, Agreement, compare, refuse_disagreement
-from export.draft import safe_name
+from export.draft import estimate_what_is_observed, safe_name
 from export.network_metadata import Completed, complete_manifest
 from export.onnx_cost import measure_cost
 from export.source_network import Conversion, layers, sha256
 from runtime.admission import Admitted
 from runtime.controller import input_tables
 from runtime.errors import Refused
-from runtime.manifest import Manifest
+from runtime.manifest import Manifest, controller_names, find_manifest
 from runtime.manifest_reader import load_manifest, read_manifest
 from runtime.model import Model
+from runtime.model_reference import ModelReference
 from runtime.policy import open_admitted
 from runtime.reader import Reader, parse_json
 
@@ -39,9 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="source", type=Path, required=True, metavar="FILE",
                         help="TorchScript, a PyTorch checkpoint or ONNX (.pt, .pth, .onnx); told apart by content")
     parser.add_argument("--manifest", type=Path, metavar="M.json",
-                        help="see docs/controllers.md; may be left out for an ONNX network whose metadata say enough")
+                        help="see docs/controllers.md, or the name of a shipped one; may be left out for an ONNX "
+                        "network whose metadata say enough")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder; a bundle is replaced")
     parser.add_argument("--name", help="of the controller, instead of the manifest's")
+    parser.add_argument("--robot", help="without --manifest: robot or its file (default: the shipped one with these "
+                        "joints)")
+    parser.add_argument("--rate", type=float, metavar="HZ",
+                        help="without --manifest: control rate, which ONNX networks do not say (default 50)")
     parser.add_argument("--activation", metavar="NAME",
                         help="checkpoints: between the actor's layers, as trained (elu, relu, tanh, ...)")
     parser.add_argument("--output-activation", default="none", metavar="NAME", help="checkpoints: after the last layer")
@@ -61,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.source.is_file():
         raise Refused(f"--from {args.source}", expected="a network's file", found="no such file",
                       what_to_do="check the path")
+    args.manifest = _find(args.manifest)
     _say(f"reading {args.source.name}")
     data, notes = _manifest(args)
     conversion, completed = _convert(args, data)
@@ -79,6 +86,21 @@ def _say(line: str) -> None:
     print(f"... {line}", file=sys.stderr, flush=True)
 
 
+def _find(manifest: Path | None) -> Path | None:
+    """The manifest's file: one given by its path, or a shipped one by its name.
+
+    Raises:
+        Refused: a publisher's YAML, which is made a manifest of first.
+    """
+    if manifest is None or manifest.is_file():
+        if manifest is not None and manifest.suffix.lower() in (".yaml", ".yml"):
+            raise Refused(f"--manifest {manifest.name}", expected="a manifest, M.json", found="a YAML file",
+                          what_to_do=f"make one of it, and read it: exoactor export manifest --from {manifest} "
+                          "--model POLICY.onnx --out M.json")
+        return manifest
+    return find_manifest(str(manifest)) if str(manifest) in controller_names() else manifest
+
+
 def _is_torch(path: Path) -> bool:
     """A zip archive or a pickle; anything else is read as ONNX."""
     with path.open("rb") as file:
@@ -89,6 +111,10 @@ def _is_torch(path: Path) -> bool:
 def _manifest(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """Parsed `controller.json`, and what had to be assumed where the network's metadata had to do."""
     if args.manifest is not None:
+        for option in ("robot", "rate"):
+            if getattr(args, option) is not None:
+                raise Refused(f"--{option}", expected="none beside --manifest", found=f"{getattr(args, option)}",
+                              what_to_do="write it in the manifest (docs/controllers.md)")
         return _read_manifest(args.manifest, args.name), []
     if _is_torch(args.source):
         raise Refused("--manifest", expected="a manifest", found="none",
@@ -97,7 +123,9 @@ def _manifest(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     from export.onnx_file import load_onnx
 
     model = Model(load_onnx(args.source).SerializeToString())
-    draft = make_draft(args.source.with_suffix(".onnx"), model, None, args.name or safe_name(args.source.stem), None)
+    name = args.name or safe_name(args.source.stem)
+    draft = make_draft(args.source.with_suffix(".onnx"), model, args.robot, name, args.rate)
+    estimate_what_is_observed(draft)
     data: dict[str, Any] = json.loads(draft.text())
     return data, draft.notes
 
@@ -207,6 +235,8 @@ def _check(
         path = Path(folder, "controller.json")
         path.write_text(json.dumps(content), encoding="utf-8")
         controller = open_admitted(Admitted(load_manifest(str(path)), None, ""))
+    if controller.manifest.embedded is not None:  # a run would refuse a motion it cannot read; the reader says why
+        ModelReference(controller, controller.manifest.embedded)
     agreement = compare(controller, conversion.source)
     refuse_disagreement(name, agreement)
     return agreement

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,10 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"bundle": str(out), **provenance}))
     else:
         print(f"bundle: {out}")
+    line, fell = verdict(evaluation)
+    if line:
+        print(f"{'WARNING: it falls: ' if fell else ''}{line}" + (
+            "; train it longer (--minutes, --rounds)" if fell else ""), file=sys.stderr)
     return 0
 
 
@@ -188,6 +193,21 @@ def evaluate(folder: Path, clips: list[Path], teacher: Manifest) -> dict[str, An
             falls += int(measure(settings_for(controller, clip=str(clips[0])), disturbance)["fell"])
     late = _short(measure(settings_for(controller, clip=str(clips[0])), Disturbance(latency_s=0.02)))
     return {"clips": rows, "pushes": {"n_s": PUSH_N_S, "runs": 16, "falls": falls}, "latency_20_ms": late}
+
+
+def verdict(evaluation: dict[str, Any]) -> tuple[str, bool]:
+    """What `evaluate` found, in a line, and whether the student fell anywhere; nothing where it was left out."""
+    if "clips" not in evaluation:
+        speed = evaluation.get("speed_m_s")
+        return (f"asked for 0.3 m/s: {speed:.2f} m/s" if speed is not None else "", bool(evaluation.get("fell")))
+    clips, pushes, late = evaluation["clips"], evaluation["pushes"], evaluation["latency_20_ms"]
+    errors = [row["joint_error_rad"] for row in clips.values() if not row["fell"]]
+    fallen = len(clips) - len(errors)
+    line = f"fell on {fallen} of {len(clips)} motions" + (
+        f", joint error {sum(errors) / len(errors):.3f} rad on the others" if errors else "")
+    line += f"; {pushes['falls']} of {pushes['runs']} pushes; with 20 ms latency "
+    line += "it fell" if late["fell"] else "upright"
+    return line, bool(fallen or pushes["falls"] or late["fell"])
 
 
 def _short(report: dict[str, Any]) -> dict[str, Any]:

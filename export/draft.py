@@ -12,6 +12,8 @@ from runtime.errors import Refused
 from runtime.manifest_reader import SCHEMA
 from runtime.robot import NO_WIRE, Robot, load_robot, robot_names
 
+ASSUMED_COMMAND = {"vx": [-0.5, 1.0], "vy": [-0.3, 0.3], "yaw_rate": [-0.5, 0.5]}
+"""Ranges of a velocity command where a source has none: narrow, to be looked over by whoever knows the training."""
 WIDTH = 116
 """Longest line of a list in a written manifest."""
 
@@ -93,9 +95,13 @@ def find_robot(given: str | None, joints: Sequence[str], what: str) -> tuple[str
     robots = [(name, load_robot(name)) for name in robot_names()]
     fitting = [(name, robot) for name, robot in robots if set(joints) <= set(robot.order.names)]
     if not fitting:
+        nearest = max((robot for _, robot in robots), key=lambda robot: len(set(joints) & set(robot.order.names)))
+        unknown = [name for name in joints if name not in nearest.order.names]
         raise Refused(what, expected=f"joints of one of {', '.join(robot_names())}",
-                      found=", ".join(joints)[:500],
-                      what_to_do="describe the robot (`exoactor export robot`, docs/robots.md); name it with --robot")
+                      found=f"{', '.join(unknown)[:500]}, which {nearest.name} (the nearest) lacks",
+                      what_to_do="another robot: describe it (`exoactor export robot`, docs/robots.md) and name the "
+                      "file with --robot. The same robot by other names: write the manifest by hand with this "
+                      "project's names in the network's order, without `model.metadata.joints` (docs/controllers.md)")
 
     def misfit(entry: tuple[str, Robot]) -> tuple[bool, bool, int]:
         count = len(entry[1].joints)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from export import berkeley_yaml, deploy_yaml, onnx_draft
 from export.draft import Draft, estimate_what_is_observed, safe_name
+from firmware_bridge.sim_options import PLANT
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.manifest import Manifest
 from runtime.manifest_reader import read_manifest
 from runtime.model import Model
 from runtime.model_metadata import adopt_metadata
+from runtime.model_reference import ModelReference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     source, out = Path(args.source), Path(args.out)
     if not source.is_file():
         raise Refused("--from", expected="a file", found=f"{source}", what_to_do="check the path")
-    model_file = source if source.suffix == ".onnx" else Path(args.model) if args.model else None
+    model_file = source if source.suffix.lower() == ".onnx" else Path(args.model) if args.model else None
     model = None if model_file is None else Model(model_file)
     draft = make_draft(source, model, args.robot, args.name or safe_name(source.stem), args.rate)
     estimate_what_is_observed(draft)
@@ -53,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     text = draft.text()
     manifest = read_manifest(out, text.encode("utf-8"))
     if model is not None:
-        Controller(adopt_metadata(manifest, model.metadata()), model)
+        controller = Controller(adopt_metadata(manifest, model.metadata()), model)
+        if controller.manifest.embedded is not None:
+            ModelReference(controller, controller.manifest.embedded)
     out.write_text(text, encoding="utf-8")
     _say(manifest, draft, out, model_file, fits=model is not None)
     return 0
@@ -65,7 +69,7 @@ def make_draft(source: Path, model: Model | None, robot: str | None, name: str, 
     Raises:
         Refused: no kind this knows, or a file that does not hold what its kind says.
     """
-    if source.suffix == ".onnx":
+    if source.suffix.lower() == ".onnx":
         if model is None:
             model = Model(source)
         tensors = onnx_draft.Tensors(
@@ -73,7 +77,7 @@ def make_draft(source: Path, model: Model | None, robot: str | None, name: str, 
             {key: array.size for key, array in model.outputs.items()}, model.metadata(),
         )
         return onnx_draft.draft_from(tensors, name, robot, rate_hz)
-    if source.suffix not in (".yaml", ".yml"):
+    if source.suffix.lower() not in (".yaml", ".yml"):
         raise Refused("--from", expected="a .yaml or .onnx file", found=source.name,
                       what_to_do="settings come from those; `exoactor export controller` converts other networks")
     data = deploy_yaml.read_yaml(source)
@@ -92,4 +96,5 @@ def _say(manifest: Manifest, draft: Draft, out: Path, model_file: Path | None, *
     for note in draft.notes:
         print(f"check: {note}")
     model = "" if manifest.model_file else f" --model {model_file or 'policy.onnx'}"
-    print(f"next: exoactor run --lockstep --controller {out}{model}")
+    plant = "" if manifest.robot.name == PLANT.stem else " --plant PLANT.xml"
+    print(f"next: exoactor run --lockstep --controller {out}{model}{plant}")

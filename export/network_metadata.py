@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runtime.errors import Refused
 from runtime.model_metadata import parse_list
 
-# our value -> its key in each dialect: amazon-far/holosoma (JSON text); HybridRobotics/whole_body_tracking and mjlab
-# (comma-separated); huggingface/lerobot's SONIC decoder
-DIALECTS: dict[str, dict[str, str]] = {
-    "holosoma": {"joints": "dof_names", "kp": "kp", "kd": "kd"},
-    "BeyondMimic": {
-        "joints": "joint_names", "kp": "joint_stiffness", "kd": "joint_damping", "default_pose": "default_joint_pos",
-        "action_scale": "action_scale",
-    },
-    "lerobot": {"kp": "kp", "kd": "kd", "default_pose": "default_angles", "action_scale": "action_scale"},
+_GAINS = {"kp": ("joint_stiffness", "kp", "stiffness", "joint_kp", "kps"),
+          "kd": ("joint_damping", "kd", "damping", "joint_kd", "kds")}
+_POSE = ("default_joint_pos", "default_joint_positions", "default_angles", "default_dof_pos", "default_pose")
+_SCALE = ("action_scale", "action_scales")
+# our value -> its keys in each dialect, the usual one first: amazon-far/holosoma (JSON text);
+# HybridRobotics/whole_body_tracking and mjlab (comma-separated); huggingface/lerobot's SONIC decoder
+DIALECTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "holosoma": {"joints": ("dof_names",), **_GAINS, "default_pose": _POSE, "action_scale": _SCALE},
+    "BeyondMimic": {"joints": ("joint_names",), **_GAINS, "default_pose": _POSE, "action_scale": _SCALE},
+    "lerobot": {"kp": ("kp",), "kd": ("kd",), "default_pose": ("default_angles",), "action_scale": ("action_scale",)},
 }
-KNOWN_KEYS = {key for keys in DIALECTS.values() for key in keys.values()} | {
+KNOWN_KEYS = {key for dialect in DIALECTS.values() for keys in dialect.values() for key in keys} | {
     "command_ranges", "observation_names", "observation_history_lengths", "observation_terms_scale",
-    "observation_terms_clip", "observation_terms_history_length", "command_names", "anchor_body_name", "body_names",
-    "neutral_token",
+    "observation_terms_clip", "observation_terms_history_length", "observation_terms_flatten_history_dim",
+    "command_names", "anchor_body_name", "body_names", "neutral_token",
 }
 _AT = {"kp": ("gains", "kp"), "kd": ("gains", "kd"), "default_pose": ("default_pose",),
        "action_scale": ("action", "scale")}
@@ -59,7 +61,8 @@ def complete_manifest(what: str, data: dict[str, Any], metadata: dict[str, str])
     """
     data = json.loads(json.dumps(data))
     named = _take_named(data)
-    keys = {**DIALECTS.get(_dialect(metadata) or "", {}), **named}
+    usual = DIALECTS.get(_dialect(metadata) or "", {})
+    keys = {**{field: written_key(metadata, field_keys) for field, field_keys in usual.items()}, **named}
     completed = Completed(data, {}, [])
     order = _joints(what, completed, keys, metadata)
     motor_order = _look_up(data, ("gains", "order")) == "motor"
@@ -92,10 +95,14 @@ def _take_named(data: dict[str, Any]) -> dict[str, str]:
 
 def _dialect(metadata: dict[str, str]) -> str | None:
     for name, keys in DIALECTS.items():
-        telling = keys.get("joints", keys.get("default_pose", ""))
-        if telling in metadata:
+        if written_key(metadata, keys.get("joints", keys["default_pose"])):
             return name
     return None
+
+
+def written_key(metadata: Mapping[str, str], keys: Sequence[str]) -> str:
+    """The first of several spellings of a key that a network has; "" for none."""
+    return next((key for key in keys if key in metadata), "")
 
 
 def _joints(what: str, completed: Completed, keys: dict[str, str], metadata: dict[str, str]) -> list[str] | None:

@@ -12,15 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from export.draft import Draft, find_robot, hold_the_rest, number, per_joint
+from export.draft import ASSUMED_COMMAND, Draft, find_robot, hold_the_rest, number, per_joint
+from export.network_metadata import DIALECTS, written_key
 from export.observation_names import Observed, block, terms
 from runtime.errors import Refused
 from runtime.model_metadata import parse_list
 from runtime.robot import Robot
 
 TIME_STEP = "time_step"
+_MOTION_OUTPUTS = {"joint_pos", "joint_vel"}
 ASSUMED_HZ = 50.0
-ASSUMED_COMMAND = {"vx": [-0.5, 1.0], "vy": [-0.3, 0.3], "yaw_rate": [-0.5, 0.5]}
 _LEGS = [-0.312, 0, 0, 0.669, -0.363, 0]
 # default pose, gyro scale and joint velocity scale of holosoma's robots; its metadata have none of them
 _HOLOSOMA: dict[str, tuple[list[float], float, float]] = {
@@ -34,6 +35,10 @@ _HOLOSOMA: dict[str, tuple[list[float], float, float]] = {
 }
 _HOLOSOMA_ANCHOR = {"g1_29dof": "torso_link", "booster_t1": "Trunk"}
 _CLIP = [-100, 100]
+_ANCHOR = "torso_link"
+"""Anchor of whole_body_tracking's and mjlab's G1."""
+_PUBLISHED = ("command", "motion_anchor_ori_b", "base_ang_vel", "joint_pos", "joint_vel", "actions")
+"""Observations of whole_body_tracking's task without state estimation, in its order."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +69,25 @@ def draft_from(network: Tensors, name: str, robot_name: str | None, rate_hz: flo
         raise Refused("network's metadata",
                       expected="joint_names (BeyondMimic, mjlab) or dof_names (holosoma)",
                       found=", ".join(sorted(metadata)) or "none at all",
-                      what_to_do="give the deployment's own file (deploy.yaml), or write the manifest by hand "
-                      "(docs/controllers.md)")
+                      what_to_do="find its family in docs/families.md: some bring a deployment file (deploy.yaml), "
+                      "TWIST2 has a shipped manifest (--manifest twist2); else write one by hand (docs/controllers.md)")
     if rate_hz is None:
         draft.notes.append(f"the network does not say its rate: {ASSUMED_HZ:g} Hz assumed (--rate)")
     draft.data["rate_hz"] = number(ASSUMED_HZ if rate_hz is None else rate_hz)
     return draft
 
 
-def _floats(metadata: Mapping[str, str], key: str, size: int) -> list[float]:
+def _floats(metadata: Mapping[str, str], field: str, size: int) -> list[float]:
+    """Numbers of a joint each, under whichever of the usual keys they are written."""
+    usual = DIALECTS["BeyondMimic"][field]
+    key = written_key(metadata, usual) or usual[0]
     what = f"network's metadata, {key}"
     try:
         values = [float(part) for part in parse_list(metadata[key])]
     except (KeyError, TypeError, ValueError):
         raise Refused(what, expected="numbers", found=str(metadata.get(key, "nothing"))[:200],
-                      what_to_do="export the network again, or write the manifest by hand") from None
+                      what_to_do=f"export the network with one of {', '.join(usual)}, or write the manifest by hand "
+                      "(docs/controllers.md) and give it with --manifest") from None
     if len(values) == 1:
         values = values * size
     if len(values) != size:
@@ -89,15 +98,23 @@ def _floats(metadata: Mapping[str, str], key: str, size: int) -> list[float]:
 
 def _action_output(network: Tensors, joints: int) -> str:
     named = [name for name in ("actions", "action") if network.outputs.get(name) == joints]
-    sized = [name for name, size in network.outputs.items() if size == joints]
+    sized = [name for name, size in network.outputs.items() if size == joints and name not in _MOTION_OUTPUTS]
     if not named and len(sized) != 1:
         raise Refused("network", expected=f"one output of {joints} numbers, or one named actions",
-                      found=f"{dict(network.outputs)}", what_to_do="name it in `outputs.action` by hand")
+                      found=f"{dict(network.outputs)}",
+                      what_to_do="write the manifest by hand, with `outputs.action` (docs/controllers.md)")
     return named[0] if named else sized[0]
 
 
+def _time_step(network: Tensors) -> str | None:
+    """The input that picks a row of a motion: one number, called a step or a time; None without one."""
+    named = [name for name, size in network.inputs.items()
+             if size == 1 and (name == TIME_STEP or "step" in name.lower() or "time" in name.lower())]
+    return named[0] if len(named) == 1 else None
+
+
 def _observation_input(network: Tensors) -> str:
-    names = [name for name in network.inputs if name != TIME_STEP]
+    names = [name for name in network.inputs if name != _time_step(network)]
     if len(names) != 1:
         raise Refused("network", expected="one observation input", found=", ".join(names) or "none",
                       what_to_do="write the manifest by hand (docs/controllers.md)")
@@ -120,46 +137,82 @@ def _beyond_mimic(network: Tensors, name: str, robot_name: str | None) -> Draft:
     joints = [str(joint) for joint in parse_list(metadata["joint_names"])]
     n = len(joints)
     robot_file, robot = find_robot(robot_name, joints, "network's metadata, joint_names")
-    is_motion = TIME_STEP in network.inputs or "anchor_body_name" in metadata
+    is_motion = _time_step(network) is not None or "anchor_body_name" in metadata
     kind = "motion" if is_motion else "velocity"
-    if "observation_names" not in metadata:
-        raise Refused("network's metadata", expected="observation_names", found=", ".join(sorted(metadata)),
-                      what_to_do="export it with a newer exporter, or write the manifest by hand")
+    observations = _observations(network, n, is_motion, notes)
     content = _common(network, name, robot_file, robot, joints, notes, "joint_names")
-    observations = _observations(metadata)
     content |= {
         "source": "HybridRobotics/whole_body_tracking or mjlab export: the network's own metadata",
         "kind": "tracker" if is_motion else "velocity",
-        "default_pose": per_joint(_floats(metadata, "default_joint_pos", n)),
-        "gains": {"kp": per_joint(_floats(metadata, "joint_stiffness", n)),
-                  "kd": per_joint(_floats(metadata, "joint_damping", n))},
+        "default_pose": per_joint(_floats(metadata, "default_pose", n)),
+        "gains": {"kp": per_joint(_floats(metadata, "kp", n)), "kd": per_joint(_floats(metadata, "kd", n))},
         "inputs": [{"name": _observation_input(network),
                     "blocks": [block(observations, n, kind, "network's metadata")]}],
         "action": {"scale": per_joint(_floats(metadata, "action_scale", n)), "offset": "default_pose"},
     }
-    if not is_motion:
+    if is_motion:
+        content["reference"] = _reference(network, robot, notes)
+    else:
         content["command"] = ASSUMED_COMMAND
         notes.append("the network does not say its command ranges: narrow ones assumed, see `command`")
-    elif TIME_STEP in network.inputs:
-        bodies = [str(body) for body in parse_list(metadata["body_names"])] if "body_names" in metadata else []
-        content["reference"] = {
-            "source": "model", "body": metadata.get("anchor_body_name", "torso_link"), "align": "yaw",
-            "quat": "body_quat_w", "quat_order": "wxyz", "bodies": bodies, "lag": 0,
-        }
-        if "body_pos_w" in network.outputs:
-            content["reference"]["position"] = "body_pos_w"
-    else:
-        content["reference"] = {"body": metadata.get("anchor_body_name", "torso_link"), "align": "yaw"}
     return Draft(content, notes)
 
 
-def _observations(metadata: Mapping[str, str]) -> list[Observed]:
+def _reference(network: Tensors, robot: Robot, notes: list[str]) -> dict[str, Any]:
+    """A BeyondMimic tracker's motion: inside the network where a time step picks its rows, else a clip."""
+    metadata, step = network.metadata, _time_step(network)
+    if "anchor_body_name" in metadata:
+        body = metadata["anchor_body_name"].strip(' "\'')
+    else:
+        body = _ANCHOR if _ANCHOR in robot.bodies else next(iter(robot.bodies), "")
+        notes.append(f"the network does not say its anchor body: {body} assumed, see `reference.body`")
+    if body not in robot.bodies:
+        raise Refused("network's metadata, anchor_body_name",
+                      expected=f"a body that {robot.name}'s file knows: {', '.join(robot.bodies) or 'it knows none'}",
+                      found=body, what_to_do="describe the robot with its chain to that body (`exoactor export robot "
+                      "--anchor`, docs/robots.md) and name the file with --robot")
+    reference: dict[str, Any] = {"body": body, "align": "yaw"}
+    if step is None:
+        return reference
+    quat = network.outputs.get("body_quat_w", 0)
+    rows = [str(name) for name in parse_list(metadata["body_names"])] if "body_names" in metadata else []
+    missing = [name for name in (*sorted(_MOTION_OUTPUTS), "body_quat_w") if name not in network.outputs]
+    if missing:
+        raise Refused("network", expected="outputs joint_pos, joint_vel, body_quat_w of a motion inside it",
+                      found=f"no {', '.join(missing)} among {', '.join(network.outputs)}",
+                      what_to_do="write the manifest by hand, with the outputs' names in `reference` "
+                      "(docs/controllers.md)")
+    if quat != 4 * max(1, len(rows)):
+        raise Refused("network's metadata, body_names", expected=f"{quat // 4} names, a row of body_quat_w each",
+                      found=f"{len(rows)}" if rows else "no such key",
+                      what_to_do="write the manifest by hand, with the bodies in the training configuration's order in "
+                      "`reference.bodies` (docs/controllers.md)")
+    reference |= {"source": "model", "quat": "body_quat_w", "quat_order": "wxyz", "lag": 0}
+    if step != TIME_STEP:
+        reference["time_step"] = step
+    if rows:
+        reference["bodies"] = rows
+    if "body_pos_w" in network.outputs:
+        reference["position"] = "body_pos_w"
+    return reference
+
+
+def _observations(network: Tensors, joints: int, is_motion: bool, notes: list[str]) -> list[Observed]:
     """Names, scales, bounds and histories, as far as the exporter wrote them."""
+    metadata = network.metadata
+    if "observation_names" not in metadata:
+        if not is_motion or network.inputs[_observation_input(network)] != 5 * joints + 9:
+            raise Refused("network's metadata", expected="observation_names", found=", ".join(sorted(metadata)),
+                          what_to_do="export it with a newer exporter, or write the manifest by hand "
+                          "(docs/controllers.md) and give it with --manifest")
+        notes.append(f"the network does not name its observations: {', '.join(_PUBLISHED)} assumed, as its size is "
+                     "that of whole_body_tracking's task without state estimation")
+        return [Observed(name) for name in _PUBLISHED]
     names = [str(part) for part in parse_list(metadata["observation_names"])]
     lengths = metadata.get("observation_terms_history_length", metadata.get("observation_history_lengths"))
 
     def column(text: str | None, usual: str) -> list[str]:
-        found = [usual] * len(names) if text is None else [str(part) for part in parse_list(text)]
+        found = [usual] * len(names) if text in (None, "", "None", "null") else [str(x) for x in parse_list(text or "")]
         if len(found) != len(names):
             raise Refused("network's metadata", expected=f"one entry for each of {', '.join(names)}", found=f"{text}",
                           what_to_do="export the network again, or write the manifest by hand")
@@ -193,7 +246,7 @@ def _holosoma(network: Tensors, name: str, robot_name: str | None) -> Draft:
                       what_to_do="its metadata lack pose and scales: write the manifest by hand (docs/controllers.md)")
     pose, gyro_scale, velocity_scale = _HOLOSOMA[robot.name]
     size = network.inputs[_observation_input(network)]
-    is_motion = TIME_STEP in network.inputs
+    is_motion = _time_step(network) is not None
     expected = 5 * n + 9 if is_motion else 3 * n + 13
     if size != expected:
         raise Refused("network", expected=f"{expected} observations of holosoma's {'tracker' if is_motion else 'walk'}",

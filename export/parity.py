@@ -120,7 +120,7 @@ def source_way(path: Path, recording: Recording, activation: str | None) -> Way:
     if not path.is_file():
         raise Refused("--source", expected="an ONNX file, TorchScript or checkpoint", found=f"no file {path}",
                       what_to_do="check the path")
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         content = path.read_bytes()
         return Way("source", lambda _: OnBackend(open_model(content, "cpu")), lambda _: OnSession(exposed(content)))
     from export.torchscript import convert_torchscript, is_torchscript

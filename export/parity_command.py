@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  exoactor export parity BUNDLE --source policy.pt\n"
         "exit codes: 0 all within tolerance, 1 something beyond it, 2 refused"
     )
-    names = [*ways("").keys()]
+    names = [REFERENCE, *ways("").keys()]
     parser.add_argument("target", metavar="BUNDLE", help="bundle folder, manifest, shipped name, or a bare FILE.onnx")
     parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")
     parser.add_argument("--log", metavar="LOG.mcap", help="replay a run's observations (default: golden, random)")
@@ -54,11 +54,12 @@ def _chosen(text: str | None, origin: str) -> list[Way]:
     table = ways(origin)
     if text is None:
         return [way for name, way in table.items() if name not in ON_REQUEST]
-    unknown = [name for name in text.split(",") if name not in table]
+    names = [name for part in text.split(",") if (name := part.strip()) != REFERENCE]  # that one is always a row
+    unknown = [name for name in names if name not in table]
     if unknown:
-        raise Refused("--backends", expected=f"some of {', '.join(table)}", found=", ".join(unknown),
+        raise Refused("--backends", expected=f"some of {', '.join((REFERENCE, *table))}", found=", ".join(unknown),
                       what_to_do="choose among these")
-    return [table[name] for name in text.split(",")]
+    return [table[name] for name in dict.fromkeys(names)]
 
 
 def parse_sources(given: list[str], subject: Subject) -> dict[str, Path]:

@@ -186,6 +186,12 @@ def from_log(path: Path, controller: Controller, parts: list[Part]) -> list[Reco
             block = next(blocks)
             block = block if clip is None else np.clip(block, *clip)
             fed[name] = np.ascontiguousarray(block.astype(values.dtype).reshape(len(block), *values.shape))
+        embedded = controller.manifest.embedded
+        if part is parts[-1] and embedded is not None:
+            steps = np.round(busy["play_time_s"] * controller.manifest.rate_hz)  # then the last one
+            values = part.tap.inputs[embedded.time_step]
+            asked = np.array([controller.asked_row(step) for step in steps], values.dtype)
+            fed[embedded.time_step] = np.repeat(asked, values.size).reshape(len(busy), *values.shape)
         recordings.append(part.recording(fed, np.arange(len(busy))))
     return [*recordings[:-1], replace(recordings[-1], acted=np.array(busy["action"]))]
 

@@ -15,6 +15,7 @@ from runtime.bundle import GOLDEN
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.model_metadata import adopt_metadata
+from runtime.model_reference import ModelReference
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def open_subject(target: str, model: str | None, log: str | None, ticks: int, se
         model: ONNX file for a manifest without one.
         log: a run's log.mcap, or None for golden and random ticks.
     """
-    if target.endswith(".onnx"):
+    if target.lower().endswith(".onnx"):
         return _bare(Path(target), log, ticks, seed)
     admitted = admit(target, allow_unsigned=True)
     for line in admitted.warnings:
@@ -62,6 +63,9 @@ def open_subject(target: str, model: str | None, log: str | None, ticks: int, se
     taps = {part.name: part.tap for part in parts}
     controller = Controller(adopt_metadata(manifest, main.tap.metadata()), main.tap, taps)
     parts.append(main)
+    if manifest.embedded is not None:
+        ModelReference(controller, manifest.embedded)  # tells the controller how many rows there are
+        tap.take()
     if log is not None:
         recordings, fed_from = from_log(Path(log), controller, parts), f"log {log}"
     else:

@@ -72,7 +72,8 @@ def load_plant(path: Path, table: MotorTable | None = None) -> Plant:
     if beyond:
         raise BridgeError("plant", expected=f"no motors but those of {table.robot if table else 'the plant'}",
                           found=f"it drives {', '.join(beyond)} as well",
-                          what_to_do="use a plant of this robot, or add the joints to the robot's file")
+                          what_to_do="give a plant of this robot with --plant FILE.xml, or choose a robot that has "
+                          "these joints and hold them (`held` of the manifest, docs/controllers.md)")
     slot = np.array([i for i, name in enumerate(names) if name], np.intp)
     actuator = np.array([driven[names[i]] for i in slot], np.intp)
     joint = np.asarray(model.actuator_trnid[actuator, 0])

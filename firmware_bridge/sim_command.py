@@ -30,6 +30,9 @@ from firmware_bridge.unitree_bus import BATTERY_TOPIC, COMMAND_TOPIC, STATE_TOPI
 TRUTH_TOPIC = "rt/sportmodestate"
 TRUTH_EVERY, CALLS_EVERY, BATTERY_EVERY = 5, 10, 250
 CHARGE_PERCENT = 80
+GYRO_LSB_RAD_S = 1e-4
+"""Half the width of what is added to the gyro: a real IMU never repeats itself to the bit, a robot that hangs here
+would, and the gate takes that for a frozen one."""
 RATE_HZ = 500
 ORPHAN_S = 4.0
 """How long a robot stays after the run that started it died: longer than its gate damps."""
@@ -120,6 +123,7 @@ class DdsRobot:
         out = self._out
         out.q[:], out.dq[:], out.tau[:] = sample.q, sample.dq, sample.tau
         out.quat_wxyz[:], out.gyro[:], out.accel[:] = sample.quat_wxyz, sample.gyro, sample.accel
+        out.gyro[:] += GYRO_LSB_RAD_S * ((self._count * 40503 & 0xFFFF) / 32768 - 1)  # Knuth's 16-bit multiplier
         out.tick[0] = sample.tick[0]
         out.remote[2], out.remote[3] = self.buttons & 0xFF, self.buttons >> 8
         w, x, y, z = sample.quat_wxyz.tolist()

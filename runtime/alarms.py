@@ -146,9 +146,13 @@ class RunWatch:
     """
 
     def __init__(self, limits: Limits, log: Path, rates_hz: Mapping[str, float]) -> None:
-        self._log, self._rates_hz = log, rates_hz
+        self._limits, self._log, self._rates_hz = limits, log, rates_hz
+        self.begin()
+
+    def begin(self) -> None:
+        """Times of alarms count from now."""
         self._next_s = began_s = time.monotonic()
-        self._alarms = Alarms(limits, began_s)
+        self._alarms = Alarms(self._limits, began_s)
 
     def look(self, pids: Mapping[str, int], ticks: Mapping[str, int], mode: Mode) -> list[Alarm]:
         """What is newly wrong; `pids` of what lives, `ticks` that each loop has made."""

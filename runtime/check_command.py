@@ -10,14 +10,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from runtime.backend import BACKEND_HELP, BACKENDS
+from runtime.calibration_file import add_calibration_options, calibration_settings
 from runtime.child import Child
 from runtime.manifest import OWN_CONTROLLER, Manifest
 from runtime.manifest_reader import load_manifest
+from runtime.operator_options import operator_settings
 from runtime.preflight import Check, check_controller
 from runtime.preflight_list import list_estops, list_machine, list_robot
 from runtime.robot import NO_WIRE
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
+    add_calibration_options(parser)
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--estop", action="append", default=[], metavar="SPEC",
                         help="an emergency-stop source of the run, as `exoactor run` takes it; repeatable")
@@ -57,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     settings = RunSettings(
         controller=args.controller, robot="", model=args.model, clip=args.clip, command=(0.0, 0.0, 0.0),
         duration_s=None, target=args.robot, domain=domain, interface=args.interface, peers=tuple(args.peer), out="",
-        backend=args.backend, allow_unsigned=args.allow_unsigned, mode=args.mode, **_operator(args),
+        backend=args.backend, allow_unsigned=args.allow_unsigned, mode=args.mode, **calibration_settings(args),
+        **_operator(args),
     )
     checks = list(_checks(settings))
     bad = [check for check in checks if not check.ok and check.required]
@@ -77,8 +80,7 @@ def _operator(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of `RunSettings` about emergency stops."""
     if not args.estop:
         return {}
-    fields: dict[str, Any] = import_module("runtime.operator_options").operator_settings(args)
-    return fields
+    return operator_settings(args)
 
 
 def _checks(settings: RunSettings) -> Iterator[Check]:

@@ -180,6 +180,10 @@ class Controller:
         if self._gait:
             self._gait.reset()
 
+    def asked_row(self, step: float) -> float:
+        """The row that a motion inside the network is asked for, `step` control periods into it."""
+        return min(max(step + self._ahead, 0.0), self.last_row)
+
     def observe(self, state: RobotState) -> None:
         """State, window and command into the model's inputs; the stages run."""
         inputs = self.inputs
@@ -189,7 +193,7 @@ class Controller:
         if inputs.mode[0] != self._planned:
             self._plan()
         if self._time_step is not None:
-            self._time_step[...] = min(max(float(inputs.step[0]) + self._ahead, 0.0), self.last_row)
+            self._time_step[...] = self.asked_row(float(inputs.step[0]))
         inputs.update()
         inputs.reinit[0] = 0
         for stage in self._stages:

@@ -18,6 +18,7 @@ from firmware_bridge.dds import DdsSettings
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import Reading, SafeCommand
 from firmware_bridge.unitree_bus import PROFILES, UnitreeBus
+from runtime.calibration_file import calibration_of
 from runtime.errors import Refused
 from runtime.events import emit, emit_refusal
 from runtime.faults import BIT, PLACE, Machine, Mode, Request, flag_names
@@ -57,6 +58,7 @@ class GateProcess:
         self._gate = Gate(
             robot, 1 / GATE_HZ, policy_hz=settings.rate_hz, checks_tick=profile.checks_tick,
             needs_remote=settings.target == "g1", real_time=real_time,
+            calibration=calibration_of(settings.calibration, robot, settings.serial),
         )
         self._watch: OperatorWatch | None = None
         if settings.has_operator:

@@ -73,6 +73,7 @@ class Limits:
     estop_silent_s: float = 0.1
     remote_off_s: float = 3.0
     preflight_pose_rad: float = 0.5
+    calibration_days: float = 365.0
     damp_min_s: float = 2.0
 
 

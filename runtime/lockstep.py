@@ -13,6 +13,7 @@ import numpy as np
 from firmware_bridge.ailments import Ailments
 from firmware_bridge.motor_bus import Reading, SafeCommand
 from firmware_bridge.simulated_robot import SimulatedRobot
+from runtime.calibration_file import calibration_of
 from runtime.errors import Refused
 from runtime.faults import Mode, Request, flag_names
 from runtime.gate import Gate
@@ -62,7 +63,8 @@ class Lockstep:
     ) -> None:
         description = policy.manifest.robot
         self.settings, self.policy, self.robot, self._log = settings, policy, robot, log
-        self.gate = Gate(description, 1 / GATE_HZ, policy_hz=policy.manifest.rate_hz)
+        self.gate = Gate(description, 1 / GATE_HZ, policy_hz=policy.manifest.rate_hz,
+                         calibration=calibration_of(settings.calibration, description, settings.serial))
         self._operator, self._engages = operator, 0
         self._watch = OperatorWatch(description.limits, self.gate.review.findings,
                                     teleoperates=settings.teleop is not None)

@@ -305,7 +305,7 @@ class ManifestReader(JointReader):
         if command is None:
             raise self.refuse("command", "ranges of vx, vy, yaw_rate for a velocity controller", "nothing")
         self.keys("command", command, {"vx", "vy", "yaw_rate"}, {"vx", "vy", "yaw_rate"})
-        return tuple(self.span(f"command.{key}", command[key]) for key in ("vx", "vy", "yaw_rate"))
+        return tuple(self.span(f"command.{key}", command[key], may_be_empty=True) for key in ("vx", "vy", "yaw_rate"))
 
 
 def load_manifest(name_or_path: str) -> Manifest:

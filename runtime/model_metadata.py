@@ -68,11 +68,16 @@ def _reference_bodies(what: str, manifest: Manifest, metadata: dict[str, str]) -
 
 
 def parse_list(text: str) -> list[Any]:
-    """A list written as JSON or comma-separated; one value is a list of one."""
+    """A list written as JSON, as Python or numpy print one, or comma-separated; one value is a list of one."""
     try:
         value = json.loads(text)
     except ValueError:
-        value = [part.strip() for part in text.split(",")]
+        inner = text.strip()
+        printed = inner[:1] in ("[", "(") and inner[-1:] in ("]", ")")
+        inner = inner[1:-1] if printed else inner
+        value = [part.strip().strip("'\"") for part in inner.split("," if "," in inner or not printed else None)]
+        if len(value) > 1 and not value[-1]:  # a comma at the end
+            value.pop()
     return value if isinstance(value, list) else [value]
 
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from firmware_bridge.errors import BridgeError
 from runtime.admission import admit, check_golden
+from runtime.calibration_file import load_calibration
 from runtime.clip import load_clip
 from runtime.errors import Refused
 from runtime.limits import Limits, loosened
 from runtime.needs import check_clip_feeds, mode_of
+from runtime.robot import Robot
 from runtime.settings import RunSettings
 
 
@@ -102,9 +106,17 @@ def check_limits(limits: Limits) -> Check:
                  "be sure that it is meant (`limits` of the robot's file, docs/safety.md)", False)
 
 
-def check_calibration(target: str) -> Check:
-    """No calibration file exists yet: what that means where it matters."""
-    if target in ("sim", "unitree-mujoco"):
+def check_calibration(settings: RunSettings, robot: Robot) -> Check:
+    """The calibration file that was named, or what it means that none was."""
+    if settings.calibration is not None:
+        now = datetime.now(timezone.utc)
+        try:
+            file = load_calibration(Path(settings.calibration), robot, settings.serial, now)
+        except BridgeError as error:
+            return refused_line(error)
+        return Check("calibration", True, f"of {file.serial}, {file.age_days(now):.0f} days old",
+                     f"of this robot, at most {min(file.valid_days, robot.limits.calibration_days):g} days old", "")
+    if settings.target in ("sim", "unitree-mujoco"):
         return Check("calibration", True, "none: a simulated robot needs none", "none in simulation", "", False)
     return Check("calibration", False, "none is used: the encoders' zeros are taken as they are", "one of this robot",
                  "see that every joint reads what it should where you can measure it (docs/hardware.md)", False)

@@ -11,9 +11,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,8 +19,14 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import MotorSample
 from firmware_bridge.remote import button_mask, buttons_in
 from firmware_bridge.unitree_bus import UnitreeBus
+from runtime.estop_sources import ButtonStop, GamepadStop, GpioStop, KeyboardStop, parse_estops
 from runtime.faults import BIT, Request
+from runtime.gamepad import EV_KEY, EVENT, STOP, Gamepad
 from runtime.gate import Gate
+from runtime.keyboard import STOP_KEYS, Keyboard
+from runtime.network_stop import StopClient, StopEndpoint
+from runtime.operator_message import TO_ROBOT, Challenge, Kind, Message, Reject, decode, encode
+from runtime.operator_process import Sources
 from runtime.preflight import Check, refused_line
 from runtime.robot import Robot
 from runtime.settings import GATE_HZ, RunSettings
@@ -67,7 +71,7 @@ def check_sources(settings: RunSettings, robot: Robot) -> Iterator[Check]:
         yield Check("e-stop sources", True, "the wireless remote alone", "those of --estop", "", False)
         return
     try:
-        sources: Any = import_module("runtime.operator_process").Sources(settings, robot)
+        sources = Sources(settings, robot)
     except BridgeError as error:
         yield refused_line(error)
         return
@@ -86,7 +90,7 @@ def check_sources(settings: RunSettings, robot: Robot) -> Iterator[Check]:
                     "switch it on, plug it in, or release it; see docs/teleop.md")
 
 
-def _await_released(sources: Any) -> list[tuple[bool, bool]]:
+def _await_released(sources: Sources) -> list[tuple[bool, bool]]:
     """(pressed, silent) of each, once all are well or the time is over."""
     end = time.monotonic() + SOURCES_S
     while True:
@@ -102,8 +106,7 @@ def check_presses(settings: RunSettings) -> Iterator[Check]:
     """Each configured kind, pressed by a stand-in for its device."""
     if not settings.estops:
         return
-    parsed = import_module("runtime.estop_sources").parse_estops(settings.estops)
-    for kind in dict.fromkeys(spec.kind for spec in parsed):
+    for kind in dict.fromkeys(spec.kind for spec in parse_estops(settings.estops)):
         yield check_press(kind)
 
 
@@ -128,14 +131,13 @@ Looks = tuple[tuple[bool, bool], tuple[bool, bool]]
 
 
 def _press_keyboard(path: Path) -> Looks:
-    stops, keyboards = import_module("runtime.estop_sources"), import_module("runtime.keyboard")
     far, near = os.openpty()
-    keyboard = keyboards.Keyboard(os.ttyname(near))
+    keyboard = Keyboard(os.ttyname(near))
     try:
         keyboard.open()
-        stop = stops.KeyboardStop(keyboard)
+        stop = KeyboardStop(keyboard)
         before = stop.poll(0)
-        os.write(far, keyboards.STOP_KEYS[:1])
+        os.write(far, STOP_KEYS[:1])
         keyboard.pump(0)
         return before, stop.poll(0)
     finally:
@@ -145,15 +147,14 @@ def _press_keyboard(path: Path) -> Looks:
 
 
 def _press_gamepad(path: Path) -> Looks:
-    stops, gamepads = import_module("runtime.estop_sources"), import_module("runtime.gamepad")
     os.mkfifo(path)
     far = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    pad = gamepads.Gamepad(str(path))
+    pad = Gamepad(str(path))
     try:
         pad.pump(0)
-        stop = stops.GamepadStop(pad)
+        stop = GamepadStop(pad)
         before = stop.poll(0)
-        os.write(far, gamepads.EVENT.pack(0, 0, gamepads.EV_KEY, gamepads.STOP, 1))
+        os.write(far, EVENT.pack(0, 0, EV_KEY, STOP, 1))
         pad.pump(0)
         return before, stop.poll(0)
     finally:
@@ -162,19 +163,19 @@ def _press_gamepad(path: Path) -> Looks:
 
 
 def _press_network(path: Path) -> Looks:
-    stops, messages = import_module("runtime.network_stop"), import_module("runtime.operator_message")
     key = secrets.token_bytes(32)
-    endpoint = stops.StopEndpoint(lambda: secrets.randbits(64))
-    client = stops.StopClient(secrets.randbits(63), key)
+    endpoint = StopEndpoint(lambda: secrets.randbits(64))
+    client = StopClient(secrets.randbits(63), key)
 
     def exchange() -> tuple[bool, bool]:
-        asked = messages.decode(client.outgoing(0, at_once=True), key, messages.TO_ROBOT)
+        asked = decode(client.outgoing(0, at_once=True) or b"", key, TO_ROBOT)
+        if isinstance(asked, Reject):
+            raise BridgeError("network stop", expected="its own message", found=asked.name, what_to_do="report this")
         endpoint.respond(asked, 0)
-        challenge = messages.Challenge(endpoint.challenge)
-        answer = messages.Message(messages.Kind.CHALLENGE, 0, asked.lease, asked.sequence, 0, challenge)
-        client.take_in(messages.encode(answer, key), 0)
-        found: tuple[bool, bool] = endpoint.poll(0)
-        return found
+        challenge = Challenge(endpoint.challenge)
+        answer = Message(Kind.CHALLENGE, 0, asked.lease, asked.sequence, 0, challenge)
+        client.take_in(encode(answer, key), 0)
+        return endpoint.poll(0)
 
     exchange()  # the first only asks for a challenge
     before = exchange()
@@ -185,7 +186,7 @@ def _press_network(path: Path) -> Looks:
 def _press_button(path: Path) -> Looks:
     os.mkfifo(path)
     far = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    stop = import_module("runtime.estop_sources").ButtonStop(str(path))
+    stop = ButtonStop(str(path))
     try:
         os.write(far, b"RUN 1\nRUN 2\n")
         before = stop.poll(0)
@@ -198,7 +199,7 @@ def _press_button(path: Path) -> Looks:
 
 def _press_gpio(path: Path) -> Looks:
     path.write_bytes(b"0\n")
-    stop = import_module("runtime.estop_sources").GpioStop(str(path))
+    stop = GpioStop(str(path))
     try:
         before = stop.poll(0)
         path.write_bytes(b"1\n")

@@ -24,7 +24,7 @@ def list_machine(settings: RunSettings, manifest: Manifest) -> Iterator[Check]:
     machine = read_machine(Path(settings.out), settings.interface)
     yield from check_machine(machine, strict=settings.target == "g1")
     yield check_limits(manifest.robot.limits)
-    yield check_calibration(settings.target)
+    yield check_calibration(settings, manifest.robot)
 
 
 def list_robot(settings: RunSettings, manifest: Manifest, press: Callable[[], None] | None = None) -> Iterator[Check]:

@@ -76,10 +76,10 @@ class Reader:
         listed = found if isinstance(found, list) and found else [found]
         return tuple(self.number(key, value) for value in listed)
 
-    def span(self, key: str, found: Any) -> tuple[float, float]:
-        """[low, high]."""
+    def span(self, key: str, found: Any, *, may_be_empty: bool = False) -> tuple[float, float]:
+        """[low, high]; `may_be_empty` lets them be equal."""
         span = self.numbers(key, found)
-        if len(span) != 2 or not span[0] < span[1]:
+        if len(span) != 2 or not (span[0] < span[1] or (may_be_empty and span[0] == span[1])):
             raise self.refuse(key, "[low, high]", found)
         return span[0], span[1]
 

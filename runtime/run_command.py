@@ -14,6 +14,7 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
 from runtime.admission import Admitted, admit
 from runtime.backend import BACKEND_HELP, BACKENDS
+from runtime.calibration_file import add_calibration_options, calibration_of, calibration_settings
 from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
 from runtime.limits import loosened
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         f"velocities, else {USUAL}; {NO_CONTROLLER}: an operator can only stream or stop)")
     parser.add_argument("--teleop-model", metavar="FILE", help="its ONNX file, when it does not bring its own")
     parser.add_argument("--backend", choices=BACKENDS, default="cpu", help=BACKEND_HELP)
+    add_calibration_options(parser)
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -107,6 +109,7 @@ def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
     for line in warnings:
         print(f"WARNING: {line}", file=sys.stderr)
     settings = _settings(args, admitted, out)
+    calibration_of(settings.calibration, admitted.manifest.robot, settings.serial)
     factor: float | None
     if args.lockstep:
         factor, notes = _lockstep(args, settings, out)
@@ -248,6 +251,7 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         trust=admitted.trust,
         estimator=args.estimator,
         mode=args.mode,
+        **calibration_settings(args),
         **operator_settings(args),
     )
 

@@ -41,6 +41,7 @@ class RunSettings:
             none; None takes the usual one where there is one, and the run's own where that takes commands.
         teleop_model: its model, where it brings none.
         operator_bind, operator_key: where operators' messages arrive, HOST:PORT, and the file of their key.
+        calibration, serial: a calibration file, and the serial number of the robot it has to be for.
         terminal: path of the run's terminal, where its keys are a source.
     """
 
@@ -70,6 +71,8 @@ class RunSettings:
     mode: str | None = None
     estimator: str | None = None
     estimate: int = 0
+    calibration: str | None = None
+    serial: str | None = None
     teleop: str | None = None
     teleop_controller: str | None = None
     teleop_model: str | None = None

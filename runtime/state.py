@@ -28,7 +28,7 @@ def state_dtype(motors: int) -> np.dtype[np.void]:
 
 
 class Calibration:
-    """What turns raw readings into calibrated ones; neutral until a calibration file exists.
+    """What turns raw readings into calibrated ones and targets into commands; neutral without a calibration file.
 
     Attributes:
         encoder_offset_rad: (motors,) subtracted from measured positions.

@@ -98,6 +98,7 @@ class Supervisor:
         handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._start()
+            self._run_watch.begin()
             self._service.tell("READY=1")
             if not self._stop:
                 self._confirm()
@@ -184,6 +185,7 @@ class Supervisor:
         self._ask(Request.NONE)  # the operator's process takes the terminal from here on
         began, said = time.monotonic(), ""
         while (up := ", ".join(self._operator.up())) and not self._stop:
+            self._service.beat()
             waited_s = time.monotonic() - began
             if waited_s > STOPS_GRACE_S and up != said:
                 said = up

@@ -281,6 +281,10 @@ _derived_term(
 _derived_term(
     "roll_pitch", "roll and pitch of the base, rad (2)", 2, lambda i: rotation.roll_pitch_yaw(i.quat_wxyz)[:2]
 )
+_derived_term(
+    "roll_pitch_yaw", "Euler angles of the base, R = Rz Ry Rx, yaw in world, rad (3)", 3,
+    lambda i: rotation.roll_pitch_yaw(i.quat_wxyz),
+)
 _reference_joints("ref_joint_pos", "reference joint positions, rad (n a frame)")
 _reference_joints("ref_joint_pos_rel", "the same minus the default pose (n a frame)", relative=True)
 _reference_joints("ref_joint_vel", "reference joint velocities, rad/s (n a frame)", velocity=True)

@@ -13,6 +13,7 @@ from hypothesis import settings
 
 # Set before numpy is imported, and inherited by child processes: tests share few cores and have no display.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch
 os.environ.setdefault("MUJOCO_GL", "osmesa")
 
 # Keys that tests make or trust are never those of whoever runs them.

@@ -18,6 +18,8 @@ from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.errors import DdsError
 from firmware_bridge.layout import GO_SPORT_MODE_STATE, HG_IMU_STATE, HG_LOW_CMD, HG_LOW_STATE
 
+pytestmark = pytest.mark.realtime
+
 ROOT = Path(__file__).resolve().parents[1]
 EXCHANGE_DOMAIN, RIVAL_DOMAIN, LOCAL_DOMAIN = 71, 72, 73
 STOCK_DOMAIN = 81  # holds nothing but this file's stock child, as stock_path demands

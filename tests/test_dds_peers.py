@@ -18,6 +18,8 @@ import pytest
 from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.layout import HG_LOW_CMD, HG_LOW_STATE, Struct
 
+pytestmark = pytest.mark.realtime
+
 LOWSTATE, LOWCMD = "rt/lowstate", "rt/lowcmd"
 ROBOT_DOMAIN, CONTROLLER_DOMAIN, UNICAST_DOMAIN = 61, 62, 63
 PATIENCE_S = 15.0

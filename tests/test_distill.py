@@ -276,3 +276,21 @@ def test_a_tracker_without_motions_is_refused(folder, tmp_path):
                       "--out", str(tmp_path / "out"))
     with pytest.raises(Refused, match="--motions"):
         distill_command.run(args)
+
+
+def test_what_the_closing_evaluation_found_is_said():
+    upright, fallen = {"fell": False, "joint_error_rad": 0.06}, {"fell": True, "joint_error_rad": 0.2}
+
+    def verdict(second=upright, falls=0, late=upright):
+        return distill_command.verdict({
+            "clips": {"a": upright, "b": second}, "pushes": {"n_s": 15.0, "runs": 16, "falls": falls},
+            "latency_20_ms": late,
+        })
+
+    line, fell = verdict()
+    assert not fell and "fell on 0 of 2 motions, joint error 0.060 rad" in line
+    line, fell = verdict(second=fallen)
+    assert fell and "fell on 1 of 2 motions, joint error 0.060 rad" in line
+    assert verdict(falls=1)[1] and verdict(late=fallen)[1]
+    assert distill_command.verdict({"fell": True, "speed_m_s": 0.1}) == ("asked for 0.3 m/s: 0.10 m/s", True)
+    assert distill_command.verdict({}) == ("", False)

@@ -14,6 +14,7 @@ pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
 pytest.importorskip("yaml", reason="missing dependency: yaml")
 
 import exoactor
+from export.subject import open_subject
 from runtime.log_file import read_log
 from runtime.pilot import Phase
 from tests import tiny_onnx
@@ -93,6 +94,13 @@ def test_a_robot_nobody_has_described_runs_a_tracker_with_its_motion_inside(tmp_
     log = read_log(out / "log.mcap").topics["policy"]
     assert (log["phase"] == Phase.PLAY).sum() == 80
     assert (out / "report.html").stat().st_size > 5_000
+    assert call("export", "parity", tmp_path / "m.json", "--log", out / "log.mcap") == 0
+    (recording,) = open_subject(str(tmp_path / "m.json"), None, str(out / "log.mcap"), 1, 0).recordings
+    phases = log["phase"][(log["phase"] >= Phase.SETTLE) & (log["phase"] <= Phase.SETTLE_OUT)]
+    asked = recording.feeds["time_step"][:, 0, 0]
+    np.testing.assert_array_equal(asked[phases < Phase.PLAY], 1)  # the row after the one that is shown
+    np.testing.assert_array_equal(asked[phases == Phase.PLAY], np.minimum(np.arange(80) + 1, 79))
+    np.testing.assert_array_equal(asked[phases > Phase.PLAY], 79)
 
 
 def test_a_motion_without_heights_makes_a_report_without_them(tmp_path: Path) -> None:

@@ -312,3 +312,11 @@ def test_a_skip_for_a_missing_dependency_fails_in_ci_only(tmp_path, ci, source, 
         check=False,
     )
     assert outcome in done.stdout, done.stdout + done.stderr
+
+
+def test_whoever_watches_live_processes_runs_alone():
+    """Clocks that are asserted must not share their cores with the rest of the suite."""
+    for path in sorted((ROOT / "tests").glob("test_*.py")):
+        source = path.read_text("utf-8")
+        if re.search(r"^from tests\.(live_run|wire_observer) import", source, re.MULTILINE):
+            assert re.search(r"^pytestmark = .*pytest\.mark\.realtime", source, re.MULTILINE), path.name

@@ -41,7 +41,10 @@ def report_of(settings: RunSettings, out: Path, robot: SimulatedRobot | None = N
     return make_report(out, policy.manifest, real_time_factor=factor, notes=notes)
 
 
-@pytest.mark.parametrize("walk", ["twist2_walk_001", "twist2_walk_002", "twist2_walk_005", "twist2_walk_007"])
+@pytest.mark.parametrize("walk", [
+    "twist2_walk_001",
+    *(pytest.param(f"twist2_walk_{number}", marks=pytest.mark.slow) for number in ("002", "005", "007")),
+])
 def test_a_published_tracker_follows_a_recorded_walk(tmp_path: Path, walk: str) -> None:
     report = report_of(tracker(tmp_path, walk), tmp_path)
     assert (report["outcome"], report["fell"], report["faults"]) == ("done", False, [])
@@ -73,6 +76,7 @@ def test_the_same_run_twice_is_the_same_to_the_bit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(logs[0]["policy"]["observation"], logs[1]["policy"]["observation"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("force", [(250, 0, 0), (-250, 0, 0), (0, 250, 0), (0, -250, 0)])
 def test_a_walk_survives_a_push_of_25_newton_seconds(tmp_path: Path, force: tuple[float, float, float]) -> None:
     settings = tracker(tmp_path, duration_s=6.0)
@@ -82,6 +86,7 @@ def test_a_walk_survives_a_push_of_25_newton_seconds(tmp_path: Path, force: tupl
     assert lockstep.gate.machine.cause == -1, FAULTS[lockstep.gate.machine.cause].flag
 
 
+@pytest.mark.slow
 def test_a_walk_survives_twenty_milliseconds_of_latency_and_lost_frames(tmp_path: Path) -> None:
     settings = tracker(tmp_path, duration_s=6.0)
     lockstep = Lockstep(settings, Policy(settings), SimulatedRobot(disturbance=Disturbance(latency_s=0.02, loss=0.05)))

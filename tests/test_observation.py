@@ -13,6 +13,7 @@ import pytest
 from runtime.controller import Controller
 from runtime.manifest import CONTROLLERS
 from runtime.manifest_reader import load_manifest
+from runtime.rotation import quat_from_rpy
 from runtime.state import RobotState
 from tests.stub_model import StubModel
 
@@ -309,3 +310,11 @@ def test_the_phase_terms_show_sine_and_cosine_of_each_foot(tmp_path: Path) -> No
         left, right = (2 * np.pi * tick / 50 + offset for offset in (0, np.pi))
         np.testing.assert_allclose(controller.observations[0][0].values,
                                    [np.sin(left), np.sin(right), np.cos(left), np.cos(right)], atol=1e-5)
+
+
+def test_euler_angles_of_the_base_are_roll_pitch_and_yaw(tmp_path: Path) -> None:
+    controller = controller_for(tmp_path, [{"terms": [{"term": "roll_pitch_yaw"}, {"term": "roll_pitch"}]}], 5)
+    state = RobotState(N)
+    state.quat_wxyz[:] = quat_from_rpy(0.1, -0.2, 2.5)
+    controller.tick(state)
+    np.testing.assert_allclose(controller.observations[0][0].values, [0.1, -0.2, 2.5, 0.1, -0.2], atol=1e-6)

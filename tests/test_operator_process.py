@@ -35,6 +35,8 @@ from runtime.slots import Ring, Slot
 from runtime.teleop_client import TeleopClient
 from tests.live_run import ROOT, await_
 
+pytestmark = pytest.mark.realtime
+
 ROBOT = load_robot("g1_29dof")
 BEAT_LIMIT_NS = 100_000_000
 RUN = 77

@@ -29,6 +29,8 @@ from runtime.teleop_command import add_arguments
 from tests.live_run import ROOT, LiveRun, await_
 from tests.test_operator_process import Operator, free_port
 
+pytestmark = pytest.mark.realtime
+
 PLAIN = RunSettings(
     controller="", robot="", model=None, clip=None, command=(0.0, 0.0, 0.0), duration_s=None, target="g1", domain=0,
     interface=None, peers=(), out="",

@@ -53,6 +53,7 @@ def test_at_least_eight_clips_ship_and_the_one_that_plays_by_default():
     assert OWN_CLIP in clip_names()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["walk", "walk_sideways", "squat", "wave"])
 def test_our_controller_follows_our_clips(name):
     upright, error = trial(OWN_CONTROLLER, name)
@@ -60,6 +61,7 @@ def test_our_controller_follows_our_clips(name):
     assert error <= JOINT_RAD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disturbance", [
     Disturbance(pushes=(Push(7.0, 0.1, (0.0, 150.0, 0.0)),)),
     Disturbance(latency_s=0.02),
@@ -70,6 +72,7 @@ def test_our_controller_survives(disturbance):
     assert upright
 
 
+@pytest.mark.slow
 def test_our_controller_survives_old_states():
     upright, _ = trial(OWN_CONTROLLER, "walk", stale_ticks=3)
     assert upright

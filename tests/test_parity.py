@@ -86,6 +86,14 @@ def test_a_bare_network_is_compared_on_noise(tmp_path: Path, capsys: pytest.Capt
     assert "noise" in report["fed_from"]
 
 
+def test_the_reference_may_be_named_like_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = str(tiny_bundle.make(tmp_path))
+    code, report = parity(capsys, bundle, "--ticks", "5", "--backends", "cpu")
+    assert (code, list(report["backends"])) == (0, ["cpu"])
+    code, report = parity(capsys, bundle, "--ticks", "5", "--backends", "cpu, onnx-reference")
+    assert (code, list(report["backends"])) == (0, ["cpu", "onnx-reference"])
+
+
 def test_half_precision_has_a_tolerance_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = str(tiny_bundle.make(tmp_path))
     code, report = parity(capsys, bundle, "--ticks", "20", "--backends", "cpu-fp16")

@@ -61,6 +61,7 @@ def decoded(path):
     return image.reshape(height, width, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("camera", ["track", "front"])
 def test_plant_renders_a_robot_not_a_blank(camera):
     image = picture(PLANT, START, (64, 48), camera)
@@ -84,6 +85,7 @@ def test_pictures_are_repeatable_and_may_exceed_the_model_frame_buffer():
     assert centre[0] > 100 > corner[0] and centre[0] > 2 * int(centre[2])
 
 
+@pytest.mark.slow
 def test_poses_of_one_call_equal_single_pictures():
     bent = START.copy()
     bent[7:] = 0.3

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,8 @@ import pytest
 
 from firmware_bridge.motor_bus import MotorSample, Reading
 from firmware_bridge.remote import button_mask
+from firmware_bridge.sim_options import parse_press
+from runtime.calibration_file import write_calibration
 from runtime.errors import Refused
 from runtime.limits import Limits
 from runtime.manifest import Manifest
@@ -35,6 +38,14 @@ from runtime.preflight_machine import (
 )
 from runtime.preflight_pose import check_imu, check_motors, check_pose
 from runtime.preflight_robot import Watch, check_link, check_peers
+from runtime.robot import load_robot
+from runtime.run_command import _preflight
+from runtime.settings import RunSettings
+from tests.live_run import LiveRun
+from tests.test_processes import REAL, on_a_fit_computer, simulated_robot, words
+from tests.wire_observer import WireObserver
+
+pytestmark = pytest.mark.realtime
 
 ROOT = Path(__file__).resolve().parents[1]
 LIVE_DOMAIN = 118
@@ -380,10 +391,21 @@ def test_a_loosened_limit_is_named() -> None:
     assert "tilt_rad" in line.measured and "battery_no_motion" in line.measured
 
 
-def test_a_robot_without_calibration_is_told_so() -> None:
-    assert check_calibration("sim").ok
-    line = check_calibration("g1")
+def test_a_robot_without_calibration_is_told_so(tmp_path: Path) -> None:
+    assert check_calibration(run_settings(tmp_path, target="sim"), load_robot("g1_29dof")).ok
+    line = check_calibration(run_settings(tmp_path), load_robot("g1_29dof"))
     assert not line.ok and not line.is_red and "none is used" in line.measured
+
+
+def test_a_calibration_is_looked_at_where_one_is_named(tmp_path: Path) -> None:
+    robot, path = load_robot("g1_29dof"), tmp_path / "cal.json"
+    named = replace(run_settings(tmp_path), calibration=str(path), serial="G1-0042")
+    write_calibration(path, robot.name, "G1-0042", {}, created=datetime.now(timezone.utc), valid_days=9)
+    assert check_calibration(named, robot).ok
+    assert "G1-0042" in check_calibration(named, robot).measured
+    assert check_calibration(replace(named, serial="G1-0043"), robot).is_red
+    path.unlink()
+    assert check_calibration(named, robot).is_red
 
 
 def test_one_red_line_is_refused_as_itself_and_several_all_by_name() -> None:
@@ -396,6 +418,79 @@ def test_one_red_line_is_refused_as_itself_and_several_all_by_name() -> None:
     with pytest.raises(Refused) as error:
         refuse_red([*red, good])
     assert all(part in str(error.value) for part in ("found c", "limit c", "mend c", "found d", "limit d", "mend d"))
+
+
+def test_the_page_names_every_line(manifest: Manifest, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "preflight.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- checks -->")[2].partition("<!-- /checks -->")[0]
+    listed = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    bus: Any = RobotWithRemote(True)
+    lines = [
+        *check_machine(GOOD_MACHINE, strict=True), check_limits(Limits()),
+        check_calibration(run_settings(tmp_path), manifest.robot),
+        *all_lines(good_watch(), manifest), press_simulated_remote(bus, manifest.robot, bus.press),
+    ]
+    assert {check.check for check in lines} == listed - {"e-stop sources", "e-stop SPEC", "e-stop KIND pressed"}
+
+
+# --- What a run makes of it ------------------------------------------------------------------------------------------
+
+
+def run_settings(out: Path, **change: Any) -> RunSettings:
+    return RunSettings(
+        controller="twist2", robot="", model=None, clip=None, command=(0.0, 0.0, 0.0), duration_s=None,
+        **{"target": "g1", "domain": 0, "interface": "eth0", "peers": (), "out": str(out), **change},
+    )
+
+
+LINES = {
+    "red": Check("a", False, "1", "2", "mend a"),
+    "advice": Check("b", False, "3", "4", "look at b", required=False),
+    "good": Check("c", True, "5", "6", ""),
+}
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
+    """What the list gives, to be filled."""
+    lines: list[Check] = []
+    monkeypatch.setattr("runtime.run_command.list_for_run", lambda settings, manifest: iter(lines))
+    return lines
+
+
+ADMITTED: Any = SimpleNamespace(manifest=None)
+
+
+def test_a_run_refuses_on_a_red_line_and_keeps_the_list(tmp_path: Path, listed: list[Check]) -> None:
+    listed.extend(LINES.values())
+    with pytest.raises(Refused, match="mend a"):
+        _preflight(run_settings(tmp_path), ADMITTED)
+    written = json.loads((tmp_path / "preflight.json").read_text(encoding="utf-8"))
+    assert written == [check.as_dict() for check in LINES.values()]
+
+
+def test_a_dry_run_goes_on_and_says_it(
+    tmp_path: Path, listed: list[Check], capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed.extend(LINES.values())
+    warnings = _preflight(run_settings(tmp_path, dry_run=True), ADMITTED)
+    assert len(warnings) == 2 and "mend a" in warnings[0] and "look at b" in warnings[1]
+    assert capsys.readouterr().err.count("WARNING: preflight") == 2
+
+
+def test_a_simulated_run_is_not_told_advice_but_refuses_on_red(tmp_path: Path, listed: list[Check]) -> None:
+    listed.append(LINES["advice"])
+    assert _preflight(run_settings(tmp_path, target="sim"), ADMITTED) == []
+    listed.append(LINES["red"])
+    with pytest.raises(Refused):
+        _preflight(run_settings(tmp_path, target="sim"), ADMITTED)
+
+
+@pytest.mark.parametrize(
+    ("text", "start_s"), [("8,L2+B", 8.0), ("0,L2+B", 0.0), ("never,L2+B", float("inf"))]
+)
+def test_a_simulated_remote_is_pressed_at_a_time_or_by_a_signal(text: str, start_s: float) -> None:
+    assert parse_press(text) == (start_s, button_mask(["L2", "B"]))
 
 
 # --- For real ---------------------------------------------------------------------------------------------------------
@@ -436,3 +531,17 @@ def test_a_robot_whose_motion_service_is_active_is_red() -> None:
     assert result.code == 2
     assert red == {"motion service", "stop combination released"}
     assert "'ai' is active" in result.lines["motion service"]["measured"]
+
+
+@on_a_fit_computer
+def test_no_robot_is_armed_whose_motion_service_is_active(tmp_path: Path) -> None:
+    with (
+        simulated_robot(LIVE_DOMAIN - 2, "--motion-service", "ai"),
+        WireObserver(LIVE_DOMAIN - 2, tmp_path / "f.npy") as wire,
+        LiveRun(tmp_path / "o", *words(LIVE_DOMAIN - 2, *REAL)) as run,
+    ):
+        assert run.finish() == 2
+        wire.stop()
+    assert "motion service: expected released, found 'ai' is active" in run.errors
+    assert "Type MOVE" not in run.errors and run.report["refusal"]["what"] == "motion service"
+    assert wire.writers == [] and len(wire.frames) == 0

@@ -15,10 +15,11 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from firmware_bridge.layout import HG_LOW_CMD, HG_LOW_STATE
 from runtime import gate_process, policy_process
 from runtime.child import Child
 from runtime.errors import Refused
-from runtime.faults import Mode
+from runtime.faults import Mode, flag_names
 from runtime.log_file import read_log
 from runtime.pilot import Phase
 from runtime.policy import Policy
@@ -37,12 +38,14 @@ from runtime.records import status_dtype, target_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Slot
 from runtime.supervisor import _sweep
-from tests.live_run import MOTORS, ROOT, LiveRun, await_, has_fifo, resident_mb
+from tests.live_run import MOTORS, ROOT, LiveRun, await_, has_fifo, lacks_for_a_robot, resident_mb
 from tests.shared_data import shared_data
 from tests.wire_observer import WireObserver
 
 pytest.importorskip("mujoco")
 pytest.importorskip("onnxruntime")
+
+pytestmark = pytest.mark.realtime
 
 FULL, ESTOP, WIRE_LEVEL, RIVAL_ROBOT, DRY, UNCHECKED, OPERATED = 20, 21, 22, 23, 24, 25, 26
 HARMED, REFUSED = 30, 50
@@ -203,9 +206,10 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     with WireObserver(FULL, folder / "frames.npy") as wire, LiveRun(folder / "out", *more) as run:
         run.await_tracking(Phase.PLAY)
         resident = {name: resident_mb(pid) for name, pid in run.pids.items()}
+        oom = {name: int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for name, pid in run.pids.items()}
         run.finish()
         wire.stop()
-        yield SimpleNamespace(run=run, wire=wire, resident=resident, report=run.report)
+        yield SimpleNamespace(run=run, wire=wire, resident=resident, oom=oom, report=run.report)
 
 
 def test_a_whole_run_is_done_and_leaves_nothing_behind(full: SimpleNamespace) -> None:
@@ -255,6 +259,10 @@ def test_gate_and_policy_are_small(full: SimpleNamespace) -> None:
     assert full.resident["policy"] < 200
 
 
+def test_memory_is_taken_from_the_log_and_the_policy_before_the_gate(full: SimpleNamespace) -> None:
+    assert full.oom["telemetry"] > full.oom["policy"] > full.oom["gate"]
+
+
 # --- Something dies, hangs or is stopped while the robot walks --------------------------------------------------------
 
 
@@ -296,19 +304,30 @@ FLAGS = {
     "SIGINT": ["OPERATOR_STOP"],
     "SIGTERM": ["OPERATOR_STOP"],
 }
+BRIEF = ("policy killed", "gate stopped", "SIGTERM")
+"""Those that a pass without the slow tests does too."""
 WITHIN_MS = {"policy killed": DEADLINE_MS, "policy stopped": DEADLINE_MS, "gate killed": RESTART_MS,
              "gate stopped": RESTART_MS}
 
 
+def harms(names: Iterable[str]) -> list[Any]:
+    """Parameters: a harm each, most of them slow."""
+    return [pytest.param(name, marks=() if name in BRIEF else pytest.mark.slow) for name in names]
+
+
 @pytest.fixture(scope="module")
-def harmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SimpleNamespace]:
-    """Every harm done to a run of its own once it tracks; what came of it, by name."""
+def harmed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SimpleNamespace]:
+    """Every harm a chosen test asks for, done to a run of its own once it tracks; what came of it, by name."""
+    wanted = {item.callspec.params["name"] for item in request.session.items  # type: ignore[attr-defined]
+              if "harmed" in getattr(item, "fixturenames", ())}
     folder = tmp_path_factory.mktemp("harmed")
     (folder / "sitecustomize.py").write_text(POLICY_THAT_RAISES, encoding="utf-8")
     raising = {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
     results: dict[str, SimpleNamespace] = {}
     with contextlib.ExitStack() as stack:
         for i, (name, harm) in enumerate(HARMS.items()):
+            if name not in wanted:
+                continue
             out = folder / name.replace(" ", "_")
             wire = stack.enter_context(WireObserver(HARMED + i, folder / f"{i}.npy"))
             environment = raising if name == "exception in the policy" else None
@@ -324,7 +343,7 @@ def harmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SimpleNamespac
     return results
 
 
-@pytest.mark.parametrize("name", HARMS)
+@pytest.mark.parametrize("name", harms(HARMS))
 def test_every_harm_ends_in_damping_that_stays(harmed: dict[str, SimpleNamespace], name: str) -> None:
     wire, moment = harmed[name].wire, harmed[name].moment
     damping = wire.damping_after(moment)
@@ -336,7 +355,7 @@ def test_every_harm_ends_in_damping_that_stays(harmed: dict[str, SimpleNamespace
     assert wire.delay_ms(moment) <= WITHIN_MS.get(name, float("inf"))
 
 
-@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("name", harms(FLAGS))
 def test_the_report_names_what_ended_the_run(harmed: dict[str, SimpleNamespace], name: str) -> None:
     run = harmed[name].run
     assert run.code == 1
@@ -351,18 +370,24 @@ def test_the_report_names_what_ended_the_run(harmed: dict[str, SimpleNamespace],
     assert_nothing_is_left(run)
 
 
-def test_a_run_outlives_its_logger_and_says_that_the_log_is_cut(harmed: dict[str, SimpleNamespace]) -> None:
-    run, wire = harmed["telemetry killed"].run, harmed["telemetry killed"].wire
+@pytest.mark.parametrize("name", harms(["telemetry killed"]))
+def test_a_run_outlives_its_logger_and_says_that_the_log_is_cut(harmed: dict[str, SimpleNamespace], name: str) -> None:
+    run, wire = harmed[name].run, harmed[name].wire
     assert run.code == 0
     assert not run.report["fell"]
     assert run.report["log_complete"] is False
     assert "telemetry" in " ".join(run.report["warnings"])
-    assert wire.delay_ms(harmed["telemetry killed"].moment) > 3000, "it did not play on"
+    assert "DISK_FULL" in [alarm["flag"] for alarm in run.report["alarms"]]
+    assert "WARNING: DISK_FULL" in run.errors
+    assert wire.delay_ms(harmed[name].moment) > 3000, "it did not play on"
     assert_nothing_is_left(run)
 
 
-def test_what_a_killed_supervisor_leaves_is_swept_by_the_next_run(harmed: dict[str, SimpleNamespace]) -> None:
-    run = harmed["supervisor killed"].run
+@pytest.mark.parametrize("name", harms(["supervisor killed"]))
+def test_what_a_killed_supervisor_leaves_is_swept_by_the_next_run(
+    harmed: dict[str, SimpleNamespace], name: str
+) -> None:
+    run = harmed[name].run
     assert run.code == -signal.SIGKILL
     assert len(read_log(run.out / "log.mcap").topics["gate"]) > DAMPING_FRAMES
     assert run.shared
@@ -370,6 +395,7 @@ def test_what_a_killed_supervisor_leaves_is_swept_by_the_next_run(harmed: dict[s
     assert not run.shared
 
 
+@pytest.mark.slow
 def test_the_stop_on_the_remote_is_obeyed_within_a_few_ticks(tmp_path: Path) -> None:
     with (
         helper(ROBOT_WITH_REMOTE, ESTOP) as robot,
@@ -428,6 +454,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SimpleNamespa
     return results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSALS)
 def test_refused_before_a_command_writer_exists(refused: dict[str, SimpleNamespace], name: str) -> None:
     run, wire = refused[name].run, refused[name].wire
@@ -442,6 +469,7 @@ def test_refused_before_a_command_writer_exists(refused: dict[str, SimpleNamespa
     assert_nothing_is_left(run)
 
 
+@pytest.mark.slow
 def test_a_dry_run_goes_through_the_motions_and_writes_nothing(tmp_path: Path) -> None:
     with (
         simulated_robot(DRY) as robot,
@@ -459,8 +487,12 @@ def test_a_dry_run_goes_through_the_motions_and_writes_nothing(tmp_path: Path) -
 
 
 REAL = ("--robot", "g1", "--interface", "lo", "--allow-unsigned")
+LACKING = lacks_for_a_robot()
+on_a_fit_computer = pytest.mark.skipif(bool(LACKING), reason=f"a robot would be refused here: {LACKING}")
 
 
+@pytest.mark.slow
+@on_a_fit_computer
 def test_a_robot_moves_only_as_far_as_its_operator_says(tmp_path: Path) -> None:
     with (
         simulated_robot(OPERATED),
@@ -490,6 +522,8 @@ def test_a_robot_moves_only_as_far_as_its_operator_says(tmp_path: Path) -> None:
         assert_nothing_is_left(run)
 
 
+@pytest.mark.slow
+@on_a_fit_computer
 def test_without_an_operator_no_robot_is_armed(tmp_path: Path) -> None:
     with (
         simulated_robot(OPERATED),
@@ -523,6 +557,7 @@ def test_golden_vectors_are_replayed_by_the_process_that_opens_the_network(tmp_p
         assert_nothing_is_left(run)
 
 
+@pytest.mark.slow
 def test_what_was_let_pass_unsigned_stands_in_the_report(tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="missing dependency: onnx")
     from tests import tiny_bundle
@@ -538,6 +573,7 @@ def test_what_was_let_pass_unsigned_stands_in_the_report(tmp_path: Path) -> None
         assert read_log(tmp_path / "o" / "log.mcap").about["allow_unsigned"] is True
 
 
+@pytest.mark.slow
 def test_unitrees_own_simulator_is_obeyed_unchecked_and_with_a_warning(tmp_path: Path) -> None:
     with (
         helper(UNITREE_MUJOCO, UNCHECKED),
@@ -588,7 +624,7 @@ def test_an_exception_in_the_policys_tick_is_told_to_the_gate(
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert target.read()
-    assert target.record["failed"][0] == 1
+    assert flag_names(int(target.record["flags"][0])) == ["POLICY_FAULT"]
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert events[-1] == {"event": "error", "message": "ZeroDivisionError: a bug"}
 

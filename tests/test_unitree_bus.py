@@ -98,6 +98,23 @@ def test_the_simulated_robot_tells_battery_torso_and_the_remote_s_head() -> None
         robot.close()
 
 
+def test_the_simulated_imu_never_repeats_itself_though_the_robot_hangs_still() -> None:
+    robot = DdsRobot(SimulatedRobot(), DdsSettings(HG_DOMAIN))
+    bus = UnitreeBus(DdsSettings(HG_DOMAIN), "unitree_hg", 29)
+    try:
+        read_until_known(bus, robot)
+        seen = []
+        while len(seen) < 50:
+            robot.tick()
+            if bus.wait(1.0) and bus.read() is Reading.NEW:
+                seen.append(bus.sample.imu.tobytes())
+        assert len(set(seen)) == len(seen)
+        assert float(np.abs(bus.sample.gyro).max()) < 0.001
+    finally:
+        bus.close()
+        robot.close()
+
+
 @pytest.mark.parametrize(("profile", "charge"), [("unitree", 55.0), ("unitree-mujoco", float("nan"))])
 def test_a_go_robot_s_charge_counts_unless_it_is_an_unchecked_simulator(profile: str, charge: float) -> None:
     """A simulator that leaves the battery zero must not look like a robot about to die."""

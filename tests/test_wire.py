@@ -256,6 +256,7 @@ def encode(layout: Layout, message: Any) -> bytes:
     return HEADER + buffer.tobytes()[: layout.size]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [*WITH_CRC, HG_IMU_STATE, HG_BMS_STATE, GO_SPORT_MODE_STATE], ids=type_name)
 def test_bytes_are_identical_to_the_stock_serialiser(layout: Layout) -> None:
     stock = pytest.importorskip("firmware_bridge.stock_path")

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from runtime.admission import admit
 from runtime.bundle import LISTING, SIGNATURE
+from runtime.calibration_file import load_calibration, write_calibration
 from runtime.clip import CLIPS, MAX_BYTES, load_clip
 from runtime.engine_file import EngineFile, EngineKey, Machine, read_engine, write_engine
 from runtime.layouts import CUSTOM, layout_digest
@@ -209,6 +211,21 @@ def _cache(folder: Path) -> Iterator[None]:
 HERE = Machine(tensorrt="10.13.0", gpu="a GPU", compute_capability="8.7")
 
 
+def _calibration(serial: str = "G1-0001", age_days: float = 0, *, edit: bool = False) -> Callable[[Path, int], None]:
+    """A calibration of robot G1-0001 with an offset of some joint, valid for 90 days."""
+
+    def attempt(folder: Path, seed: int) -> None:
+        robot, path, now = load_robot(ROBOT), folder / "calibration.json", datetime.now(timezone.utc)
+        joint = robot.order.names[seed % len(robot.joints)]
+        write_calibration(path, robot.name, serial, {joint: (0.05, 0.0)}, created=now - timedelta(days=age_days),
+                          valid_days=90)
+        if edit:
+            _edit(path, lambda data: data["joints"][joint].update(encoder_offset_rad=0.06))
+        load_calibration(path, robot, "G1-0001", now)
+
+    return attempt
+
+
 def _engine(**built: str) -> Callable[[Path, int], None]:
     """An engine that was built from or for something else, where ours would lie."""
 
@@ -236,6 +253,9 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(34, "BUNDLE_TAMPERED", "one bit of a bundle's file", _tampered, "bundle"),
     Refusal(34, "BUNDLE_TAMPERED", "a changed file and a listing made to agree", _relisted, "bundle"),
     Refusal(35, "GOLDEN_MISMATCH", "zeros over a part of the weights", _other_network, "golden"),
+    Refusal(60, "CALIBRATION", "another robot's calibration", _calibration(serial="G1-0002"), "serial"),
+    Refusal(60, "CALIBRATION", "a calibration that has expired", _calibration(age_days=100), "within the last"),
+    Refusal(60, "CALIBRATION", "a calibration edited by hand", _calibration(edit=True), "by hand"),
     Refusal(64, "UNSAFE_FILE", "a clip with pickled objects", _pickled, "clip"),
     Refusal(64, "UNSAFE_FILE", "a clip that unpacks to more than 256 MiB", _huge, "clip"),
     Refusal(64, "UNSAFE_FILE", "a bundle with a link to a file outside it", _link_out, "CARD.md"),

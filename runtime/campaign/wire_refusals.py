@@ -14,7 +14,6 @@ from pathlib import Path
 from runtime.campaign.refusals import Refusal
 from runtime.child import Child
 from runtime.errors import Refused
-from runtime.preflight import check_calibration, refuse_red
 
 FIRST_DOMAIN, DOMAINS = 140, 60
 START_S, VERDICT_S = 30.0, 40.0
@@ -85,17 +84,11 @@ def _intruded(folder: Path, seed: int) -> None:
                 intruder.stdin.close()
 
 
-def _uncalibrated(folder: Path, seed: int) -> None:
-    """A real robot without a calibration file."""
-    refuse_red([check_calibration("g1")])
-
-
 WIRE_REFUSALS: tuple[Refusal, ...] = (
     Refusal(48, "SECOND_WRITER", "somebody commands the robot before the start", _intruded, "other commander"),
     Refusal(49, "MOTION_SERVICE", "a robot whose motion service is active",
             _against(4, "--motion-service", "ai"), "motion service"),
     Refusal(50, "NO_ROBOT", "nobody on the domain", _nobody, "domain"),
     Refusal(58, "WRONG_VARIANT", "a robot of variant 9", _against(5, "--mode-machine", "9"), "mode_machine"),
-    Refusal(60, "CALIBRATION", "a real robot without a calibration", _uncalibrated, "calibration"),
     Refusal(61, "JOINT_OFFSET", "a leg's joint that reads 1 rad too much", _joint_off, "start pose"),
 )

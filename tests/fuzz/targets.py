@@ -15,6 +15,7 @@ import tempfile
 from atexit import register
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from firmware_bridge.motor_bus import Reading
 from firmware_bridge.unitree_bus import WIRES, sample_over
 from runtime import clip, golden, log_file, signature
 from runtime.bundle import parse_listing
+from runtime.calibration_file import parse_calibration, write_calibration
 from runtime.engine_file import _parse as parse_engine
 from runtime.estimator_manifest import read_estimator
 from runtime.fault_table import FLAGS
@@ -117,6 +119,12 @@ def _settings() -> list[bytes]:
     return [json.dumps(asdict(settings)).encode()]
 
 
+def _calibrations() -> list[bytes]:
+    path, made = _scratch() / "cal.json", datetime(2030, 1, 31, tzinfo=timezone.utc)
+    write_calibration(path, "g1_29dof", "x", {"left_knee_joint": (0.1, -0.1)}, created=made, valid_days=90)
+    return [path.read_bytes()]
+
+
 def _words(data: bytes, size: int) -> Iterator[bytes]:
     return (data[i : i + size] for i in range(0, len(data) - size + 1, size))
 
@@ -170,6 +178,7 @@ def _low_states() -> list[bytes]:
 
 TARGETS: dict[str, Target] = {
     "bundle_listing": Target(lambda data: parse_listing(data, "bundle x"), _files("controllers/*/bundle.json")),
+    "calibration": Target(lambda data: parse_calibration("cal.json", data), _calibrations),
     "clip": Target(_in_file(lambda path: clip.load_clip(path, load_robot("g1_29dof")), "clip.npz"), _tiny_clip),
     "engine": Target(_in_file(lambda path: parse_engine(path, "rebuild it"), "x.engine"),
                      lambda: [b"{}\n" + bytes(64)]),
