@@ -52,15 +52,18 @@ class Losses:
 
 
 class Misses:
-    """Control periods of the policy that took longer than a period; so many in a row are too slow."""
+    """Control periods of the policy that nearly fill the period; so many in a row are too slow.
+
+    One that takes more than the whole period is not waited for: the target before it has grown too old by then.
+    """
 
     def __init__(self, limits: Limits, period_ns: int) -> None:
-        self._most, self._period_ns = limits.policy_misses, period_ns
+        self._most, self._longest_ns = limits.policy_misses, round(limits.policy_share * period_ns)
         self._in_a_row = 0
 
     def look(self, taken_ns: int) -> int:
         """The flag after a period that took so long."""
-        self._in_a_row = self._in_a_row + 1 if taken_ns > self._period_ns else 0
+        self._in_a_row = self._in_a_row + 1 if taken_ns > self._longest_ns else 0
         return BIT["POLICY_SLOW"] if self._in_a_row >= self._most else 0
 
 

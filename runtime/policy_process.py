@@ -75,7 +75,6 @@ class PolicyProcess:
             self._stream.drain(policy.stream.take)
         policy.tick(mode, self._state, clock())
         target.record[0] = policy.target[0]
-        target.record["made_ns"] = clock()  # its age tells of life; how old the state behind it is stands in state_ns
         target.record["flags"] |= np.uint64(self._misses.look(clock() - now_ns))
         target.publish()
         policy.write_log(mode, now_ns, late_ns, clock() - now_ns)

@@ -723,7 +723,8 @@ def test_every_limit_has_a_test_on_both_sides() -> None:
     in_table = {fault.limit for fault in TABLE} | {fault.clears_at for fault in TABLE} - {None}
     here = {"overspeed_samples", "target_margin_rad", "gyro_max_rad_s", "flail_rad_s", "flail_s", "encoder_jump_ratio",
             "target_far_rad", "torque_ratio", "temperature_clear_c"}
-    others = {"growth_mib", "log_silent_s", "clock_jump_s", "late_ratio", "preflight_pose_rad", "calibration_days"}
+    others = {"policy_share", "growth_mib", "log_silent_s", "clock_jump_s", "late_ratio", "preflight_pose_rad",
+              "calibration_days"}
     elsewhere = {"target_rate_ratio", "damp_min_s"}  # the rate tests below; the gate's process
     assert set(Limits.__dataclass_fields__) | {None} == in_table | here | others | elsewhere | {None}
 

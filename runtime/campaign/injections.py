@@ -312,7 +312,7 @@ INJECTIONS: tuple[Injection, ...] = (
               _out_of_range, onset=_is_out_of_range),
     Injection(19, "TILT", "pushed over: 600 N for 0.3 s", _ail("push"), onset=_is_tilted),
     *STREAM_INJECTIONS,
-    Injection(31, "POLICY_SLOW", "two policy ticks of 25 ms", _slow(0.025, 2), onset=_is_harmed),
+    Injection(31, "POLICY_SLOW", "two policy ticks of 17 ms", _slow(0.017, 2), onset=_is_harmed),
     _of_operator(24, "STREAM_FLOOD", "messages dropped", _count("dropped")),
     _of_operator(25, "STREAM_MALFORMED", "malformed messages", _count("malformed")),
     Injection(29, "TARGET_NON_FINITE", "NaN or infinity in every target", _target(_not_finite)),
