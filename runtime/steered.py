@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runtime.admission import Admitted, admit
 from runtime.errors import Refused
-from runtime.manifest import Manifest, controller_names
+from runtime.manifest import Manifest
 from runtime.settings import RunSettings
 
 USUAL = "g1-velocity"
@@ -16,7 +16,7 @@ def find_steered(settings: RunSettings, own: Manifest) -> tuple[Admitted | None,
     """The controller that is to take an operator's velocities beside the run's own, and a warning to be said aloud.
 
     None without an operator, where none was wanted, where the run's own takes commands and no other was named, and
-    where the usual one does not ship or is another robot's.
+    where the usual one is another robot's.
 
     Raises:
         Refused: one that was named but takes no commands, is another robot's or of another rate, or that nobody steers.
@@ -27,8 +27,6 @@ def find_steered(settings: RunSettings, own: Manifest) -> tuple[Admitted | None,
                       what_to_do="say who may steer it, or leave it out")
     if settings.teleop is None or name == NO_CONTROLLER or (name is None and own.kind == "velocity"):
         return None, ""
-    if name is None and USUAL not in controller_names():
-        return None, f"no velocity controller: {USUAL} does not ship; an operator can only stream or stop"
     admitted = admit(name or USUAL, target=settings.target, allow_unsigned=settings.allow_unsigned)
     if name is None and admitted.manifest.robot.name != own.robot.name:
         return None, f"no velocity controller: {USUAL} is not for {own.robot.name}; see --teleop-controller"

@@ -20,8 +20,9 @@ from runtime.manifest import OWN_CONTROLLER
 from runtime.mux import Source
 from runtime.pilot import Phase
 from runtime.robot import load_robot
-from tests.acceptance import DATA, Table
-from tests.handover_trial import OperatedRun, operated, steered_by, walk_and_hand_over
+from runtime.steered import USUAL
+from tests.acceptance import Table
+from tests.handover_trial import OperatedRun, operated, walk_and_hand_over
 
 WALKS = ("walk", "walk_turning")
 """Motions handed over from and back to; the seeds take turns."""
@@ -29,7 +30,7 @@ WALKS = ("walk", "walk_turning")
 
 def handover(table: Table, options: argparse.Namespace) -> None:
     """Tracker -> velocity controller -> tracker while walking."""
-    steered = steered_by(DATA)
+    steered = {"teleop_controller": USUAL}
     clips = [clip for clip in WALKS if load_clip(clip, load_robot("g1_29dof")).duration_s > 3]
     runs: dict[int, OperatedRun] = {}
     for seed in range(options.seeds):

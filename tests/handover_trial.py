@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,24 +12,15 @@ from firmware_bridge.motor_bus import KD, KP, Q
 from firmware_bridge.simulated_robot import Disturbance, SimulatedRobot
 from runtime.faults import Mode, flag_names
 from runtime.lockstep import Lockstep
-from runtime.manifest import controller_names
 from runtime.mux import Source
 from runtime.pilot import Phase
 from runtime.policy import Policy
 from runtime.rotation import gravity_in_base
 from runtime.settings import GATE_HZ, RunSettings
-from runtime.steered import USUAL
 from tests.scripted_operator import ScriptedOperator
 
 FELL_BELOW_M, FELL_COS = 0.4, 0.5
 NOISE = {"noise_q_rad": 0.005, "noise_dq_rad_s": 0.1, "noise_gyro_rad_s": 0.05}
-
-
-def steered_by(data: Path) -> dict[str, str]:
-    """The velocity controller to hand over to: our own where it ships, else the published one."""
-    if USUAL in controller_names():
-        return {"teleop_controller": USUAL}
-    return {"teleop_controller": "holosoma-velocity", "teleop_model": str(data / "policies" / "ppo_g1_29dof.onnx")}
 
 
 @dataclass

@@ -12,13 +12,11 @@ from runtime.faults import FAULTS, Mode, flag_names
 from runtime.mux import Source
 from runtime.pilot import Phase
 from tests.scripted_operator import Streamer
-from tests.shared_data import shared_data
 
 pytest.importorskip("mujoco", reason="missing dependency: mujoco")
 pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
 
 from runtime.clip import load_clip
-from runtime.manifest import controller_names
 from runtime.steered import USUAL
 from tests.handover_trial import OperatedRun, operated, walk_and_hand_over
 
@@ -28,9 +26,7 @@ DETECT_S = {fault.flag: fault.detect_s for fault in FAULTS}
 
 @pytest.fixture(scope="module")
 def steered() -> dict[str, str]:
-    if USUAL in controller_names():
-        return {"teleop_controller": USUAL}
-    return {"teleop_controller": "holosoma-velocity", "teleop_model": str(shared_data("policies/ppo_g1_29dof.onnx"))}
+    return {"teleop_controller": USUAL}
 
 
 @pytest.mark.parametrize("seed", [0, 1])

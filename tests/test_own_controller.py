@@ -19,13 +19,15 @@ from runtime.estimator import ESTIMATORS, estimator_names, open_learned
 from runtime.manifest import OWN_CONTROLLER
 from runtime.policy import open_admitted
 from runtime.robot import load_robot
+from runtime.steered import USUAL
 from tests.acceptance_own import JOINT_RAD, trial
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_our_controller_is_signed_by_a_key_that_ships_and_does_what_was_recorded():
-    admitted = admit(OWN_CONTROLLER)
+@pytest.mark.parametrize("name", [OWN_CONTROLLER, USUAL])
+def test_our_controllers_are_signed_by_a_key_that_ships_and_do_what_was_recorded(name):
+    admitted = admit(name)
     assert not admitted.warnings
     assert "the exoactor project" in admitted.trust
     assert admitted.bundle is not None
@@ -33,12 +35,24 @@ def test_our_controller_is_signed_by_a_key_that_ships_and_does_what_was_recorded
     assert all(entry.error <= entry.limit for entry in worst.values())
 
 
-def test_our_controller_is_small_and_says_who_taught_it():
-    bundle = admit(OWN_CONTROLLER).bundle
+@pytest.mark.parametrize(("name", "teacher", "whose"), [
+    (OWN_CONTROLLER, "twist2", "TWIST2"), (USUAL, "holosoma-velocity", "holosoma"),
+])
+def test_our_controllers_are_small_and_say_who_taught_them(name, teacher, whose):
+    bundle = admit(name).bundle
     assert bundle is not None
     assert len(bundle.files["policy.onnx"]) <= 3_000_000
-    assert bundle.listing.provenance["teacher"] == "twist2"
-    assert "TWIST2" in (ROOT / "NOTICE").read_text("utf-8")
+    assert bundle.listing.provenance["teacher"] == teacher
+    assert whose in (ROOT / "NOTICE").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_our_velocity_controller_walks_where_it_is_told(tmp_path):
+    words = ["run", "--controller", USUAL, "--command", "0.5,0,0", "--duration", "6", "--lockstep", "--out"]
+    assert exoactor.main([*words, str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert not report["fell"]
+    assert report["tracking"]["speed_m_s_mean"] > 0.25
 
 
 @pytest.mark.parametrize("name", clip_names())
