@@ -12,6 +12,7 @@ import numpy as np
 from firmware_bridge.ailments import AILMENTS, Ailment
 from firmware_bridge.motor_bus import Q
 from runtime.campaign.injection import Begin, Injection, Onset
+from runtime.campaign.slow_policy import SlowPolicy
 from runtime.campaign.stream_injections import STREAM_INJECTIONS
 from runtime.campaign.trial import Trial
 from runtime.fault_table import BIT, PLACE
@@ -149,27 +150,6 @@ def _target_of_an_arm(trial: Trial, rng: np.random.Generator, beyond_rad: float,
 
 def _not_finite(block: np.ndarray, trial: Trial) -> None:
     block[trial.ticks % len(block), trial.ticks % 5] = (np.nan, np.inf, -np.inf)[trial.ticks % 3]
-
-
-def _slow(takes_s: float, count: int) -> Begin:
-    """So many ticks of the policy take that long."""
-
-    def begin(trial: Trial, rng: np.random.Generator) -> None:
-        left = [count]
-
-        def instead(trial: Trial) -> None:
-            if left[0] == 0:
-                trial.policy_tick_instead = None
-                trial.policy_tick()
-                return
-            left[0] -= 1
-            trial.targets_changed += 1
-            made_ns = trial.now_ns
-            trial.at(takes_s, lambda trial: trial.finish_late(made_ns))
-
-        trial.policy_tick_instead = instead
-
-    return begin
 
 
 def _pauses(count: int, ticks: int = 4, every: int = 60) -> Begin:
@@ -312,7 +292,7 @@ INJECTIONS: tuple[Injection, ...] = (
               _out_of_range, onset=_is_out_of_range),
     Injection(19, "TILT", "pushed over: 600 N for 0.3 s", _ail("push"), onset=_is_tilted),
     *STREAM_INJECTIONS,
-    Injection(31, "POLICY_SLOW", "two policy ticks of 25 ms", _slow(0.025, 2), onset=_is_harmed),
+    Injection(31, "POLICY_SLOW", "two ticks of 25 ms, of a policy that takes 8", SlowPolicy.begin, onset=_is_harmed),
     _of_operator(24, "STREAM_FLOOD", "messages dropped", _count("dropped")),
     _of_operator(25, "STREAM_MALFORMED", "malformed messages", _count("malformed")),
     Injection(29, "TARGET_NON_FINITE", "NaN or infinity in every target", _target(_not_finite)),

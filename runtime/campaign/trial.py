@@ -151,13 +151,10 @@ class Trial(Lockstep):
             self.target_after(self)
             self.targets_changed += 1
 
-    def finish_late(self, made_ns: int) -> None:
-        """A policy tick that began at `made_ns` is done only now; its loop counts on from here."""
+    def finish_late(self, due_ns: int) -> None:
+        """A policy tick that was due at `due_ns` is done and published only now, as `PolicyProcess` does it."""
         super().policy_tick()
-        target = self.policy.target
-        target["made_ns"] = made_ns
-        target["flags"] |= np.uint64(self._misses.look(self.now_ns - made_ns))
-        self._policy_due_ns = self.now_ns
+        self.policy.target["flags"] |= np.uint64(self._misses.look(self.now_ns - due_ns))
 
     def stream_on(self) -> None:
         """Stream the run's own clip from where it is, and let the operator's stream command once it is healthy."""
