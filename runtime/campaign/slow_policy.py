@@ -1,4 +1,4 @@
-"""A policy whose ticks take time, on simulated time: published when they are done, begun late after one that was slow."""
+"""A policy whose ticks take time, on simulated time: published when done, begun late after one that was slow."""
 
 from __future__ import annotations
 
