@@ -637,7 +637,7 @@ def test_a_gate_that_crashes_is_told_from_one_that_ends_in_a_fault(
 
     settings(tmp_path).save(tmp_path / "settings.json")
     monkeypatch.setattr(gate_process, "die_with_parent", lambda number: None)
-    monkeypatch.setattr(gate_process, "GateProcess", lambda _: SimpleNamespace(connect=lambda: None, run=crash))
+    monkeypatch.setattr(gate_process, "GateProcess", lambda _, **more: SimpleNamespace(connect=lambda: None, run=crash))
     assert gate_process.main([str(tmp_path / "settings.json")]) == gate_process.CRASHED not in (0, 1, 2)
     assert "ZeroDivisionError: a bug" in capfd.readouterr().out
 
