@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -17,6 +18,8 @@ from typing import Any
 from runtime.errors import Refused
 
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+SPARE = "--spare"
+"""Word of a child that loads and then waits to be called."""
 LAST_WORDS_S = 1.0
 """How long what a dead child said may take from the pipe into `events`."""
 
@@ -24,18 +27,21 @@ LAST_WORDS_S = 1.0
 class Child:
     """One process; its events arrive as dictionaries in `events`.
 
+    Args:
+        waits: keep its standard input open, for `call`; otherwise it has none.
+
     It gets a session of its own, so that Ctrl-C reaches the supervisor alone and the order of stopping is ours.
     Start it from the main thread: the kernel's notice of a dead parent belongs to the thread that forked.
     """
 
-    def __init__(self, name: str, arguments: list[str], errors: Path) -> None:
+    def __init__(self, name: str, arguments: list[str], errors: Path, *, waits: bool = False) -> None:
         self.name = name
         self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._errors = errors
         with errors.open("ab") as stderr:
             self.process = subprocess.Popen(
                 [sys.executable, *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if waits else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,
@@ -54,6 +60,13 @@ class Child:
                     continue
                 if isinstance(event, dict) and "event" in event:
                     self.events.put(event)
+
+    def call(self) -> None:
+        """One line to a process that waits for it; one that is gone hears nothing."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(b"\n")
+            self.process.stdin.close()
 
     @property
     def pid(self) -> int:
@@ -109,4 +122,6 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         self._listener.join(LAST_WORDS_S)

@@ -1,6 +1,9 @@
 """The gate as a process: the only writer of commands. No model, no network but the bus.
 
-    python -m runtime.gate_process SETTINGS.json
+    python -m runtime.gate_process SETTINGS.json [--spare]
+
+A spare is loaded and waits for a line on standard input: it takes over, damping, from a gate that died, in the time that
+joining the wire takes and not in the time that Python takes to start. It is no part of the run until then.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ import numpy as np
 
 from firmware_bridge.dds import DdsSettings
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.libddsc import library
 from firmware_bridge.motor_bus import Reading, SafeCommand
 from firmware_bridge.unitree_bus import PROFILES, UnitreeBus
 from runtime.calibration_file import calibration_of
+from runtime.child import SPARE
 from runtime.errors import Refused
 from runtime.events import emit, emit_refusal
 from runtime.faults import BIT, PLACE, Machine, Mode, Request, flag_names
@@ -221,10 +226,19 @@ class GateProcess:
         return is_long and self._release
 
 
+def _is_called() -> bool:
+    """Load what a gate needs, say so, and wait; False when the supervisor went without calling."""
+    library()
+    emit("spare")
+    return bool(sys.stdin.readline())
+
+
 def main(argv: list[str]) -> int:
     """Entry of the process."""
     settings = RunSettings.load(Path(argv[0]))
     die_with_parent(signal.SIGTERM)
+    if SPARE in argv and not _is_called():
+        return 0
     lacking: list[str] = []
     if settings.real_time:
         lacking = go_real_time(PRIORITY, CORE)

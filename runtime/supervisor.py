@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from runtime.alarms import RunWatch
-from runtime.child import Child
+from runtime.child import SPARE, Child
 from runtime.console import Console
 from runtime.errors import Refused
 from runtime.faults import FAULTS, Mode, Request, flag_names
@@ -76,6 +76,7 @@ class Supervisor:
         if self.settings.operator:
             self._operator = OperatorView(self._shared, run, self.settings.operator, len(manifest.robot.joints))
         self.children: dict[str, Child] = {}
+        self._spare: Child | None = None
         self.notes: dict[str, Any] = {"warnings": [], "errors": [], "gate_restarts": 0, "alarms": []}
         rates_hz = {"gate": float(GATE_HZ), "policy": settings.rate_hz}
         self._run_watch = RunWatch(manifest.robot.limits, self.out / "log.mcap", rates_hz)
@@ -121,6 +122,9 @@ class Supervisor:
         self.children[name] = Child(name, arguments, self.out / f"{name}.err")
         if name in OOM_SCORES:
             set_oom_score(OOM_SCORES[name], self.children[name].pid)
+        return self._await_ready(name)
+
+    def _await_ready(self, name: str) -> dict[str, Any]:
         ready = self.children[name].await_ready(READY_TIMEOUT_S[name], self._warn)
         self._gate_ready_ns = time.monotonic_ns()
         self._write_processes()
@@ -148,6 +152,8 @@ class Supervisor:
             self._spawn("operator", self._stage("operator_process", settings))
         ready = self._spawn("gate", self._stage("gate_process", settings))
         self.settings = replace(settings, mode_machine=ready["mode_machine"])
+        damping = replace(self.settings, damping=True)
+        self._spare = Child("gate", [*self._stage("gate_process", damping), SPARE], self.out / "gate.err", waits=True)
 
     def _write_processes(self) -> None:
         path = self.out / "processes.json"
@@ -300,7 +306,13 @@ class Supervisor:
             return False
         self.notes["gate_restarts"] += 1
         self.notes["errors"].append(f"gate died (exit {gate.process.returncode}); a damping one took over")
-        self._spawn("gate", self._stage("gate_process", replace(self.settings, damping=True)))
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.is_alive():
+            spare.call()
+            self.children["gate"] = spare
+            self._await_ready("gate")
+        else:
+            self._spawn("gate", self._stage("gate_process", replace(self.settings, damping=True)))
         return True
 
     def _let_go(self) -> None:
@@ -331,6 +343,8 @@ class Supervisor:
 
     def _end(self) -> None:
         self._service.tell("STOPPING=1")
+        if self._spare is not None:
+            self._spare.end(CHILD_END_S)
         for name in ("gate", "operator", "policy", "sim", "telemetry"):
             if name in self.children:
                 self.children[name].end(CHILD_END_S)
