@@ -2,8 +2,8 @@
 
     python -m runtime.gate_process SETTINGS.json [--spare]
 
-A spare is loaded and waits for a line on standard input: it takes over, damping, from a gate that died, in the time that
-joining the wire takes and not in the time that Python takes to start. It is no part of the run until then.
+A spare is loaded and waits for a line on standard input: it takes over, damping, from a gate that died, in the time
+that joining the wire takes and not in the one that Python takes to start. It is no part of the run until then.
 """
 
 from __future__ import annotations
