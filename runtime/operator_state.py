@@ -11,22 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from runtime.mux import Source
+
 GAP_NS = 250_000_000
 HEALTHY_NS = 500_000_000
 WARN_S, REFUSE_S = 0.150, 0.300
 """Ages that are shown as a warning, and above which nobody engages."""
 PRESS_NS = 500_000_000
 """A press is published at least so long: readers look at the newest record, not at every one."""
-
-
-class Source(IntEnum):
-    """What commands, or commanded last; NONE until somebody engaged for the first time."""
-
-    NONE = 0
-    KEYBOARD = 1
-    GAMEPAD = 2
-    NETWORK = 3
-    STREAM = 4
 
 
 class Refusal(IntEnum):

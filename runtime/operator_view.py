@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.faults import Mode
-from runtime.operator_state import WARN_S, Source
+from runtime.mux import Source
+from runtime.operator_state import WARN_S
 from runtime.records import OPERATOR_DTYPE, STREAM_RING, stream_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot

@@ -11,8 +11,9 @@ from typing import Protocol
 from runtime.gamepad import Gamepad
 from runtime.keyboard import Keyboard
 from runtime.lease import Lease
+from runtime.mux import Source
 from runtime.operator_message import Beat
-from runtime.operator_state import Source, TeleopInput
+from runtime.operator_state import TeleopInput
 
 STREAM_NS = 100_000_000
 """A commander counts as streaming while its newest frame is no older: five frames of a 50 Hz stream."""

@@ -33,7 +33,7 @@ from runtime.gamepad import (
     find_gamepad,
     has_key,
 )
-from runtime.operator_state import Source
+from runtime.mux import Source
 from runtime.teleop_sources import GamepadTeleop
 
 # What a pad's file gave for: dead-man down, left stick half forward, engage down and up, stop down, all up again.

@@ -16,7 +16,7 @@ from runtime.estop_sources import (
     KeyboardStop,
 )
 from runtime.keyboard import FIRST_NS, KEY_HELP, REPEAT_NS, SPEEDS, Keyboard, Keys
-from runtime.operator_state import Source
+from runtime.mux import Source
 from runtime.teleop_sources import KeyboardTeleop
 
 MS = 1_000_000

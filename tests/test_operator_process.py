@@ -24,9 +24,10 @@ import pytest
 
 from runtime.child import Child
 from runtime.errors import Refused
+from runtime.mux import Source
 from runtime.operator_key import make_key, read_key
 from runtime.operator_message import LARGEST, pose_form
-from runtime.operator_state import GAP_NS, HEALTHY_NS, Source
+from runtime.operator_state import GAP_NS, HEALTHY_NS
 from runtime.operator_view import OperatorView
 from runtime.records import CONTROL_DTYPE, OPERATOR_DTYPE, STREAM_RING, status_dtype, stream_dtype
 from runtime.robot import load_robot

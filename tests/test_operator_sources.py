@@ -24,8 +24,8 @@ from runtime.estop_sources import (
     parse_estops,
 )
 from runtime.lease import Lease
+from runtime.mux import Source
 from runtime.operator_message import Beat
-from runtime.operator_state import Source
 from runtime.stop_button import LONGEST, TIMEOUT_NS, ButtonLine
 from runtime.teleop_sources import STREAM_NS, NetworkTeleop
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.faults import Mode
+from runtime.mux import Source
 from runtime.operator_state import (
     GAP_NS,
     HEALTHY_NS,
@@ -17,7 +18,6 @@ from runtime.operator_state import (
     REFUSE_S,
     OperatorState,
     Refusal,
-    Source,
     TeleopInput,
 )
 from runtime.operator_view import relays_gesture
