@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
-MAGIC, VERSION = b"EXOT", 1
+MAGIC, VERSION = b"EXOT", 2
 HEADER = struct.Struct("<4sBBHIQQq")
 MAC_BYTES = 16
 LARGEST = 1024
@@ -108,11 +108,12 @@ class Answer(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """The dead-man's beat, 20 Hz, with the velocity command."""
+    """The dead-man's beat, 20 Hz, with the velocity command and both gestures, counted."""
 
     echo_ns: int
     echo_held_ns: int
     engages: int
+    resumes: int
     vx: float
     vy: float
     yaw_rate: float
@@ -151,7 +152,7 @@ Body = Take | Answer | Beat | Pose | Empty | Challenge | Response
 FORMS: dict[Kind, tuple[struct.Struct, type[Take | Answer | Beat | Empty | Challenge | Response]]] = {
     Kind.TAKE: (struct.Struct("<QQB7x32s"), Take),
     Kind.LEASE: (struct.Struct("<QQQqffIBBBx"), Answer),
-    Kind.BEAT: (struct.Struct("<qqIfffB3x"), Beat),
+    Kind.BEAT: (struct.Struct("<qqIIfffB3x"), Beat),
     Kind.RELEASE: (struct.Struct("<"), Empty),
     Kind.STOP: (struct.Struct("<"), Empty),
     Kind.CHALLENGE: (struct.Struct("<Q"), Challenge),

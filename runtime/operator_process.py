@@ -196,7 +196,8 @@ class OperatorProcess:
         is_more = sources.pump(now_ns)
         stops = [stop.poll(now_ns) for stop in sources.stops]
         teleop = sources.teleop.look(now_ns) if sources.teleop is not None else None
-        state.update(now_ns, teleop, stops, sources.keyboard.keys.gestures if sources.keyboard is not None else 0)
+        keys = sources.keyboard.keys if sources.keyboard is not None else None
+        state.update(now_ns, teleop, stops, keys.gestures + keys.resumes if keys is not None else 0)
         self._publish(now_ns, teleop)
         for link in sources.links:
             for frame in link.frames:

@@ -140,8 +140,8 @@ def _drive(args: argparse.Namespace, link: socket.socket, key: bytes | None) -> 
             for data in _receive(link):
                 client.take_in(data, now_ns)
             said = source.look(now_ns)
-            _send(link, client.outgoing(now_ns, held=said.held, engages=said.gestures, command=said.command,
-                                        stop=source.stop_pressed()))
+            _send(link, client.outgoing(now_ns, held=said.held, engages=said.gestures, resumes=said.resumes,
+                                        command=said.command, stop=source.stop_pressed()))
             _check(client, now_ns - began_ns)
             line.show(describe(client, now_ns, said.held), now_ns)
     except KeyboardInterrupt:
@@ -172,7 +172,7 @@ def describe(client: TeleopClient, now_ns: int, held: bool) -> str:
     if answer.p99_s > WARN_S:
         parts.append("SLOW LINK")
     if answer.refusal in set(Refusal) and answer.refusal:
-        parts.append(f"not engaged: {REFUSAL_WORDS[Refusal(answer.refusal)]}")
+        parts.append(f"refused: {REFUSAL_WORDS[Refusal(answer.refusal)]}")
     quiet_ns = now_ns - client.heard_ns
     if quiet_ns > QUIET_NS:
         parts.append(f"NO ANSWER for {quiet_ns / 1e9:.1f} s")

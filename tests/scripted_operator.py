@@ -28,8 +28,9 @@ class ScriptedOperator:
         self.frames: Callable[[int], Iterable[bytes]] = lambda now_ns: ()
 
     def engage(self, source: Source, command: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
-        """A fresh gesture, the dead-man held."""
-        self.engages, self.source, self.command, self.held = self.engages + 1, source, command, True
+        """A fresh gesture, the dead-man held; handing back leaves nobody who has to hold it."""
+        self.engages, self.source, self.command = self.engages + 1, source, command
+        self.held = source is not Source.CLIP
 
     def release(self) -> None:
         """Let go of the dead-man."""

@@ -57,7 +57,7 @@ class Operator:
         return Status(answer.status)
 
     def beat(self, now_ns, way_ns=0, *, echo=(0, 0), kind=Kind.BEAT, **header):
-        body = Beat(*echo, 0, 0.0, 0.0, 0.0, 1) if kind is Kind.BEAT else Empty()
+        body = Beat(*echo, 0, 0, 0.0, 0.0, 0.0, 1) if kind is Kind.BEAT else Empty()
         return self.machine.judge(self.message(kind, body, now_ns - way_ns, **header), now_ns)
 
 
@@ -239,7 +239,7 @@ def test_no_forged_replayed_reordered_or_old_message_of_a_hundred_thousand_is_ta
         recorded += [encode(took, KEY)]
         for number in range(40):
             now += 50 * MS
-            sent = operator.message(Kind.BEAT, Beat(0, 0, 0, 0.5, 0.0, 0.0, 1), now)
+            sent = operator.message(Kind.BEAT, Beat(0, 0, 0, 0, 0.5, 0.0, 0.0, 1), now)
             recorded.append(encode(sent, KEY))
             if number % 4 != 2:  # the others were held back, to arrive out of order later
                 assert machine.judge(sent, now) is None
@@ -251,7 +251,7 @@ def test_no_forged_replayed_reordered_or_old_message_of_a_hundred_thousand_is_ta
         if attack == 1:  # one changed byte
             data[draw.randrange(len(data))] ^= draw.randrange(1, 256)
         elif attack == 2:  # the newest numbers, but another key
-            body = Beat(0, 0, 1, 1.0, 0.0, 0.0, 1)
+            body = Beat(0, 0, 1, 0, 1.0, 0.0, 0.0, 1)
             forged = Message(Kind.BEAT, machine.epoch, machine.lease, 10**6 + draw.randrange(9**9), now, body)
             data = bytearray(encode(forged, draw.randbytes(32)))
         elif attack == 3:  # cut, or with something behind it
@@ -282,7 +282,7 @@ def test_the_lease_never_raises_and_its_epoch_only_rises(events):
             message = Message(kind, 0, 0, wild, sent, Take(number, machine._cookie if wild % 2 else wild, 1, b"x"))
             machine.take(message, now)
         else:
-            body = Beat(sent, echo, 0, 0.0, 0.0, 0.0, 1) if kind is Kind.BEAT else Empty()
+            body = Beat(sent, echo, 0, 0, 0.0, 0.0, 0.0, 1) if kind is Kind.BEAT else Empty()
             machine.judge(Message(kind, number, machine.lease, wild, sent, body), now)
         assert machine.epoch >= epoch
         epoch = machine.epoch

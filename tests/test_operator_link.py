@@ -111,6 +111,9 @@ def test_an_operator_takes_the_lease_and_is_heard(wire):
     ann.step(held=True, engages=1, command=(0.5, 0.0, -0.25))
     look = wire.teleop.look(wire.now)
     assert (look.heard_ns, look.held, look.gestures, look.command) == (wire.now, True, 1, (0.5, 0.0, -0.25))
+    assert look.resumes == 0
+    assert len(ann.step(MS, resumes=1)) == 1  # said at once
+    assert (wire.teleop.look(wire.now).gestures, wire.teleop.look(wire.now).resumes) == (1, 1)
     for which in Count:
         assert wire.link.count(which) == 0
 
@@ -297,7 +300,7 @@ def test_a_flood_is_taken_in_bounded_steps_and_the_commander_is_still_heard(wire
 def test_what_is_too_much_for_a_step_is_dropped_oldest_first(wire):
     flood = wire.socket()
     for number in range(KEEP + 10):
-        flood.send(encode(Message(Kind.BEAT, 9, 9, number, 0, Beat(0, 0, 0, 0, 0, 0, 0)), KEY))
+        flood.send(encode(Message(Kind.BEAT, 9, 9, number, 0, Beat(0, 0, 0, 0, 0, 0, 0, 0)), KEY))
     wire.arrived()
     while wire.link.pump(wire.now):
         pass

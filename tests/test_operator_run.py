@@ -17,6 +17,7 @@ import exoactor
 from runtime.console import Console
 from runtime.errors import Refused
 from runtime.faults import Mode, Request
+from runtime.mux import Source
 from runtime.operator_key import make_key, read_key
 from runtime.operator_options import BIND, add_operator_options, operator_settings
 from runtime.operator_view import OperatorView, start_pose_text
@@ -94,9 +95,11 @@ def test_simulated_time_has_no_operator():
     ("fields", "said", "unsaid"),
     [
         ({}, ["press Enter to track", "Enter brings it back"], ["engage"]),
-        ({"teleop": "network"}, ["engage or press Enter to track", "Enter brings"], []),
-        ({"teleop": "keyboard", "terminal": "/dev/pts/0"}, ["engage to track"], ["Enter"]),
-        ({"estops": ("keyboard",), "terminal": "/dev/pts/0"}, ["engage to track"], ["Enter"]),
+        ({"teleop": "network"}, ["(its g or right", "(its c or START), or press Enter for that.", "Enter brings"], []),
+        ({"teleop": "gamepad"}, ["steer it (right shoulder button)", "motion (START), or press Enter for that."], []),
+        ({"teleop": "keyboard", "terminal": "/dev/pts/0"}, ["steer it (g) or", "motion (c)."], ["Enter"]),
+        ({"teleop": "gamepad", "terminal": "/dev/pts/0"}, ["(right shoulder button)", "(START)."], ["Enter"]),
+        ({"estops": ("keyboard",), "terminal": "/dev/pts/0"}, ["press g or c to track"], ["Enter", "steer"]),
     ],
 )
 def test_the_operator_is_told_what_works(fields, said, unsaid):
@@ -137,6 +140,10 @@ def test_the_supervisor_sees_fresh_gestures_and_what_is_up(tmp_path):
     assert not view.gesture()
     assert view.up() == ["gpio:/x silent", "teleop pressed"]
     assert view.describe() == "network released 200 ms SLOW gpio:/x silent teleop pressed"
+    slot.record["engages"], slot.record["source"], slot.record["silent"], slot.record["stop"] = 3, Source.CLIP, 0, 0
+    slot.publish()
+    assert view.gesture()
+    assert view.describe() == "handed back"
 
 
 class Dead:
@@ -149,9 +156,11 @@ class Dead:
         return self.alive
 
 
-def test_the_supervisor_relays_a_gesture_and_says_when_the_process_died(tmp_path):
+@pytest.mark.parametrize("source", [Source.NETWORK, Source.CLIP])
+@pytest.mark.parametrize("target", ["g1", "sim"])
+def test_the_supervisor_relays_either_gesture_and_says_when_the_process_died(tmp_path, source, target):
     supervisor = Supervisor.__new__(Supervisor)
-    supervisor.settings = replace(PLAIN, teleop="network")
+    supervisor.settings = replace(PLAIN, teleop="network", target=target)
     supervisor.notes = {"errors": []}
     supervisor.children = {"operator": Dead(True)}  # type: ignore[dict-item]
     supervisor._operator = OperatorView(tmp_path, 5, ("teleop",), 29)
@@ -162,12 +171,14 @@ def test_the_supervisor_relays_a_gesture_and_says_when_the_process_died(tmp_path
                         (Mode.HOLD, Phase.PLAY), (Mode.STAND, Phase.PLAY)):
         for engages in (0, 1):  # one look without, one with a fresh gesture
             slot.record["engages"] += engages
+            slot.record["source"] = source
             slot.publish()
             supervisor._asked = Request.ARM
             supervisor._relay_gesture(mode, phase)
             asked.append(supervisor._asked is Request.TRACK)
-    assert asked == [False, False, False, True, False, False, False, True, False, True]
-    assert int(supervisor._control.record["sequence"][0]) == 3
+    at_start = target == "g1"
+    assert asked == [False, False, False, at_start, False, False, False, True, False, True]
+    assert int(supervisor._control.record["sequence"][0]) == 2 + at_start
 
     slot.record["engages"] += 1
     slot.publish()
