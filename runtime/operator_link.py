@@ -26,6 +26,7 @@ from runtime.operator_message import (
     Count,
     Kind,
     Message,
+    OtherJoints,
     Pose,
     PoseForm,
     Reject,
@@ -68,7 +69,8 @@ class Link:
         Refused: the address cannot be bound.
 
     Attributes:
-        frames: accepted POSE messages since they were last taken away.
+        frames: accepted POSE messages since they were last taken away, those for other joints among them: whoever
+            follows the stream has to know; they are counted as malformed all the same.
         dropped: datagrams thrown away unread because too many came.
     """
 
@@ -171,6 +173,9 @@ class Link:
             self._teleop.beat(message.body)
         elif isinstance(message.body, Pose):
             self._teleop.pose(now_ns)
+            self.frames.append(message)
+        elif isinstance(message.body, OtherJoints):
+            self._rejected[Reject.JOINTS] += 1
             self.frames.append(message)
         elif message.kind is Kind.STOP:
             self._teleop.stop()

@@ -130,6 +130,12 @@ class Pose(NamedTuple):
     root_quat_wxyz: F32
 
 
+class OtherJoints(NamedTuple):
+    """A reference frame for another list of joints: nothing of it is read but which."""
+
+    names: int
+
+
 class Empty(NamedTuple):
     """RELEASE and STOP say all by their kind."""
 
@@ -147,7 +153,7 @@ class Response(NamedTuple):
     pressed: int
 
 
-Body = Take | Answer | Beat | Pose | Empty | Challenge | Response
+Body = Take | Answer | Beat | Pose | OtherJoints | Empty | Challenge | Response
 
 FORMS: dict[Kind, tuple[struct.Struct, type[Take | Answer | Beat | Empty | Challenge | Response]]] = {
     Kind.TAKE: (struct.Struct("<QQB7x32s"), Take),
@@ -198,6 +204,12 @@ def pose_form(joint_names: Sequence[str]) -> PoseForm:
     return PoseForm(int.from_bytes(digest, "little"), len(joint_names))
 
 
+def stream_form(names: int) -> int:
+    """The `form` of a stream's records: another number for another version of the protocol or list of joints."""
+    digest = hashlib.blake2b(struct.pack("<BQ", VERSION, names), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
 def mac(data: bytes | memoryview, key: bytes | None) -> bytes:
     """The last 16 bytes of a datagram over all the others."""
     return hashlib.blake2b(data, digest_size=MAC_BYTES, key=key or b"").digest()
@@ -206,7 +218,7 @@ def mac(data: bytes | memoryview, key: bytes | None) -> bytes:
 def encode(message: Message, key: bytes | None) -> bytes:
     """One datagram."""
     body = message.body
-    if isinstance(body, Pose):
+    if isinstance(body, Pose | OtherJoints):
         parts = [np.asarray(part, "<f4").tobytes() for part in body[1:]]
         packed = _POSE_HEAD.pack(body.names) + b"".join(parts)
     else:
@@ -222,7 +234,7 @@ def decode(data: bytes, key: bytes | None, accept: frozenset[Kind], form: PoseFo
 
     Args:
         accept: the kinds that travel this way.
-        form: of this robot's POSE frames; None rejects them all.
+        form: of this robot's POSE frames; None rejects them all. Frames for other joints come as `OtherJoints`.
     """
     if not HEADER.size + MAC_BYTES <= len(data) <= LARGEST:
         return Reject.SIZE
@@ -266,12 +278,12 @@ def _is_sound(body: Body) -> bool:
     return True
 
 
-def _pose(data: bytes, form: PoseForm | None) -> Pose | Reject:
+def _pose(data: bytes, form: PoseForm | None) -> Pose | OtherJoints | Reject:
     if form is None or len(data) < _POSE_HEAD.size:
         return Reject.JOINTS if form is None else Reject.BODY
     (names,) = _POSE_HEAD.unpack_from(data)
     if names != form.names:
-        return Reject.JOINTS
+        return OtherJoints(names)
     if len(data) != form.size:
         return Reject.BODY
     values = np.frombuffer(data, "<f4", offset=_POSE_HEAD.size)

@@ -84,7 +84,8 @@ emergency-stop sources that are pressed (for half a second at least), or that ha
 def stream_dtype(joints: int) -> Dtype:
     """Operator process -> policy: one streamed reference frame; joints in the order of the ROBOT's table.
 
-    form: a number for the protocol's version and the list of joint names; the same in every frame of one stream.
+    form: `operator_message.stream_form` of the frame: the protocol's version and the list of joint names. A frame whose
+    form is not this robot's says nothing else: its numbers are NaN.
     """
     return np.dtype(
         [

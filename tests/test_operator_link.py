@@ -11,6 +11,7 @@ import pytest
 
 from runtime.errors import Refused
 from runtime.lease import Lease, Status
+from runtime.mux import Source
 from runtime.network_stop import PERIOD_NS, TIMEOUT_NS, StopClient, StopEndpoint
 from runtime.operator_link import DRAIN, KEEP, TELL_NS, Link
 from runtime.operator_message import (
@@ -20,6 +21,7 @@ from runtime.operator_message import (
     Empty,
     Kind,
     Message,
+    OtherJoints,
     encode,
     pose_form,
 )
@@ -188,6 +190,31 @@ def test_frames_arrive_in_the_robot_s_order(wire):
     for got, sent in zip(message.body[1:], frame, strict=True):
         assert got == pytest.approx(sent)
     assert wire.teleop.look(wire.now).heard_ns == heard  # a stream is no hand on the dead-man
+
+
+def test_frames_for_other_joints_are_counted_and_let_through_to_be_known(wire):
+    ann = Operator(wire).take()
+    ann.client._form = pose_form(("knee", "hip"))
+    frame = [np.zeros(2), np.zeros(2), np.zeros(3), np.array([1, 0, 0, 0])]
+    for _ in range(2):
+        wire.now += 20 * MS
+        ann.socket.send(ann.client.pose(wire.now + FAR_CLOCK, *frame))
+    wire.arrived()
+    wire.link.pump(wire.now)
+    assert [message.body for message in wire.link.frames] == 2 * [OtherJoints(ann.client._form.names)]
+    assert wire.link.count(Count.MALFORMED) == 2
+    ann.step(BEAT_NS, held=True)
+    assert wire.teleop.look(wire.now).source is Source.NETWORK, "they are no stream to steer by"
+
+
+def test_frames_for_other_joints_from_anybody_else_are_not_let_through(wire):
+    ann = Operator(wire, seed=3).take()
+    before = wire.link.count(Count.UNAUTHORISED)
+    ann.socket.send(encode(Message(Kind.POSE, 9, 9, 9**9, wire.now, OtherJoints(1)), KEY))
+    wire.arrived()
+    wire.link.pump(wire.now)
+    assert wire.link.frames == []
+    assert wire.link.count(Count.UNAUTHORISED) == before + 1
 
 
 def test_without_lease_a_client_sends_no_frame():

@@ -26,6 +26,7 @@ from runtime.operator_message import (
     Empty,
     Kind,
     Message,
+    OtherJoints,
     Pose,
     Reject,
     Response,
@@ -33,6 +34,7 @@ from runtime.operator_message import (
     decode,
     encode,
     pose_form,
+    stream_form,
 )
 from runtime.robot import load_robot
 
@@ -158,7 +160,6 @@ BEAT_BODY = struct.pack("<qqIIfffB3x", 0, 0, 0, 0, 0, 0, 0, 1)
         (raw(8, struct.pack("<QB7x", 0, 2)), Reject.VALUE),
         (raw(4, b""), Reject.BODY),
         (raw(4, struct.pack("<Q", FORM.names)), Reject.BODY),
-        (encode(message(Kind.POSE, pose(names=1)), KEY), Reject.JOINTS),
         (encode(message(Kind.POSE, pose(joint_pos=(0, np.nan))), KEY), Reject.VALUE),
         (encode(message(Kind.POSE, pose(quat=(0, 0, 0, 0))), KEY), Reject.VALUE),
         (encode(message(Kind.POSE, pose(quat=(1.0011, 0, 0, 0))), KEY), Reject.VALUE),
@@ -177,6 +178,22 @@ def test_both_sides_of_the_limits_of_a_value():
 
 def test_a_pose_is_rejected_where_no_robot_is_known():
     assert decode(encode(message(Kind.POSE, pose()), KEY), KEY, TO_ROBOT) is Reject.JOINTS
+
+
+@pytest.mark.parametrize("body", [pose(names=1), pose(names=1, joint_pos=(0.5, -1, np.nan)), OtherJoints(1)])
+def test_a_frame_for_other_joints_is_known_as_such_and_not_read(body):
+    found = decode(encode(message(Kind.POSE, body), KEY), KEY, TO_ROBOT, FORM)
+    assert isinstance(found, Message)
+    assert found.body == OtherJoints(1)
+    assert (found.epoch, found.lease, found.sequence) == (3, 11, 42)
+
+
+def test_another_version_or_list_of_joints_is_another_stream(monkeypatch):
+    forms = [stream_form(FORM.names), stream_form(FORM.names + 1)]
+    monkeypatch.setattr("runtime.operator_message.VERSION", 3)
+    forms.append(stream_form(FORM.names))
+    assert len(set(forms)) == 3
+    assert all(0 < form < 2**64 for form in forms)
 
 
 def test_the_form_depends_on_names_and_their_order():
