@@ -34,6 +34,7 @@ from runtime.robot import load_robot
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
 from runtime.teleop_client import TeleopClient
+from tests.linked_operator import free_port
 from tests.live_run import ROOT, await_
 
 pytestmark = pytest.mark.realtime
@@ -42,12 +43,6 @@ ROBOT = load_robot("g1_29dof")
 FORM = pose_form(ROBOT.order.names)
 BEAT_LIMIT_NS = 100_000_000
 RUN = 77
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Operated:

@@ -27,8 +27,9 @@ from runtime.settings import RunSettings
 from runtime.slots import Slot
 from runtime.supervisor import OPERATOR_DIED, Supervisor
 from runtime.teleop_command import add_arguments
+from tests.linked_operator import free_port
 from tests.live_run import ROOT, LiveRun, await_
-from tests.test_operator_process import Operator, free_port
+from tests.test_operator_process import Operator
 
 pytestmark = pytest.mark.realtime
 
