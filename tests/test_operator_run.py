@@ -9,6 +9,7 @@ import pty
 import subprocess
 import sys
 import termios
+import time
 from dataclasses import replace
 
 import pytest
@@ -255,4 +256,42 @@ def test_a_run_waits_for_its_stops_and_hears_its_operator(tmp_path):
             far.wait(5)
     assert any(line.startswith("lease 1: ") for line in run.report["warnings"])
     assert run.report["errors"] == []
+    assert run.living() == []
+
+
+def test_a_run_is_held_handed_back_and_stopped_by_its_operator(tmp_path):
+    pytest.importorskip("mujoco", reason="missing dependency: mujoco")
+    pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
+    port = free_port()
+    words = ["--domain", 92, "--duration", 60, "--teleop", "network", "--teleop-bind", f"127.0.0.1:{port}",
+             "--teleop-controller", "none"]
+    with LiveRun(tmp_path / "run", *words) as run:
+        operator = Operator(port, None)
+
+        def until(true, what, **said):
+            await_(lambda: (operator.step(**said), run.look(), true())[-1], 40, what)
+
+        def stays(mode, **said):
+            """For half a second of the operator's beats."""
+            seen, end = set(), time.monotonic() + 0.5
+            until(lambda: seen.add(run.mode) or time.monotonic() > end, "time to go on", **said)
+            assert seen == {mode}
+
+        try:
+            until(lambda: run.mode is Mode.TRACK and run.phase is Phase.PLAY, "the motion", held=True)
+            folder, = run.shared
+            slot = Slot(folder / "operator", OPERATOR_DTYPE, int(folder.name.split("-")[2], 16))
+            until(lambda: slot.read() and slot.record["held"][0], "somebody to be engaged", engages=1)
+            until(lambda: run.mode is Mode.HOLD, "the hand to be missed", held=False, engages=1)
+            assert run.cause == "DEADMAN_RELEASED"
+            stays(Mode.HOLD, held=True, engages=1)
+            until(lambda: run.mode is Mode.TRACK, "the motion to go on", engages=1, resumes=1)
+            stays(Mode.TRACK, held=False, engages=1, resumes=1)
+            until(lambda: run.mode is Mode.DAMP, "the stop", held=False, engages=1, resumes=1, stop=True)
+            assert run.cause == "ESTOP"
+            assert run.finish() == 1
+        finally:
+            operator.socket.close()
+    reacted = [fault["flag"] for fault in run.report["faults"] if fault["reaction"] != "counted"]
+    assert reacted == ["DEADMAN_RELEASED", "ESTOP"]
     assert run.living() == []
