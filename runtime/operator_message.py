@@ -105,6 +105,7 @@ class Answer(NamedTuple):
     status: int
     mode: int
     refusal: int
+    source: int
 
 
 class Beat(NamedTuple):
@@ -157,7 +158,7 @@ Body = Take | Answer | Beat | Pose | OtherJoints | Empty | Challenge | Response
 
 FORMS: dict[Kind, tuple[struct.Struct, type[Take | Answer | Beat | Empty | Challenge | Response]]] = {
     Kind.TAKE: (struct.Struct("<QQB7x32s"), Take),
-    Kind.LEASE: (struct.Struct("<QQQqffIBBBx"), Answer),
+    Kind.LEASE: (struct.Struct("<QQQqffIBBBB"), Answer),
     Kind.BEAT: (struct.Struct("<qqIIfffB3x"), Beat),
     Kind.RELEASE: (struct.Struct("<"), Empty),
     Kind.STOP: (struct.Struct("<"), Empty),

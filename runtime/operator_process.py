@@ -206,7 +206,7 @@ class OperatorProcess:
                 self._push(frame, now_ns)
             link.frames.clear()
             self._status.read()
-            link.tell(now_ns, int(self._status.record["mode"][0]), state.refusal)
+            link.tell(now_ns, int(self._status.record["mode"][0]), state.refusal, state.source)
         self._say_who_commands()
         return is_more
 

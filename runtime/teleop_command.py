@@ -17,6 +17,7 @@ from runtime.faults import Mode
 from runtime.gamepad import Gamepad
 from runtime.keyboard import KEY_HELP, Keyboard
 from runtime.lease import Status
+from runtime.mux import Source
 from runtime.network_stop import StopClient
 from runtime.operator_key import check_bind, make_key, parse_address, read_key
 from runtime.operator_message import LARGEST
@@ -169,6 +170,8 @@ def describe(client: TeleopClient, now_ns: int, held: bool) -> str:
         return "asking for the lease"
     parts = [Mode(answer.mode).name if answer.mode in set(Mode) else "?", "HELD" if held else "released",
              f"latency p50 {answer.p50_s * 1e3:.0f} ms p99 {answer.p99_s * 1e3:.0f} ms"]
+    if answer.source == Source.CLIP:
+        parts.append("HANDED BACK: letting go stops nothing")
     if answer.p99_s > WARN_S:
         parts.append("SLOW LINK")
     if answer.refusal in set(Refusal) and answer.refusal:

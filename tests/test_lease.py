@@ -48,7 +48,7 @@ class Operator:
     def ask(self, now_ns, cookie=0, take_over=0):
         status = self.machine.take(self.message(Kind.TAKE, Take(self.nonce, cookie, take_over, self.name), now_ns),
                                    now_ns)
-        return self.machine.answer(status, self.nonce, 0, 0, 0)
+        return self.machine.answer(status, self.nonce, 0, 0, 0, 0)
 
     def take(self, now_ns, take_over=0):
         answer = self.ask(now_ns, self.ask(now_ns).cookie, take_over)
@@ -232,7 +232,7 @@ def test_no_forged_replayed_reordered_or_old_message_of_a_hundred_thousand_is_ta
     for epoch in range(1, 6):
         operator = Operator(machine, nonce=epoch)
         asked = operator.message(Kind.TAKE, Take(epoch, 0, 1, b""), now)
-        cookie = machine.answer(machine.take(asked, now), epoch, 0, 0, 0).cookie
+        cookie = machine.answer(machine.take(asked, now), epoch, 0, 0, 0, 0).cookie
         took = operator.message(Kind.TAKE, Take(epoch, cookie, 1, b""), now)
         assert machine.take(took, now) is Status.GRANTED
         operator.epoch, operator.lease = machine.epoch, machine.lease
@@ -286,7 +286,7 @@ def test_the_lease_never_raises_and_its_epoch_only_rises(events):
             machine.judge(Message(kind, number, machine.lease, wild, sent, body), now)
         assert machine.epoch >= epoch
         epoch = machine.epoch
-        machine.answer(Status.YOURS, 0, 0, 0, 0)
+        machine.answer(Status.YOURS, 0, 0, 0, 0, 0)
 
 
 # ---- network stop

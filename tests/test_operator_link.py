@@ -52,6 +52,7 @@ class Wire:
         self.stop = StopEndpoint(draws(2))
         self.link = Link(HERE, KEY, FORM, lease=self.lease, teleop=self.teleop, stop=self.stop)
         self.now = 100 * S
+        self.source = Source.NETWORK
         self.sockets = []
 
     def socket(self):
@@ -94,7 +95,7 @@ class Operator:
         if due:
             wire.arrived()
         wire.link.pump(wire.now)
-        wire.link.tell(wire.now, 2, Refusal.LATENCY)
+        wire.link.tell(wire.now, 2, Refusal.LATENCY, wire.source)
         while select.select([self.socket], [], [], 0)[0]:
             self.client.take_in(self.socket.recv(2000), wire.now + FAR_CLOCK)
         self.said["stop"] = False
@@ -140,6 +141,10 @@ def test_the_robot_tells_mode_latency_and_refusal(wire):
     line = describe(ann.client, ann.client.heard_ns, held=True)
     assert line.startswith("TRACK  HELD  latency p50")
     assert "300 ms" in line
+    assert "HANDED BACK" not in line
+    wire.source = Source.CLIP
+    ann.step(TELL_NS)
+    assert "HANDED BACK: letting go stops nothing" in describe(ann.client, ann.client.heard_ns, held=True)
     assert "NO ANSWER for 0.6 s" in describe(ann.client, ann.client.heard_ns + 600 * MS, held=False)
 
 
@@ -226,7 +231,7 @@ def test_without_lease_a_client_sends_no_frame():
 def test_a_client_believes_only_new_answers_to_itself(wire):
     ann = Operator(wire).take()
     ann.socket.setblocking(True)
-    wire.link.tell(wire.now + TELL_NS, 5, 0)
+    wire.link.tell(wire.now + TELL_NS, 5, 0, 0)
     data = ann.socket.recv(2000)
     assert ann.client.take_in(data, 1)
     assert not ann.client.take_in(data, 2)  # once more
