@@ -16,10 +16,11 @@ from pathlib import Path
 EVENT = struct.Struct("llHHi")
 EV_SYN, EV_KEY, EV_ABS = 0, 1, 3
 SYN_DROPPED = 3
-BTN_EAST, BTN_GAMEPAD, BTN_TL, BTN_TR = 0x131, 0x130, 0x136, 0x137
+BTN_EAST, BTN_GAMEPAD, BTN_TL, BTN_TR, BTN_START = 0x131, 0x130, 0x136, 0x137, 0x13B
 ABS_X, ABS_Y, ABS_RX = 0, 1, 3
-DEADMAN, ENGAGE, STOP = BTN_TL, BTN_TR, BTN_EAST
-"""Left shoulder is held to run, right shoulder engages, the right one of the four (B, circle) stops."""
+DEADMAN, ENGAGE, RESUME, STOP = BTN_TL, BTN_TR, BTN_START, BTN_EAST
+"""Left shoulder is held to run, right shoulder engages, START hands back, the right one of the four (B, circle)
+stops."""
 MOST_SPEED = (0.8, 0.4, 1.0)
 """vx, vy (m/s), yaw rate (rad/s) at a stick's end: left stick walks, right stick turns."""
 DEAD_ZONE = 0.1
@@ -64,13 +65,14 @@ class Pad:
 
     Attributes:
         ranges: least and greatest number of each axis.
-        gestures: counts presses of the engage button.
+        gestures: counts presses of the engage button; resumes: of the one that hands back.
         stops: counts presses of the stop button.
         is_behind: the kernel dropped events: ask the device again.
     """
 
     ranges: dict[int, tuple[int, int]] = field(default_factory=dict)
     gestures: int = 0
+    resumes: int = 0
     stops: int = 0
     is_behind: bool = False
     _down: set[int] = field(default_factory=set)
@@ -97,11 +99,12 @@ class Pad:
         elif code not in self._down:  # 2 is the kernel's key repeat
             self._down.add(code)
             self.gestures += code == ENGAGE
+            self.resumes += code == RESUME
             self.stops += code == STOP
 
     def press(self, bitmap: bytes) -> None:
         """Take over what is held down now, as EVIOCGKEY gives it."""
-        for code in (DEADMAN, ENGAGE, STOP):
+        for code in (DEADMAN, ENGAGE, RESUME, STOP):
             if code // 8 < len(bitmap) and bitmap[code // 8] >> code % 8 & 1:
                 self._down.add(code)
 

@@ -17,7 +17,7 @@ from runtime.errors import Refused
 FIRST_NS, REPEAT_NS = 600_000_000, 200_000_000
 """Repeat begins after 0.5 s and comes 11 times a second on a Linux console, sooner and faster elsewhere."""
 STOP_KEYS = b" \x1b"
-ENGAGE_KEY = ord("g")
+ENGAGE_KEY, RESUME_KEY = ord("g"), ord("c")
 SPEEDS: dict[int, tuple[float, float, float]] = {
     ord("w"): (0.4, 0.0, 0.0),
     ord("s"): (-0.3, 0.0, 0.0),
@@ -27,9 +27,10 @@ SPEEDS: dict[int, tuple[float, float, float]] = {
     ord("e"): (0.0, 0.0, -0.5),
     ord("h"): (0.0, 0.0, 0.0),
     ENGAGE_KEY: (0.0, 0.0, 0.0),
+    RESUME_KEY: (0.0, 0.0, 0.0),
 }
 """vx, vy (m/s), yaw rate (rad/s) of each key that also is the dead-man."""
-KEY_HELP = "hold w/s forward/back, a/d left/right, q/e turn, h stand; g engage; space or Esc STOP"
+KEY_HELP = "hold w/s forward/back, a/d left/right, q/e turn, h stand; g engage; c hand back; space or Esc STOP"
 MOST_BYTES = 256
 
 
@@ -39,13 +40,14 @@ class Keys:
     Attributes:
         stops: counts presses of a stop key.
         gestures: counts fresh presses of the engage key; its repeats are none.
+        resumes: likewise of the key that hands back.
     """
 
     def __init__(self) -> None:
-        self.stops = self.gestures = 0
+        self.stops = self.gestures = self.resumes = 0
         self._key = 0
         self._key_ns = self._until_ns = 0
-        self._engage_ns: int | None = None
+        self._gesture_ns: dict[int, int] = {}
 
     def feed(self, data: bytes, now_ns: int) -> None:
         """Take in what was typed. Any key without a meaning lets go."""
@@ -59,10 +61,11 @@ class Keys:
             is_repeat = key == self._key and now_ns - self._key_ns <= FIRST_NS
             self._until_ns = now_ns + (REPEAT_NS if is_repeat else FIRST_NS)
             self._key, self._key_ns = key, now_ns
-            if key == ENGAGE_KEY:
-                if self._engage_ns is None or now_ns - self._engage_ns > FIRST_NS:
-                    self.gestures += 1
-                self._engage_ns = now_ns
+            if key in (ENGAGE_KEY, RESUME_KEY):
+                if key not in self._gesture_ns or now_ns - self._gesture_ns[key] > FIRST_NS:
+                    self.gestures += key == ENGAGE_KEY
+                    self.resumes += key == RESUME_KEY
+                self._gesture_ns[key] = now_ns
 
     def held(self, now_ns: int) -> bool:
         """A key of the table is held down, as far as can be told."""

@@ -88,12 +88,12 @@ class Lease:
     def _renew_cookie(self, now_ns: int) -> None:
         self._cookie, self._cookie_ns = self._draw() | 1, now_ns
 
-    def answer(self, status: Status, nonce: int, mode: int, refusal: int, echo_ns: int) -> Answer:
+    def answer(self, status: Status, nonce: int, mode: int, refusal: int, source: int, echo_ns: int) -> Answer:
         """The body of an answer; a lease is only told with GRANTED and YOURS."""
         p50, p99 = self.age.percentiles_s()
         is_told = status in (Status.GRANTED, Status.YOURS)
         return Answer(nonce, self._cookie if status is Status.OFFER else 0, self.lease if is_told else 0, echo_ns,
-                      p50, p99, self.epoch if is_told else 0, status, mode, refusal)
+                      p50, p99, self.epoch if is_told else 0, status, mode, refusal, source)
 
     def judge(self, message: Message, now_ns: int) -> Reject | None:
         """Whether a commander's message is taken: None, or why not; counted."""

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 
 class Source(IntEnum):
-    """What can steer a robot; the numbers also stand in `OPERATOR_DTYPE.source`.
+    """What can steer a robot; the numbers also stand in `OPERATOR_DTYPE.source`: there, NONE until the first gesture.
 
     KEYBOARD and GAMEPAD are local: in the hands of somebody beside the robot's computer. NETWORK holds the lease and
     gives velocities, STREAM holds it and gives reference frames. CLIP is the run's own motion or command, also what an

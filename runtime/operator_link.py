@@ -26,6 +26,7 @@ from runtime.operator_message import (
     Count,
     Kind,
     Message,
+    OtherJoints,
     Pose,
     PoseForm,
     Reject,
@@ -68,7 +69,8 @@ class Link:
         Refused: the address cannot be bound.
 
     Attributes:
-        frames: accepted POSE messages since they were last taken away.
+        frames: accepted POSE messages since they were last taken away, those for other joints among them: whoever
+            follows the stream has to know; they are counted as malformed all the same.
         dropped: datagrams thrown away unread because too many came.
     """
 
@@ -160,7 +162,7 @@ class Link:
         if status is Status.GRANTED:
             self._nonce = body.nonce
             self._attend(self._commander, sender)
-        self._send(Kind.LEASE, 0, self._lease.answer(status, body.nonce, 0, 0, now_ns), sender, now_ns)
+        self._send(Kind.LEASE, 0, self._lease.answer(status, body.nonce, 0, 0, 0, now_ns), sender, now_ns)
 
     def _command(self, message: Message, sender: Address, now_ns: int) -> None:
         assert self._lease is not None and self._teleop is not None
@@ -172,17 +174,21 @@ class Link:
         elif isinstance(message.body, Pose):
             self._teleop.pose(now_ns)
             self.frames.append(message)
+        elif isinstance(message.body, OtherJoints):
+            self._rejected[Reject.JOINTS] += 1
+            self.frames.append(message)
         elif message.kind is Kind.STOP:
             self._teleop.stop()
 
-    def tell(self, now_ns: int, mode: int, refusal: int) -> None:
-        """Ten times a second, to whoever holds the lease: the mode, the latency, why an engage did not count."""
+    def tell(self, now_ns: int, mode: int, refusal: int, source: int) -> None:
+        """Ten times a second, to whoever holds the lease: the mode, the latency, why a gesture did not count, and
+        what the last one that did asked for."""
         lease = self._lease
         to = self._commander.address
         if lease is None or not lease.lease or to is None or now_ns - self._told_ns < TELL_NS:
             return
         self._told_ns = now_ns
-        answer = lease.answer(Status.YOURS, self._nonce, mode, refusal, now_ns)
+        answer = lease.answer(Status.YOURS, self._nonce, mode, refusal, source, now_ns)
         self._send(Kind.LEASE, 0, answer, to, now_ns)
 
     def _attend(self, peer: _Peer, address: Address) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
-MAGIC, VERSION = b"EXOT", 1
+MAGIC, VERSION = b"EXOT", 2
 HEADER = struct.Struct("<4sBBHIQQq")
 MAC_BYTES = 16
 LARGEST = 1024
@@ -105,14 +105,16 @@ class Answer(NamedTuple):
     status: int
     mode: int
     refusal: int
+    source: int
 
 
 class Beat(NamedTuple):
-    """The dead-man's beat, 20 Hz, with the velocity command."""
+    """The dead-man's beat, 20 Hz, with the velocity command and both gestures, counted."""
 
     echo_ns: int
     echo_held_ns: int
     engages: int
+    resumes: int
     vx: float
     vy: float
     yaw_rate: float
@@ -127,6 +129,12 @@ class Pose(NamedTuple):
     joint_vel: F32
     root_pos: F32
     root_quat_wxyz: F32
+
+
+class OtherJoints(NamedTuple):
+    """A reference frame for another list of joints: nothing of it is read but which."""
+
+    names: int
 
 
 class Empty(NamedTuple):
@@ -146,12 +154,12 @@ class Response(NamedTuple):
     pressed: int
 
 
-Body = Take | Answer | Beat | Pose | Empty | Challenge | Response
+Body = Take | Answer | Beat | Pose | OtherJoints | Empty | Challenge | Response
 
 FORMS: dict[Kind, tuple[struct.Struct, type[Take | Answer | Beat | Empty | Challenge | Response]]] = {
     Kind.TAKE: (struct.Struct("<QQB7x32s"), Take),
-    Kind.LEASE: (struct.Struct("<QQQqffIBBBx"), Answer),
-    Kind.BEAT: (struct.Struct("<qqIfffB3x"), Beat),
+    Kind.LEASE: (struct.Struct("<QQQqffIBBBB"), Answer),
+    Kind.BEAT: (struct.Struct("<qqIIfffB3x"), Beat),
     Kind.RELEASE: (struct.Struct("<"), Empty),
     Kind.STOP: (struct.Struct("<"), Empty),
     Kind.CHALLENGE: (struct.Struct("<Q"), Challenge),
@@ -197,6 +205,12 @@ def pose_form(joint_names: Sequence[str]) -> PoseForm:
     return PoseForm(int.from_bytes(digest, "little"), len(joint_names))
 
 
+def stream_form(names: int) -> int:
+    """The `form` of a stream's records: another number for another version of the protocol or list of joints."""
+    digest = hashlib.blake2b(struct.pack("<BQ", VERSION, names), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
 def mac(data: bytes | memoryview, key: bytes | None) -> bytes:
     """The last 16 bytes of a datagram over all the others."""
     return hashlib.blake2b(data, digest_size=MAC_BYTES, key=key or b"").digest()
@@ -205,7 +219,7 @@ def mac(data: bytes | memoryview, key: bytes | None) -> bytes:
 def encode(message: Message, key: bytes | None) -> bytes:
     """One datagram."""
     body = message.body
-    if isinstance(body, Pose):
+    if isinstance(body, Pose | OtherJoints):
         parts = [np.asarray(part, "<f4").tobytes() for part in body[1:]]
         packed = _POSE_HEAD.pack(body.names) + b"".join(parts)
     else:
@@ -221,7 +235,7 @@ def decode(data: bytes, key: bytes | None, accept: frozenset[Kind], form: PoseFo
 
     Args:
         accept: the kinds that travel this way.
-        form: of this robot's POSE frames; None rejects them all.
+        form: of this robot's POSE frames; None rejects them all. Frames for other joints come as `OtherJoints`.
     """
     if not HEADER.size + MAC_BYTES <= len(data) <= LARGEST:
         return Reject.SIZE
@@ -265,12 +279,12 @@ def _is_sound(body: Body) -> bool:
     return True
 
 
-def _pose(data: bytes, form: PoseForm | None) -> Pose | Reject:
+def _pose(data: bytes, form: PoseForm | None) -> Pose | OtherJoints | Reject:
     if form is None or len(data) < _POSE_HEAD.size:
         return Reject.JOINTS if form is None else Reject.BODY
     (names,) = _POSE_HEAD.unpack_from(data)
     if names != form.names:
-        return Reject.JOINTS
+        return OtherJoints(names)
     if len(data) != form.size:
         return Reject.BODY
     values = np.frombuffer(data, "<f4", offset=_POSE_HEAD.size)

@@ -20,6 +20,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
+
 from firmware_bridge.errors import BridgeError
 from runtime.errors import Refused
 from runtime.estop_sources import (
@@ -39,7 +41,7 @@ from runtime.lease import Lease
 from runtime.network_stop import StopEndpoint
 from runtime.operator_key import Address, check_bind, parse_address, read_key
 from runtime.operator_link import Link
-from runtime.operator_message import Count, Message, Pose, pose_form
+from runtime.operator_message import Count, Message, OtherJoints, Pose, pose_form, stream_form
 from runtime.operator_state import OperatorState, TeleopInput
 from runtime.realtime import die_with_parent
 from runtime.records import CONTROL_DTYPE, OPERATOR_DTYPE, STREAM_RING, status_dtype, stream_dtype
@@ -196,14 +198,15 @@ class OperatorProcess:
         is_more = sources.pump(now_ns)
         stops = [stop.poll(now_ns) for stop in sources.stops]
         teleop = sources.teleop.look(now_ns) if sources.teleop is not None else None
-        state.update(now_ns, teleop, stops, sources.keyboard.keys.gestures if sources.keyboard is not None else 0)
+        keys = sources.keyboard.keys if sources.keyboard is not None else None
+        state.update(now_ns, teleop, stops, keys.gestures + keys.resumes if keys is not None else 0)
         self._publish(now_ns, teleop)
         for link in sources.links:
             for frame in link.frames:
                 self._push(frame, now_ns)
             link.frames.clear()
             self._status.read()
-            link.tell(now_ns, int(self._status.record["mode"][0]), state.refusal)
+            link.tell(now_ns, int(self._status.record["mode"][0]), state.refusal, state.source)
         self._say_who_commands()
         return is_more
 
@@ -227,10 +230,15 @@ class OperatorProcess:
 
     def _push(self, message: Message, now_ns: int) -> None:
         frame, record = message.body, self._ring.record
-        assert isinstance(frame, Pose)
+        assert isinstance(frame, Pose | OtherJoints)
+        record["form"] = stream_form(frame.names)
         record["source_ns"], record["received_ns"], record["sequence"] = message.sent_ns, now_ns, message.sequence
-        record["joint_pos"][0], record["joint_vel"][0] = frame.joint_pos, frame.joint_vel
-        record["root_pos"][0], record["root_quat_wxyz"][0] = frame.root_pos, frame.root_quat_wxyz
+        if isinstance(frame, Pose):
+            record["joint_pos"][0], record["joint_vel"][0] = frame.joint_pos, frame.joint_vel
+            record["root_pos"][0], record["root_quat_wxyz"][0] = frame.root_pos, frame.root_quat_wxyz
+        else:
+            for name in ("joint_pos", "joint_vel", "root_pos", "root_quat_wxyz"):
+                record[name] = np.nan
         self._ring.push()
 
     def _say_who_commands(self) -> None:

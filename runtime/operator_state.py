@@ -3,6 +3,9 @@
 The rules: a fresh engage gesture counts after half a second of healthy link, with the dead-man held, no stop up and the
 link fast enough. Letting go, a gap in the link, another commander or a stop ends it, and nothing but another gesture
 begins again: until then the dead-man is published as released, whatever the operator's hand does.
+
+A second gesture hands back to the run's own motion, by the same rules. Nobody is engaged from then on: neither hand nor
+link is asked for, as before anybody was, and only another gesture takes over again.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+
+from runtime.mux import Source
 
 GAP_NS = 250_000_000
 HEALTHY_NS = 500_000_000
@@ -19,18 +24,8 @@ PRESS_NS = 500_000_000
 """A press is published at least so long: readers look at the newest record, not at every one."""
 
 
-class Source(IntEnum):
-    """What commands, or commanded last; NONE until somebody engaged for the first time."""
-
-    NONE = 0
-    KEYBOARD = 1
-    GAMEPAD = 2
-    NETWORK = 3
-    STREAM = 4
-
-
 class Refusal(IntEnum):
-    """Why the newest engage gesture did not count."""
+    """Why the newest gesture did not count."""
 
     NONE = 0
     STOPPED = 1
@@ -60,6 +55,7 @@ class TeleopInput:
         session: another number for another commander.
         held: the dead-man.
         gestures: counts engage gestures (released, then pressed).
+        resumes: counts gestures that hand back to the run's own motion.
         command: vx, vy (m/s), yaw rate (rad/s).
         age_s: of its newest message at arrival.
         p99_s: 99th percentile of those ages, None while unknown.
@@ -73,6 +69,7 @@ class TeleopInput:
     command: tuple[float, float, float] = (0.0, 0.0, 0.0)
     age_s: float = 0.0
     p99_s: float | None = 0.0
+    resumes: int = 0
 
 
 class OperatorState:
@@ -83,8 +80,8 @@ class OperatorState:
 
     Attributes:
         engaged: somebody commands: since a gesture that counted, with nothing in between that ends it.
-        engages: counts those gestures.
-        source: of the newest one.
+        engages: counts those gestures, and those that handed back.
+        source: of the newest one, CLIP where it handed back.
         held, command: as published: released and zero unless engaged. While a commander who was engaged is not heard,
             `held` stays as it was, so that the gate sees a lost link and not a hand that let go; when the link comes
             back it is released.
@@ -101,7 +98,7 @@ class OperatorState:
         self._pressed_ns: list[int | None] = [None] * stops
         self._healthy_ns: int | None = None
         self._session: int | None = None
-        self._gestures = self._heard_ns = 0
+        self._gestures = self._resumes = self._heard_ns = 0
 
     def update(
         self, now_ns: int, teleop: TeleopInput | None, stops: Sequence[tuple[bool, bool]], gestures: int = 0
@@ -111,20 +108,20 @@ class OperatorState:
         Args:
             teleop: the source of commands, if the run has one.
             stops: (pressed, silent) of every emergency-stop source.
-            gestures: without a source of commands, of a keyboard that only stops: its engage key asks to track.
+            gestures: without a source of commands, of a keyboard that only stops: both of its keys ask to track.
         """
         self._look_at_stops(now_ns, stops)
         if teleop is None:
             self.engages += gestures != self._gestures and not (self.stop or self.silent)
             self._gestures = gestures
             return
-        gesture = self._look_at_link(now_ns, teleop)
+        asked = self._look_at_link(now_ns, teleop)
         if self._healthy_ns is None or not teleop.held or self.stop or self.silent:
             self.engaged = False
-        if gesture:
+        if asked is not Source.NONE:
             self.refusal = self._refusal(now_ns, teleop)
             if self.refusal is Refusal.NONE:
-                self.engaged, self.source = True, teleop.source
+                self.engaged, self.source = asked is not Source.CLIP, asked
                 self.engages += 1
         self.heard_ns = teleop.heard_ns or self.heard_ns
         is_lost = teleop.heard_ns != 0 and now_ns - teleop.heard_ns > GAP_NS
@@ -140,8 +137,9 @@ class OperatorState:
             self.stop |= (since is not None and now_ns - since <= PRESS_NS) << place
             self.silent |= silent << place
 
-    def _look_at_link(self, now_ns: int, teleop: TeleopInput) -> bool:
-        """Follow the link's health; true for a fresh gesture."""
+    def _look_at_link(self, now_ns: int, teleop: TeleopInput) -> Source:
+        """Follow the link's health; what a fresh gesture asks for, NONE without one. Of two at once, the one that has
+        a hand on the dead-man."""
         is_new = teleop.session != self._session
         gap_ns = max(now_ns - teleop.heard_ns, teleop.heard_ns - self._heard_ns if self._heard_ns else 0)
         if teleop.heard_ns == 0 or now_ns - teleop.heard_ns > GAP_NS:
@@ -149,9 +147,14 @@ class OperatorState:
         elif is_new or self._healthy_ns is None or gap_ns > GAP_NS:
             self._healthy_ns = now_ns
             self.engaged = False
-        gesture = teleop.gestures != self._gestures and not is_new
-        self._session, self._gestures, self._heard_ns = teleop.session, teleop.gestures, teleop.heard_ns
-        return gesture
+        asked = Source.NONE
+        if teleop.gestures != self._gestures and not is_new:
+            asked = teleop.source
+        elif teleop.resumes != self._resumes and not is_new:
+            asked = Source.CLIP
+        self._session, self._heard_ns = teleop.session, teleop.heard_ns
+        self._gestures, self._resumes = teleop.gestures, teleop.resumes
+        return asked
 
     def _refusal(self, now_ns: int, teleop: TeleopInput) -> Refusal:
         if self.stop or self.silent:

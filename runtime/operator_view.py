@@ -1,31 +1,39 @@
-"""The supervisor's view of the operator's process: who commands, which stops are up, and a fresh engage gesture."""
+"""The supervisor's view of the operator's process: who commands, which stops are up, and a fresh gesture."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from runtime.faults import Mode
-from runtime.operator_state import WARN_S, Source
+from runtime.mux import Source
+from runtime.operator_state import WARN_S
 from runtime.records import OPERATOR_DTYPE, STREAM_RING, stream_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
+from runtime.teleop_sources import GESTURES
 
 
 def relays_gesture(mode: Mode, *, at_start_pose: bool, moves_a_robot: bool) -> bool:
-    """Whether an engage gesture asks the gate to track.
+    """Whether a gesture asks the gate to track, be it to engage or to hand back to the run's own motion.
 
     It does where the gate fell back to holding or standing, and where a real robot waits at its start pose; while the
-    robot tracks already, the gesture is the policy's affair.
+    robot tracks already, the gesture is the policy's affair. What is tracked then always is: it reads the same record.
     """
     return mode in (Mode.HOLD, Mode.STAND) or (mode is Mode.READY and at_start_pose and moves_a_robot)
 
 
 def start_pose_text(settings: RunSettings) -> str:
     """What the operator of a real robot is told at the start pose; without Enter where the keys are a source."""
-    ways = ["engage"] if settings.teleop is not None or settings.terminal is not None else []
-    ways += ["press Enter"] if settings.terminal is None else []
+    if settings.teleop is not None:
+        engage, resume = GESTURES[settings.teleop]
+        ways = f"hold the dead-man and engage to steer it ({engage}) or resume to start its own motion ({resume})"
+        ways += ", or press Enter for that" if settings.terminal is None else ""
+    elif settings.terminal is not None:
+        ways = f"press {' or '.join(GESTURES['keyboard'])} to track"
+    else:
+        ways = "press Enter to track"
     back = "Enter brings it back to standing and " if settings.terminal is None else ""
-    return (f"\nStart pose reached. Lower the robot until it stands, then {' or '.join(ways)} to track.\n"
+    return (f"\nStart pose reached. Lower the robot until it stands, then {ways}.\n"
             f"While it tracks, {back}Ctrl-C damps it.")
 
 
@@ -45,7 +53,7 @@ class OperatorView:
         self._engages = 0
 
     def gesture(self) -> bool:
-        """Read the newest record; true when somebody engaged since the last call."""
+        """Read the newest record; true when a gesture counted since the last call."""
         self._slot.read()
         engages = int(self._slot.record["engages"][0])
         is_fresh, self._engages = engages > self._engages, engages
@@ -66,7 +74,9 @@ class OperatorView:
         up, record = self.up(), self._slot.record
         source = Source(int(record["source"][0]))
         parts = []
-        if source is not Source.NONE:
+        if source is Source.CLIP:
+            parts.append("handed back")
+        elif source is not Source.NONE:
             parts.append(f"{source.name.lower()} {'held' if record['held'][0] else 'released'}")
         latency_s = float(record["latency_s"][0])
         if source in (Source.NETWORK, Source.STREAM):

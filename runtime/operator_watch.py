@@ -10,6 +10,7 @@ from typing import Any
 
 from runtime.findings import Findings
 from runtime.limits import Limits
+from runtime.mux import Source
 
 COUNTED = (
     ("malformed", "STREAM_MALFORMED"), ("unauthorised", "UNAUTHORISED"), ("replayed", "REPLAYED"),
@@ -28,7 +29,8 @@ class OperatorWatch:
         teleoperates: somebody may command through that process: dead-man and link count once engaged.
 
     Attributes:
-        is_engaged: the operator commands now: from a fresh gesture until the dead-man is released or the link is lost.
+        is_engaged: the operator commands now: from a fresh gesture until the dead-man is released, the link is lost, or
+            a gesture hands back to the run's own motion.
     """
 
     def __init__(self, limits: Limits, findings: Findings, *, teleoperates: bool) -> None:
@@ -63,7 +65,7 @@ class OperatorWatch:
     def _link(self, record: Mapping[str, Any], now_ns: int) -> int:
         engages = int(record["engages"])
         if self._engages >= 0 and engages > self._engages:
-            self.is_engaged = True
+            self.is_engaged = int(record["source"]) != Source.CLIP
         self._engages = engages
         if not self.is_engaged:
             return 0

@@ -70,12 +70,13 @@ OPERATOR_DTYPE: Dtype = np.dtype(
 """Operator process -> gate, policy, supervisor.
 
 beat_ns: when that process last looked, monotonic. heard_ns: when the newest accepted beat of a commander arrived
-(frames do not count), 0 before the first; it outlives a lease. engages: counts the engage gestures that were
-accepted. malformed, unauthorised, replayed, dropped: messages not taken, counted. latency_s: age of the commander's
-newest message at arrival, by the offset estimate. command: vx, vy (m/s), yaw rate (rad/s), zeros unless somebody is
-engaged. source: a `Source`, of the newest accepted gesture; NONE before the first. held: somebody is engaged and
-holds the dead-man; as it was while a commander is not heard, 0 from the moment one is heard again. stop, silent: bits
-of emergency-stop sources that are pressed (for half a second at least), or that have fallen silent, in the order of
+(frames do not count), 0 before the first; it outlives a lease. engages: counts the gestures that were accepted, those
+to take over and those to hand back. malformed, unauthorised, replayed, dropped: messages not taken, counted.
+latency_s: age of the commander's newest message at arrival, by the offset estimate. command: vx, vy (m/s), yaw rate
+(rad/s), zeros unless somebody is engaged. source: a `Source`, of the newest accepted gesture; NONE before the first,
+CLIP where it handed back to the run's own motion, and nobody is engaged. held: somebody is engaged and holds the
+dead-man; as it was while a commander is not heard, 0 from the moment one is heard again. stop, silent: bits of
+emergency-stop sources that are pressed (for half a second at least), or that have fallen silent, in the order of
 `RunSettings.operator`.
 """
 
@@ -83,7 +84,8 @@ of emergency-stop sources that are pressed (for half a second at least), or that
 def stream_dtype(joints: int) -> Dtype:
     """Operator process -> policy: one streamed reference frame; joints in the order of the ROBOT's table.
 
-    form: a number for the protocol's version and the list of joint names; the same in every frame of one stream.
+    form: `operator_message.stream_form` of the frame: the protocol's version and the list of joint names. A frame whose
+    form is not this robot's says nothing else: its numbers are NaN.
     """
     return np.dtype(
         [

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from runtime import rotation
 from runtime.limits import Limits
+from runtime.operator_message import pose_form, stream_form
 from runtime.records import stream_dtype
 from runtime.robot import JointOrder, Robot
 
@@ -52,7 +53,7 @@ class StreamBuffer:
         offset_ns: our clock minus the sender's, by the minimum filter.
         bad: unreadable frames in a row.
         refused, late, limited: frames that jumped, came too late or out of order, had to be limited; counted.
-        has_other_form: a frame of another protocol or joint list came while somebody followed.
+        has_other_form: the newest frame was of another protocol or joint list, or one was while somebody followed.
         jump_ns: sender's time of the first frame behind a jump, NEVER_NS without; `jump_from`: the last row before it.
         played_ns: sender's time that has been played; kept up to date by whoever plays.
         is_followed: somebody follows, so that nothing may begin anew; likewise.
@@ -61,6 +62,7 @@ class StreamBuffer:
     def __init__(self, robot: Robot, order: JointOrder, limits: Limits) -> None:
         n = len(order)
         self.joints = n
+        self._form = stream_form(pose_form(robot.order.names).names)
         self._record = np.zeros(1, stream_dtype(len(robot.joints)))
         self._bytes = self._record.view(np.uint8)
         self._index = robot.order.index_of(order)
@@ -78,6 +80,7 @@ class StreamBuffer:
         self.jump_from: F64 = np.zeros(2 * n + 7)
         self._has_candidate = False
         self.bad = self.refused = self.late = self.limited = 0
+        self.has_other_form = False
         self.played_ns, self.is_followed = 0, False
         self._begin_anew()
 
@@ -86,29 +89,27 @@ class StreamBuffer:
         self.jump_ns = NEVER_NS
         self._offsets = [-NEVER_NS, -NEVER_NS]
         self._half_ns = 0
-        self._form = -1
-        self.has_other_form = self._has_candidate = False
+        self._has_candidate = False
 
     def take(self, data: bytes) -> None:
         """One record of the ring."""
         self._bytes[:] = np.frombuffer(data, np.uint8)
         record = self._record[0]
-        sent_ns, received_ns, form = int(record["source_ns"]), int(record["received_ns"]), int(record["form"])
+        sent_ns, received_ns = int(record["source_ns"]), int(record["received_ns"])
+        is_other = int(record["form"]) != self._form
+        self.has_other_form = is_other or (self.has_other_form and self.is_followed)
+        if is_other:
+            return
         if not self._read(record):
             self.bad += 1
             return
         self.bad = 0
         offset_ns = received_ns - sent_ns
         if not self.is_followed and self.count and (
-            form != self._form or abs(offset_ns - self.offset_ns) > RESTART_NS
+            abs(offset_ns - self.offset_ns) > RESTART_NS
             or sent_ns - int(self.times_ns[-1]) > GAP_NS or self._is_far(self.rows[-1])
         ):
             self._begin_anew()
-        if self._form < 0:
-            self._form = form
-        if form != self._form:
-            self.has_other_form = True
-            return
         self._follow_clock(offset_ns, received_ns)
         if self.count and (sent_ns <= int(self.times_ns[-1]) or (self.is_followed and sent_ns < self.played_ns)):
             self.late += 1

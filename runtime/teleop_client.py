@@ -63,7 +63,7 @@ class TeleopClient:
         self._cookie = self._lease = self._epoch = self._sequence = self._newest = 0
         self._asked_ns: int | None = None
         self._beat_ns: int | None = None
-        self._said: tuple[bool, int] = (False, 0)
+        self._said: tuple[bool, int, int] = (False, 0, 0)
         self._stops_left, self._stop_ns = 0, -STOP_NS
         self.status: Status | None = None
         self.answer: Answer | None = None
@@ -91,9 +91,14 @@ class TeleopClient:
         return True
 
     def outgoing(
-        self, now_ns: int, *, held: bool, engages: int, command: tuple[float, float, float], stop: bool
+        self, now_ns: int, *, held: bool, engages: int, command: tuple[float, float, float], stop: bool,
+        resumes: int = 0,
     ) -> list[bytes]:
-        """What is due now: a request, a beat (at once when the hand changed), a stop."""
+        """What is due now: a request, a beat (at once when the hand changed), a stop.
+
+        Args:
+            engages, resumes: count the operator's gestures to take over, and to hand back to the run's own motion.
+        """
         if not self.has_lease:
             if self._asked_ns is not None and now_ns - self._asked_ns < ASK_NS:
                 return []
@@ -105,15 +110,16 @@ class TeleopClient:
         if self._stops_left and now_ns - self._stop_ns >= STOP_NS:
             self._stops_left, self._stop_ns = self._stops_left - 1, now_ns
             due.append(self._encode(Kind.STOP, Empty(), now_ns))
-        said = (held, engages)
+        said = (held, engages, resumes)
         if said != self._said or self._beat_ns is None or now_ns - self._beat_ns >= BEAT_NS:
             self._said, self._beat_ns = said, now_ns
-            due.append(self._encode(Kind.BEAT, self._beat(now_ns, held, engages, command), now_ns))
+            due.append(self._encode(Kind.BEAT, self._beat(now_ns, said, command), now_ns))
         return due
 
-    def _beat(self, now_ns: int, held: bool, engages: int, command: tuple[float, float, float]) -> Beat:
+    def _beat(self, now_ns: int, said: tuple[bool, int, int], command: tuple[float, float, float]) -> Beat:
+        held, engages, resumes = said
         echo_ns = self.answer.echo_ns if self.answer is not None else 0
-        return Beat(echo_ns, now_ns - self.heard_ns, engages % 2**32, *command, int(held))
+        return Beat(echo_ns, now_ns - self.heard_ns, engages % 2**32, resumes % 2**32, *command, int(held))
 
     def pose(self, now_ns: int, joint_pos: F32, joint_vel: F32, root_pos: F32, root_quat_wxyz: F32) -> bytes | None:
         """One reference frame, joints in the order of the robot's table (rad, rad/s, m, w first); None without lease.

@@ -17,6 +17,7 @@ from runtime.faults import Mode
 from runtime.gamepad import Gamepad
 from runtime.keyboard import KEY_HELP, Keyboard
 from runtime.lease import Status
+from runtime.mux import Source
 from runtime.network_stop import StopClient
 from runtime.operator_key import check_bind, make_key, parse_address, read_key
 from runtime.operator_message import LARGEST
@@ -140,8 +141,8 @@ def _drive(args: argparse.Namespace, link: socket.socket, key: bytes | None) -> 
             for data in _receive(link):
                 client.take_in(data, now_ns)
             said = source.look(now_ns)
-            _send(link, client.outgoing(now_ns, held=said.held, engages=said.gestures, command=said.command,
-                                        stop=source.stop_pressed()))
+            _send(link, client.outgoing(now_ns, held=said.held, engages=said.gestures, resumes=said.resumes,
+                                        command=said.command, stop=source.stop_pressed()))
             _check(client, now_ns - began_ns)
             line.show(describe(client, now_ns, said.held), now_ns)
     except KeyboardInterrupt:
@@ -169,10 +170,12 @@ def describe(client: TeleopClient, now_ns: int, held: bool) -> str:
         return "asking for the lease"
     parts = [Mode(answer.mode).name if answer.mode in set(Mode) else "?", "HELD" if held else "released",
              f"latency p50 {answer.p50_s * 1e3:.0f} ms p99 {answer.p99_s * 1e3:.0f} ms"]
+    if answer.source == Source.CLIP:
+        parts.append("HANDED BACK: letting go stops nothing")
     if answer.p99_s > WARN_S:
         parts.append("SLOW LINK")
     if answer.refusal in set(Refusal) and answer.refusal:
-        parts.append(f"not engaged: {REFUSAL_WORDS[Refusal(answer.refusal)]}")
+        parts.append(f"refused: {REFUSAL_WORDS[Refusal(answer.refusal)]}")
     quiet_ns = now_ns - client.heard_ns
     if quiet_ns > QUIET_NS:
         parts.append(f"NO ANSWER for {quiet_ns / 1e9:.1f} s")

@@ -9,14 +9,21 @@ from __future__ import annotations
 from typing import Protocol
 
 from runtime.gamepad import Gamepad
-from runtime.keyboard import Keyboard
+from runtime.keyboard import ENGAGE_KEY, RESUME_KEY, Keyboard
 from runtime.lease import Lease
+from runtime.mux import Source
 from runtime.operator_message import Beat
-from runtime.operator_state import Source, TeleopInput
+from runtime.operator_state import TeleopInput
 
 STREAM_NS = 100_000_000
 """A commander counts as streaming while its newest frame is no older: five frames of a 50 Hz stream."""
-KINDS = ("keyboard", "gamepad", "network")
+GESTURES = {
+    "keyboard": (chr(ENGAGE_KEY), chr(RESUME_KEY)),
+    "gamepad": ("right shoulder button", "START"),
+    "network": ("its g or right shoulder button", "its c or START"),
+}
+"""Of each kind, what takes over and what hands back to the run's own motion."""
+KINDS = tuple(GESTURES)
 
 
 class TeleopSource(Protocol):
@@ -40,7 +47,8 @@ class KeyboardTeleop:
         keys = self._keyboard.keys
         if self._keyboard.is_open:
             self._heard_ns = now_ns
-        return TeleopInput(Source.KEYBOARD, self._heard_ns, 0, keys.held(now_ns), keys.gestures, keys.command(now_ns))
+        return TeleopInput(Source.KEYBOARD, self._heard_ns, 0, keys.held(now_ns), keys.gestures, keys.command(now_ns),
+                           resumes=keys.resumes)
 
     def stop_pressed(self) -> bool:
         """A stop key."""
@@ -59,7 +67,8 @@ class GamepadTeleop:
         pad = self._gamepad.pad
         if self._gamepad.is_open:
             self._heard_ns = now_ns
-        return TeleopInput(Source.GAMEPAD, self._heard_ns, self._gamepad.plugs, pad.held, pad.gestures, pad.command)
+        return TeleopInput(Source.GAMEPAD, self._heard_ns, self._gamepad.plugs, pad.held, pad.gestures, pad.command,
+                           resumes=pad.resumes)
 
     def stop_pressed(self) -> bool:
         """The stop button."""
@@ -101,7 +110,7 @@ class NetworkTeleop:
         return TeleopInput(
             Source.STREAM if is_stream else Source.NETWORK, lease.beat_ns, lease.epoch, bool(beat.held), beat.engages,
             (beat.vx, beat.vy, beat.yaw_rate), lease.age.newest_s,
-            lease.age.percentiles_s()[1] if lease.age.is_known else None,
+            lease.age.percentiles_s()[1] if lease.age.is_known else None, beat.resumes,
         )
 
     def stop_pressed(self) -> bool:

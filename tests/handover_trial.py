@@ -58,8 +58,10 @@ class OperatedRun(Lockstep):
         modes: that the gate went through; `sources`: that steered.
     """
 
-    def __init__(self, settings: RunSettings, disturbance: Disturbance | None = None) -> None:
-        self.operator = ScriptedOperator()
+    def __init__(
+        self, settings: RunSettings, disturbance: Disturbance | None = None, operator: ScriptedOperator | None = None
+    ) -> None:
+        self.operator = operator or ScriptedOperator()
         super().__init__(settings, Policy(settings), SimulatedRobot(disturbance=disturbance), operator=self.operator)
         robot = self.policy.manifest.robot
         limit = robot.column("velocity_rad_s") * robot.limits.target_rate_ratio / GATE_HZ

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from runtime.mux import Source
+from runtime.operator_message import pose_form, stream_form
 from runtime.records import stream_dtype
 from runtime.robot import Robot
 
@@ -28,8 +29,9 @@ class ScriptedOperator:
         self.frames: Callable[[int], Iterable[bytes]] = lambda now_ns: ()
 
     def engage(self, source: Source, command: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
-        """A fresh gesture, the dead-man held."""
-        self.engages, self.source, self.command, self.held = self.engages + 1, source, command, True
+        """A fresh gesture, the dead-man held; handing back leaves nobody who has to hold it."""
+        self.engages, self.source, self.command = self.engages + 1, source, command
+        self.held = source is not Source.CLIP
 
     def release(self) -> None:
         """Let go of the dead-man."""
@@ -62,6 +64,7 @@ class Streamer:
     ) -> None:
         self._pose, self._period_ns, self._clock_ns, self._delay_ns = pose, round(1e9 / hz), clock_ns, delay_ns
         self.record = np.zeros(1, stream_dtype(len(robot.joints)))
+        self._form = stream_form(pose_form(robot.order.names).names)
         self._began_ns = -1
         self.sent = 0
         self.change: Callable[[int, Any], bool] = lambda i, record: True
@@ -75,7 +78,7 @@ class Streamer:
             self.fill((made_ns - self._began_ns) * 1e-9)
             self.record["source_ns"] = made_ns + self._clock_ns
             self.record["received_ns"] = made_ns + self._delay_ns(self.sent)
-            self.record["sequence"] = self.sent
+            self.record["sequence"], self.record["form"] = self.sent, self._form
             self.sent += 1
             if self.change(self.sent - 1, self.record[0]):
                 yield self.record.tobytes()

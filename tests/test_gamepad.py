@@ -25,6 +25,7 @@ from runtime.gamepad import (
     EV_SYN,
     EVENT,
     MOST_EVENTS,
+    RESUME,
     RETRY_NS,
     STOP,
     SYN_DROPPED,
@@ -33,7 +34,7 @@ from runtime.gamepad import (
     find_gamepad,
     has_key,
 )
-from runtime.operator_state import Source
+from runtime.mux import Source
 from runtime.teleop_sources import GamepadTeleop
 
 # What a pad's file gave for: dead-man down, left stick half forward, engage down and up, stop down, all up again.
@@ -88,6 +89,20 @@ def test_a_held_button_s_repeats_are_no_gesture():
     pad = Pad()
     pad.feed(event(EV_KEY, ENGAGE, 1) + 5 * event(EV_KEY, ENGAGE, 2))
     assert pad.gestures == 1
+
+
+def test_start_hands_back_and_its_repeats_do_not():
+    pad = Pad()
+    pad.feed(event(EV_KEY, RESUME, 1) + 5 * event(EV_KEY, RESUME, 2))
+    assert (pad.gestures, pad.resumes, RESUME) == (0, 1, 0x13B)
+    pad.feed(event(EV_KEY, RESUME, 0) + event(EV_KEY, RESUME, 1))
+    assert pad.resumes == 2
+    bitmap = bytearray(96)
+    bitmap[RESUME // 8] |= 1 << RESUME % 8
+    pad.let_go()
+    pad.press(bytes(bitmap))
+    pad.feed(event(EV_KEY, RESUME, 2))
+    assert pad.resumes == 2, "what is found held down is no gesture"
 
 
 def test_dropped_events_let_go():

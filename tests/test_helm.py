@@ -198,6 +198,38 @@ def test_a_gesture_that_names_the_clip_hands_back_to_it() -> None:
     assert not watch.commands[-1].any()
 
 
+def test_after_handing_back_neither_hand_nor_link_matter() -> None:
+    watch = Watch().steering()
+    watch.operator.engage(Source.CLIP)
+    assert not watch.operator.held
+    watch.operator.is_heard = False
+    began_s = watch.pilot.play_time_s
+    watch.tick(3.0)
+    assert (watch.helm.source, watch.driver, watch.pilot.phase) == (Source.CLIP, Driver.TRACKER, Phase.PLAY)
+    assert watch.pilot.play_time_s == pytest.approx(began_s + 3.0, abs=0.021)
+
+
+def test_handing_back_to_a_motion_that_is_over_leaves_the_robot_standing() -> None:
+    watch = Watch(play_s=1.2).playing(1.0)
+    watch.operator.engage(Source.NETWORK, (0.5, 0.0, 0.0))
+    watch.tick(2.0)  # the clip has played to its end within the blend
+    assert watch.commands[-1].any()
+    watch.operator.engage(Source.CLIP)
+    watch.tick(2.0)
+    assert watch.helm.notices[-1] == "not engaged by clip: the motion is over"
+    assert watch.helm.source is Source.STAND
+    assert not watch.commands[-1].any(), "nobody holds a dead-man any more, so nobody steers"
+
+
+def test_at_the_start_pose_handing_back_starts_the_motion() -> None:
+    watch = Watch()
+    watch.operator.engage(Source.CLIP)
+    watch.tick()
+    watch.playing()
+    assert watch.helm.source is Source.CLIP
+    assert not watch.pilot.was_helped, "its end is the run's own"
+
+
 @pytest.mark.parametrize("when", ["while the tracker looks", "within the blend"])
 def test_letting_go_on_the_way_back_stays_with_the_velocity_controller(when: str) -> None:
     watch = Watch().steering()

@@ -16,7 +16,7 @@ from runtime.estop_sources import (
     KeyboardStop,
 )
 from runtime.keyboard import FIRST_NS, KEY_HELP, REPEAT_NS, SPEEDS, Keyboard, Keys
-from runtime.operator_state import Source
+from runtime.mux import Source
 from runtime.teleop_sources import KeyboardTeleop
 
 MS = 1_000_000
@@ -62,15 +62,23 @@ def test_another_key_lets_go_at_once():
         assert not keys.held(0)
 
 
-def test_repeats_of_the_engage_key_are_one_gesture():
-    keys = Keys()
+@pytest.mark.parametrize(("key", "counts"), [(b"g", [(1, 0), (1, 0), (2, 0)]), (b"c", [(0, 1), (0, 1), (0, 2)])])
+def test_repeats_of_a_gesture_s_key_are_one_gesture(key, counts):
+    keys, found = Keys(), []
     for ms in range(0, 3000, 33):
-        keys.feed(b"g", ms * MS)
-    assert keys.gestures == 1
-    keys.feed(b"g", ms * MS + FIRST_NS)
-    assert keys.gestures == 1
-    keys.feed(b"g", ms * MS + 2 * FIRST_NS + 1)
-    assert keys.gestures == 2
+        keys.feed(key, ms * MS)
+    found.append((keys.gestures, keys.resumes))
+    keys.feed(key, ms * MS + FIRST_NS)
+    found.append((keys.gestures, keys.resumes))
+    keys.feed(key, ms * MS + 2 * FIRST_NS + 1)
+    found.append((keys.gestures, keys.resumes))
+    assert found == counts
+
+
+def test_the_two_gestures_are_told_apart_however_fast_they_follow():
+    keys = Keys()
+    keys.feed(b"gcgc", 0)
+    assert (keys.gestures, keys.resumes) == (1, 1)
 
 
 @given(st.lists(st.tuples(st.binary(max_size=8), st.integers(0, 10**9))))
@@ -114,6 +122,9 @@ def test_a_terminal_is_read_key_by_key_and_given_back(terminal):
     keyboard.pump(7)
     look = teleop.look(7)
     assert (look.source, look.heard_ns, look.held, look.command) == (Source.KEYBOARD, 7, True, (0.4, 0.0, 0.0))
+    os.write(ours, b"c")
+    keyboard.pump(9)
+    assert (teleop.look(9).held, teleop.look(9).gestures, teleop.look(9).resumes) == (True, 0, 1)
     keyboard.close()
     assert termios.tcgetattr(theirs) == before
     assert stop.poll(8) == (False, True)

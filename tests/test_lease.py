@@ -48,7 +48,7 @@ class Operator:
     def ask(self, now_ns, cookie=0, take_over=0):
         status = self.machine.take(self.message(Kind.TAKE, Take(self.nonce, cookie, take_over, self.name), now_ns),
                                    now_ns)
-        return self.machine.answer(status, self.nonce, 0, 0, 0)
+        return self.machine.answer(status, self.nonce, 0, 0, 0, 0)
 
     def take(self, now_ns, take_over=0):
         answer = self.ask(now_ns, self.ask(now_ns).cookie, take_over)
@@ -57,7 +57,7 @@ class Operator:
         return Status(answer.status)
 
     def beat(self, now_ns, way_ns=0, *, echo=(0, 0), kind=Kind.BEAT, **header):
-        body = Beat(*echo, 0, 0.0, 0.0, 0.0, 1) if kind is Kind.BEAT else Empty()
+        body = Beat(*echo, 0, 0, 0.0, 0.0, 0.0, 1) if kind is Kind.BEAT else Empty()
         return self.machine.judge(self.message(kind, body, now_ns - way_ns, **header), now_ns)
 
 
@@ -232,14 +232,14 @@ def test_no_forged_replayed_reordered_or_old_message_of_a_hundred_thousand_is_ta
     for epoch in range(1, 6):
         operator = Operator(machine, nonce=epoch)
         asked = operator.message(Kind.TAKE, Take(epoch, 0, 1, b""), now)
-        cookie = machine.answer(machine.take(asked, now), epoch, 0, 0, 0).cookie
+        cookie = machine.answer(machine.take(asked, now), epoch, 0, 0, 0, 0).cookie
         took = operator.message(Kind.TAKE, Take(epoch, cookie, 1, b""), now)
         assert machine.take(took, now) is Status.GRANTED
         operator.epoch, operator.lease = machine.epoch, machine.lease
         recorded += [encode(took, KEY)]
         for number in range(40):
             now += 50 * MS
-            sent = operator.message(Kind.BEAT, Beat(0, 0, 0, 0.5, 0.0, 0.0, 1), now)
+            sent = operator.message(Kind.BEAT, Beat(0, 0, 0, 0, 0.5, 0.0, 0.0, 1), now)
             recorded.append(encode(sent, KEY))
             if number % 4 != 2:  # the others were held back, to arrive out of order later
                 assert machine.judge(sent, now) is None
@@ -251,7 +251,7 @@ def test_no_forged_replayed_reordered_or_old_message_of_a_hundred_thousand_is_ta
         if attack == 1:  # one changed byte
             data[draw.randrange(len(data))] ^= draw.randrange(1, 256)
         elif attack == 2:  # the newest numbers, but another key
-            body = Beat(0, 0, 1, 1.0, 0.0, 0.0, 1)
+            body = Beat(0, 0, 1, 0, 1.0, 0.0, 0.0, 1)
             forged = Message(Kind.BEAT, machine.epoch, machine.lease, 10**6 + draw.randrange(9**9), now, body)
             data = bytearray(encode(forged, draw.randbytes(32)))
         elif attack == 3:  # cut, or with something behind it
@@ -282,11 +282,11 @@ def test_the_lease_never_raises_and_its_epoch_only_rises(events):
             message = Message(kind, 0, 0, wild, sent, Take(number, machine._cookie if wild % 2 else wild, 1, b"x"))
             machine.take(message, now)
         else:
-            body = Beat(sent, echo, 0, 0.0, 0.0, 0.0, 1) if kind is Kind.BEAT else Empty()
+            body = Beat(sent, echo, 0, 0, 0.0, 0.0, 0.0, 1) if kind is Kind.BEAT else Empty()
             machine.judge(Message(kind, number, machine.lease, wild, sent, body), now)
         assert machine.epoch >= epoch
         epoch = machine.epoch
-        machine.answer(Status.YOURS, 0, 0, 0, 0)
+        machine.answer(Status.YOURS, 0, 0, 0, 0, 0)
 
 
 # ---- network stop

@@ -11,6 +11,7 @@ import pytest
 
 from runtime.errors import Refused
 from runtime.lease import Lease, Status
+from runtime.mux import Source
 from runtime.network_stop import PERIOD_NS, TIMEOUT_NS, StopClient, StopEndpoint
 from runtime.operator_link import DRAIN, KEEP, TELL_NS, Link
 from runtime.operator_message import (
@@ -20,6 +21,7 @@ from runtime.operator_message import (
     Empty,
     Kind,
     Message,
+    OtherJoints,
     encode,
     pose_form,
 )
@@ -50,6 +52,7 @@ class Wire:
         self.stop = StopEndpoint(draws(2))
         self.link = Link(HERE, KEY, FORM, lease=self.lease, teleop=self.teleop, stop=self.stop)
         self.now = 100 * S
+        self.source = Source.NETWORK
         self.sockets = []
 
     def socket(self):
@@ -92,7 +95,7 @@ class Operator:
         if due:
             wire.arrived()
         wire.link.pump(wire.now)
-        wire.link.tell(wire.now, 2, Refusal.LATENCY)
+        wire.link.tell(wire.now, 2, Refusal.LATENCY, wire.source)
         while select.select([self.socket], [], [], 0)[0]:
             self.client.take_in(self.socket.recv(2000), wire.now + FAR_CLOCK)
         self.said["stop"] = False
@@ -111,6 +114,9 @@ def test_an_operator_takes_the_lease_and_is_heard(wire):
     ann.step(held=True, engages=1, command=(0.5, 0.0, -0.25))
     look = wire.teleop.look(wire.now)
     assert (look.heard_ns, look.held, look.gestures, look.command) == (wire.now, True, 1, (0.5, 0.0, -0.25))
+    assert look.resumes == 0
+    assert len(ann.step(MS, resumes=1)) == 1  # said at once
+    assert (wire.teleop.look(wire.now).gestures, wire.teleop.look(wire.now).resumes) == (1, 1)
     for which in Count:
         assert wire.link.count(which) == 0
 
@@ -135,6 +141,10 @@ def test_the_robot_tells_mode_latency_and_refusal(wire):
     line = describe(ann.client, ann.client.heard_ns, held=True)
     assert line.startswith("TRACK  HELD  latency p50")
     assert "300 ms" in line
+    assert "HANDED BACK" not in line
+    wire.source = Source.CLIP
+    ann.step(TELL_NS)
+    assert "HANDED BACK: letting go stops nothing" in describe(ann.client, ann.client.heard_ns, held=True)
     assert "NO ANSWER for 0.6 s" in describe(ann.client, ann.client.heard_ns + 600 * MS, held=False)
 
 
@@ -187,6 +197,31 @@ def test_frames_arrive_in_the_robot_s_order(wire):
     assert wire.teleop.look(wire.now).heard_ns == heard  # a stream is no hand on the dead-man
 
 
+def test_frames_for_other_joints_are_counted_and_let_through_to_be_known(wire):
+    ann = Operator(wire).take()
+    ann.client._form = pose_form(("knee", "hip"))
+    frame = [np.zeros(2), np.zeros(2), np.zeros(3), np.array([1, 0, 0, 0])]
+    for _ in range(2):
+        wire.now += 20 * MS
+        ann.socket.send(ann.client.pose(wire.now + FAR_CLOCK, *frame))
+    wire.arrived()
+    wire.link.pump(wire.now)
+    assert [message.body for message in wire.link.frames] == 2 * [OtherJoints(ann.client._form.names)]
+    assert wire.link.count(Count.MALFORMED) == 2
+    ann.step(BEAT_NS, held=True)
+    assert wire.teleop.look(wire.now).source is Source.NETWORK, "they are no stream to steer by"
+
+
+def test_frames_for_other_joints_from_anybody_else_are_not_let_through(wire):
+    ann = Operator(wire, seed=3).take()
+    before = wire.link.count(Count.UNAUTHORISED)
+    ann.socket.send(encode(Message(Kind.POSE, 9, 9, 9**9, wire.now, OtherJoints(1)), KEY))
+    wire.arrived()
+    wire.link.pump(wire.now)
+    assert wire.link.frames == []
+    assert wire.link.count(Count.UNAUTHORISED) == before + 1
+
+
 def test_without_lease_a_client_sends_no_frame():
     client = TeleopClient(KEY, draws(1), form=FORM)
     assert client.pose(0, *[np.zeros(2)] * 4) is None
@@ -196,7 +231,7 @@ def test_without_lease_a_client_sends_no_frame():
 def test_a_client_believes_only_new_answers_to_itself(wire):
     ann = Operator(wire).take()
     ann.socket.setblocking(True)
-    wire.link.tell(wire.now + TELL_NS, 5, 0)
+    wire.link.tell(wire.now + TELL_NS, 5, 0, 0)
     data = ann.socket.recv(2000)
     assert ann.client.take_in(data, 1)
     assert not ann.client.take_in(data, 2)  # once more
@@ -297,7 +332,7 @@ def test_a_flood_is_taken_in_bounded_steps_and_the_commander_is_still_heard(wire
 def test_what_is_too_much_for_a_step_is_dropped_oldest_first(wire):
     flood = wire.socket()
     for number in range(KEEP + 10):
-        flood.send(encode(Message(Kind.BEAT, 9, 9, number, 0, Beat(0, 0, 0, 0, 0, 0, 0)), KEY))
+        flood.send(encode(Message(Kind.BEAT, 9, 9, number, 0, Beat(0, 0, 0, 0, 0, 0, 0, 0)), KEY))
     wire.arrived()
     while wire.link.pump(wire.now):
         pass

@@ -26,6 +26,7 @@ from runtime.operator_message import (
     Empty,
     Kind,
     Message,
+    OtherJoints,
     Pose,
     Reject,
     Response,
@@ -33,6 +34,7 @@ from runtime.operator_message import (
     decode,
     encode,
     pose_form,
+    stream_form,
 )
 from runtime.robot import load_robot
 
@@ -48,8 +50,8 @@ def pose(quat=(1, 0, 0, 0), joint_pos=(0.5, -1), names=FORM.names):
 
 BODIES = {
     "TAKE": Take(7, 9, 1, b"ann".ljust(32, b"\0")),
-    "LEASE": Answer(7, 9, 11, 13, 0.25, 0.5, 3, 3, 2, 1),
-    "BEAT": Beat(100, 20, 5, 0.5, -0.25, 1.0, 1),
+    "LEASE": Answer(7, 9, 11, 13, 0.25, 0.5, 3, 3, 2, 1, 5),
+    "BEAT": Beat(100, 20, 5, 2, 0.5, -0.25, 1.0, 1),
     "POSE": pose(),
     "RELEASE": Empty(),
     "STOP": Empty(),
@@ -59,39 +61,39 @@ BODIES = {
 # One message of each kind on the wire: epoch 3, lease 11, sequence 42, sent at 123456789 ns, key 00 01 .. 1f.
 GOLDEN = {
     "TAKE": (
-        "45584f5401013800030000000b000000000000002a0000000000000015cd5b0700000000070000000000000009000000"
-        "000000000100000000000000616e6e0000000000000000000000000000000000000000000000000000000000764152f8"
-        "4157b1b1b945683a9a8d6665"
+        "45584f5402013800030000000b000000000000002a0000000000000015cd5b0700000000070000000000000009000000"
+        "000000000100000000000000616e6e000000000000000000000000000000000000000000000000000000000030c454b3"
+        "eaefff5374cf56692d991bdc"
     ),
     "LEASE": (
-        "45584f5401023000030000000b000000000000002a0000000000000015cd5b0700000000070000000000000009000000"
-        "000000000b000000000000000d000000000000000000803e0000003f0300000003020100267bd5e5997b038a635748ba"
-        "7b0f6412"
+        "45584f5402023000030000000b000000000000002a0000000000000015cd5b0700000000070000000000000009000000"
+        "000000000b000000000000000d000000000000000000803e0000003f0300000003020105bb237c7c546ea4432235a7c5"
+        "fd97289a"
     ),
     "BEAT": (
-        "45584f5401032400030000000b000000000000002a0000000000000015cd5b0700000000640000000000000014000000"
-        "00000000050000000000003f000080be0000803f0100000070ac68b483a900dac8e5bb5d84a4d759"
+        "45584f5402032800030000000b000000000000002a0000000000000015cd5b0700000000640000000000000014000000"
+        "0000000005000000020000000000003f000080be0000803f01000000b4d5a9680818f592df665b54580ae6b1"
     ),
     "POSE": (
-        "45584f5401043400030000000b000000000000002a0000000000000015cd5b07000000008183a98d3d4fcf590000003f"
-        "000080bf000000400000803e00000000000000000000403f0000803f0000000000000000000000008e8cd14e2f37ceb2"
-        "558d84632bbacbf3"
+        "45584f5402043400030000000b000000000000002a0000000000000015cd5b07000000008183a98d3d4fcf590000003f"
+        "000080bf000000400000803e00000000000000000000403f0000803f00000000000000000000000038c6c8983c1e8e79"
+        "5f1ab99530253dec"
     ),
     "RELEASE": (
-        "45584f5401050000030000000b000000000000002a0000000000000015cd5b0700000000ea8915f4a9b8ee0670bf0ef0"
-        "5d01e72b"
+        "45584f5402050000030000000b000000000000002a0000000000000015cd5b0700000000299f92b0ba73b61d7010d65f"
+        "494239d2"
     ),
     "STOP": (
-        "45584f5401060000030000000b000000000000002a0000000000000015cd5b0700000000900a7b3c1585053c6b474bd4"
-        "311ec88c"
+        "45584f5402060000030000000b000000000000002a0000000000000015cd5b07000000008cfc8ca971e42f1b4e502077"
+        "7e72f139"
     ),
     "CHALLENGE": (
-        "45584f5401070800030000000b000000000000002a0000000000000015cd5b0700000000efcdab896745230156357151"
-        "32e1912e931c78547334bd9b"
+        "45584f5402070800030000000b000000000000002a0000000000000015cd5b0700000000efcdab896745230132774cd5"
+        "9518c884661eeb1ba0228a07"
     ),
     "RESPONSE": (
-        "45584f5401081000030000000b000000000000002a0000000000000015cd5b07000000001032547698badcfe01000000"
-        "000000005e13bea896585d4fdfae9efbd8643ad4"
+        "45584f5402081000030000000b000000000000002a0000000000000015cd5b07000000001032547698badcfe01000000"
+        "00000000f85b0fe79fae60389f4b50ebecf7a093"
     ),
 }
 
@@ -100,7 +102,7 @@ def message(kind, body, **header):
     return Message(kind, **{"epoch": 3, "lease": 11, "sequence": 42, "sent_ns": 123456789, **header}, body=body)
 
 
-def raw(kind, body, *, version=1, magic=b"EXOT", length=None, key=KEY):
+def raw(kind, body, *, version=2, magic=b"EXOT", length=None, key=KEY):
     """A datagram put together by hand, with a right MAC over whatever it says."""
     head = struct.pack("<4sBBHIQQq", magic, version, kind, len(body) if length is None else length, 3, 11, 42, 5)
     return head + body + hashlib.blake2b(head + body, digest_size=16, key=key).digest()
@@ -128,7 +130,7 @@ def test_every_kind_has_a_golden_vector_and_one_direction():
     assert set(Kind) == TO_ROBOT | TO_OPERATOR
 
 
-BEAT_BODY = struct.pack("<qqIfffB3x", 0, 0, 0, 0, 0, 0, 1)
+BEAT_BODY = struct.pack("<qqIIfffB3x", 0, 0, 0, 0, 0, 0, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ BEAT_BODY = struct.pack("<qqIfffB3x", 0, 0, 0, 0, 0, 0, 1)
         (raw(3, BEAT_BODY)[: HEADER.size + MAC_BYTES - 1], Reject.SIZE),
         (bytes(LARGEST + 1), Reject.SIZE),
         (raw(3, BEAT_BODY, magic=b"EXOU"), Reject.MAGIC),
-        (raw(3, BEAT_BODY, version=2), Reject.VERSION),
+        (raw(3, BEAT_BODY, version=1), Reject.VERSION),
         (raw(0, BEAT_BODY), Reject.KIND),
         (raw(9, BEAT_BODY), Reject.KIND),
         (raw(2, bytes(48)), Reject.KIND),  # an answer of the robot, sent back to it
@@ -148,17 +150,16 @@ BEAT_BODY = struct.pack("<qqIfffB3x", 0, 0, 0, 0, 0, 0, 1)
         (raw(3, BEAT_BODY, key=b""), Reject.MAC),
         (raw(3, BEAT_BODY[:-1]), Reject.BODY),
         (raw(5, b"x"), Reject.BODY),
-        (raw(3, struct.pack("<qqIfffB3x", 0, 0, 0, float("nan"), 0, 0, 1)), Reject.VALUE),
-        (raw(3, struct.pack("<qqIfffB3x", 0, 0, 0, 0, float("inf"), 0, 1)), Reject.VALUE),
-        (raw(3, struct.pack("<qqIfffB3x", 0, 0, 0, 0, 0, 0, 2)), Reject.VALUE),
-        (raw(3, struct.pack("<qqIfffB3x", 0, 0, 0, 0, 0, np.nextafter(np.float32(MOST_SPEED), np.float32(20)), 1)),
+        (raw(3, struct.pack("<qqIIfffB3x", 0, 0, 0, 0, float("nan"), 0, 0, 1)), Reject.VALUE),
+        (raw(3, struct.pack("<qqIIfffB3x", 0, 0, 0, 0, 0, float("inf"), 0, 1)), Reject.VALUE),
+        (raw(3, struct.pack("<qqIIfffB3x", 0, 0, 0, 0, 0, 0, 0, 2)), Reject.VALUE),
+        (raw(3, struct.pack("<qqIIfffB3x", 0, 0, 0, 0, 0, 0, np.nextafter(np.float32(MOST_SPEED), np.float32(20)), 1)),
          Reject.VALUE),
         (raw(1, struct.pack("<QQB7x32s", 0, 0, 2, b"")), Reject.VALUE),
         (raw(1, struct.pack("<QQB7x32s", 0, 0, 0, b"a\x1b[2J")), Reject.VALUE),
         (raw(8, struct.pack("<QB7x", 0, 2)), Reject.VALUE),
         (raw(4, b""), Reject.BODY),
         (raw(4, struct.pack("<Q", FORM.names)), Reject.BODY),
-        (encode(message(Kind.POSE, pose(names=1)), KEY), Reject.JOINTS),
         (encode(message(Kind.POSE, pose(joint_pos=(0, np.nan))), KEY), Reject.VALUE),
         (encode(message(Kind.POSE, pose(quat=(0, 0, 0, 0))), KEY), Reject.VALUE),
         (encode(message(Kind.POSE, pose(quat=(1.0011, 0, 0, 0))), KEY), Reject.VALUE),
@@ -170,13 +171,29 @@ def test_what_is_wrong_is_named(data, reject):
 
 
 def test_both_sides_of_the_limits_of_a_value():
-    for body in (Beat(0, 0, 0, MOST_SPEED, -MOST_SPEED, 0, 0), pose(quat=(1.0009, 0, 0, 0))):
+    for body in (Beat(0, 0, 0, 0, MOST_SPEED, -MOST_SPEED, 0, 0), pose(quat=(1.0009, 0, 0, 0))):
         kind = Kind.BEAT if isinstance(body, Beat) else Kind.POSE
         assert isinstance(decode(encode(message(kind, body), KEY), KEY, TO_ROBOT, FORM), Message)
 
 
 def test_a_pose_is_rejected_where_no_robot_is_known():
     assert decode(encode(message(Kind.POSE, pose()), KEY), KEY, TO_ROBOT) is Reject.JOINTS
+
+
+@pytest.mark.parametrize("body", [pose(names=1), pose(names=1, joint_pos=(0.5, -1, np.nan)), OtherJoints(1)])
+def test_a_frame_for_other_joints_is_known_as_such_and_not_read(body):
+    found = decode(encode(message(Kind.POSE, body), KEY), KEY, TO_ROBOT, FORM)
+    assert isinstance(found, Message)
+    assert found.body == OtherJoints(1)
+    assert (found.epoch, found.lease, found.sequence) == (3, 11, 42)
+
+
+def test_another_version_or_list_of_joints_is_another_stream(monkeypatch):
+    forms = [stream_form(FORM.names), stream_form(FORM.names + 1)]
+    monkeypatch.setattr("runtime.operator_message.VERSION", 3)
+    forms.append(stream_form(FORM.names))
+    assert len(set(forms)) == 3
+    assert all(0 < form < 2**64 for form in forms)
 
 
 def test_the_form_depends_on_names_and_their_order():

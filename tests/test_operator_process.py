@@ -24,28 +24,25 @@ import pytest
 
 from runtime.child import Child
 from runtime.errors import Refused
+from runtime.mux import Source
 from runtime.operator_key import make_key, read_key
-from runtime.operator_message import LARGEST, pose_form
-from runtime.operator_state import GAP_NS, HEALTHY_NS, Source
+from runtime.operator_message import LARGEST, pose_form, stream_form
+from runtime.operator_state import GAP_NS, HEALTHY_NS
 from runtime.operator_view import OperatorView
 from runtime.records import CONTROL_DTYPE, OPERATOR_DTYPE, STREAM_RING, status_dtype, stream_dtype
 from runtime.robot import load_robot
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
 from runtime.teleop_client import TeleopClient
+from tests.linked_operator import free_port
 from tests.live_run import ROOT, await_
 
 pytestmark = pytest.mark.realtime
 
 ROBOT = load_robot("g1_29dof")
+FORM = pose_form(ROBOT.order.names)
 BEAT_LIMIT_NS = 100_000_000
 RUN = 77
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Operated:
@@ -92,19 +89,20 @@ class Operator:
     """A commander that says what is due whenever it is asked to."""
 
     def __init__(self, port: int, key: bytes | None) -> None:
-        self.client = TeleopClient(key, lambda: secrets.randbits(64), form=pose_form([j.name for j in ROBOT.joints]))
+        self.client = TeleopClient(key, lambda: secrets.randbits(64), form=FORM)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
         self.socket.connect(("127.0.0.1", port))
 
-    def step(self, *, held: bool = True, engages: int = 0, stop: bool = False) -> bool:
+    def step(self, *, held: bool = True, engages: int = 0, resumes: int = 0, stop: bool = False) -> bool:
         now = time.monotonic_ns()
         try:
             while True:
                 self.client.take_in(self.socket.recv(2000), now)
         except OSError:
             pass
-        for data in self.client.outgoing(now, held=held, engages=engages, command=(0.3, 0.0, 0.1), stop=stop):
+        for data in self.client.outgoing(now, held=held, engages=engages, resumes=resumes, command=(0.3, 0.0, 0.1),
+                                         stop=stop):
             self.socket.send(data)
         return self.client.has_lease
 
@@ -181,16 +179,21 @@ def test_an_engaged_operator_is_published_and_lost_without_engaging_again(tmp_pa
         assert record["joint_pos"] == pytest.approx(0.1)
         assert record["root_quat_wxyz"].tolist() == [1, 0, 0, 0]
         assert 0 <= record["received_ns"] - record["source_ns"] < 1e9  # one computer, one clock
+        assert record["form"] == stream_form(FORM.names)
+        await_(lambda: operator.step(engages=1, resumes=1) and process["engages"] == 2, 2, "the clip to be asked for")
+        assert (process["source"], process["held"]) == (Source.CLIP, 0)
+        await_(lambda: operator.step(engages=2, resumes=1) and process["engages"] == 3, 2, "the engage")
 
         heard = int(process["heard_ns"])
         await_(lambda: not np.any(process["command"]), 2, "the loss")
         assert int(process["heard_ns"]) - heard <= GAP_NS
         assert process["held"] == 1  # nobody let go
         start = time.monotonic_ns()
-        await_(lambda: operator.step(engages=1) and time.monotonic_ns() > start + 2 * HEALTHY_NS, 5, "a healthy link")
-        assert (process["held"], process["engages"]) == (0, 1)
-        await_(lambda: operator.step(engages=2) and process["engages"] == 2, 2, "a fresh engage")
-        await_(lambda: operator.step(engages=2, stop=True) and process["stop"] == 1, 2, "the stop")
+        await_(lambda: operator.step(engages=2, resumes=1) and time.monotonic_ns() > start + 2 * HEALTHY_NS, 5,
+               "a healthy link")
+        assert (process["held"], process["engages"]) == (0, 3)
+        await_(lambda: operator.step(engages=3, resumes=1) and process["engages"] == 4, 2, "a fresh engage")
+        await_(lambda: operator.step(engages=3, resumes=1, stop=True) and process["stop"] == 1, 2, "the stop")
         assert process["held"] == 0
 
 
@@ -210,6 +213,8 @@ def test_a_person_at_another_terminal_commands_and_gives_the_lease_back(tmp_path
         await_(lambda: os.write(ours, b"g") and process["held"], 10, "the engage", poll_s=0.03)
         await_(lambda: os.write(ours, b"w") and np.allclose(process["command"], [0.4, 0, 0]), 5, "w", poll_s=0.03)
         await_(lambda: process["held"] == 0, 5, "the key to be let go")
+        await_(lambda: os.write(ours, b"c") and process["source"] == Source.CLIP, 5, "the hand-back", poll_s=0.03)
+        assert process["held"] == 0
         await_(lambda: os.write(ours, b" ") and process["stop"] == 1, 5, "the stop")
         ann.send_signal(signal.SIGINT)
         assert ann.wait(5) == 0

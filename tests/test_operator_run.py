@@ -9,6 +9,7 @@ import pty
 import subprocess
 import sys
 import termios
+import time
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ import exoactor
 from runtime.console import Console
 from runtime.errors import Refused
 from runtime.faults import Mode, Request
+from runtime.mux import Source
 from runtime.operator_key import make_key, read_key
 from runtime.operator_options import BIND, add_operator_options, operator_settings
 from runtime.operator_view import OperatorView, start_pose_text
@@ -26,8 +28,9 @@ from runtime.settings import RunSettings
 from runtime.slots import Slot
 from runtime.supervisor import OPERATOR_DIED, Supervisor
 from runtime.teleop_command import add_arguments
+from tests.linked_operator import free_port
 from tests.live_run import ROOT, LiveRun, await_
-from tests.test_operator_process import Operator, free_port
+from tests.test_operator_process import Operator
 
 pytestmark = pytest.mark.realtime
 
@@ -94,9 +97,11 @@ def test_simulated_time_has_no_operator():
     ("fields", "said", "unsaid"),
     [
         ({}, ["press Enter to track", "Enter brings it back"], ["engage"]),
-        ({"teleop": "network"}, ["engage or press Enter to track", "Enter brings"], []),
-        ({"teleop": "keyboard", "terminal": "/dev/pts/0"}, ["engage to track"], ["Enter"]),
-        ({"estops": ("keyboard",), "terminal": "/dev/pts/0"}, ["engage to track"], ["Enter"]),
+        ({"teleop": "network"}, ["(its g or right", "(its c or START), or press Enter for that.", "Enter brings"], []),
+        ({"teleop": "gamepad"}, ["steer it (right shoulder button)", "motion (START), or press Enter for that."], []),
+        ({"teleop": "keyboard", "terminal": "/dev/pts/0"}, ["steer it (g) or", "motion (c)."], ["Enter"]),
+        ({"teleop": "gamepad", "terminal": "/dev/pts/0"}, ["(right shoulder button)", "(START)."], ["Enter"]),
+        ({"estops": ("keyboard",), "terminal": "/dev/pts/0"}, ["press g or c to track"], ["Enter", "steer"]),
     ],
 )
 def test_the_operator_is_told_what_works(fields, said, unsaid):
@@ -137,6 +142,10 @@ def test_the_supervisor_sees_fresh_gestures_and_what_is_up(tmp_path):
     assert not view.gesture()
     assert view.up() == ["gpio:/x silent", "teleop pressed"]
     assert view.describe() == "network released 200 ms SLOW gpio:/x silent teleop pressed"
+    slot.record["engages"], slot.record["source"], slot.record["silent"], slot.record["stop"] = 3, Source.CLIP, 0, 0
+    slot.publish()
+    assert view.gesture()
+    assert view.describe() == "handed back"
 
 
 class Dead:
@@ -149,9 +158,11 @@ class Dead:
         return self.alive
 
 
-def test_the_supervisor_relays_a_gesture_and_says_when_the_process_died(tmp_path):
+@pytest.mark.parametrize("source", [Source.NETWORK, Source.CLIP])
+@pytest.mark.parametrize("target", ["g1", "sim"])
+def test_the_supervisor_relays_either_gesture_and_says_when_the_process_died(tmp_path, source, target):
     supervisor = Supervisor.__new__(Supervisor)
-    supervisor.settings = replace(PLAIN, teleop="network")
+    supervisor.settings = replace(PLAIN, teleop="network", target=target)
     supervisor.notes = {"errors": []}
     supervisor.children = {"operator": Dead(True)}  # type: ignore[dict-item]
     supervisor._operator = OperatorView(tmp_path, 5, ("teleop",), 29)
@@ -162,12 +173,14 @@ def test_the_supervisor_relays_a_gesture_and_says_when_the_process_died(tmp_path
                         (Mode.HOLD, Phase.PLAY), (Mode.STAND, Phase.PLAY)):
         for engages in (0, 1):  # one look without, one with a fresh gesture
             slot.record["engages"] += engages
+            slot.record["source"] = source
             slot.publish()
             supervisor._asked = Request.ARM
             supervisor._relay_gesture(mode, phase)
             asked.append(supervisor._asked is Request.TRACK)
-    assert asked == [False, False, False, True, False, False, False, True, False, True]
-    assert int(supervisor._control.record["sequence"][0]) == 3
+    at_start = target == "g1"
+    assert asked == [False, False, False, at_start, False, False, False, True, False, True]
+    assert int(supervisor._control.record["sequence"][0]) == 2 + at_start
 
     slot.record["engages"] += 1
     slot.publish()
@@ -243,4 +256,42 @@ def test_a_run_waits_for_its_stops_and_hears_its_operator(tmp_path):
             far.wait(5)
     assert any(line.startswith("lease 1: ") for line in run.report["warnings"])
     assert run.report["errors"] == []
+    assert run.living() == []
+
+
+def test_a_run_is_held_handed_back_and_stopped_by_its_operator(tmp_path):
+    pytest.importorskip("mujoco", reason="missing dependency: mujoco")
+    pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
+    port = free_port()
+    words = ["--domain", 92, "--duration", 60, "--teleop", "network", "--teleop-bind", f"127.0.0.1:{port}",
+             "--teleop-controller", "none"]
+    with LiveRun(tmp_path / "run", *words) as run:
+        operator = Operator(port, None)
+
+        def until(true, what, **said):
+            await_(lambda: (operator.step(**said), run.look(), true())[-1], 40, what)
+
+        def stays(mode, **said):
+            """For half a second of the operator's beats."""
+            seen, end = set(), time.monotonic() + 0.5
+            until(lambda: seen.add(run.mode) or time.monotonic() > end, "time to go on", **said)
+            assert seen == {mode}
+
+        try:
+            until(lambda: run.mode is Mode.TRACK and run.phase is Phase.PLAY, "the motion", held=True)
+            folder, = run.shared
+            slot = Slot(folder / "operator", OPERATOR_DTYPE, int(folder.name.split("-")[2], 16))
+            until(lambda: slot.read() and slot.record["held"][0], "somebody to be engaged", engages=1)
+            until(lambda: run.mode is Mode.HOLD, "the hand to be missed", held=False, engages=1)
+            assert run.cause == "DEADMAN_RELEASED"
+            stays(Mode.HOLD, held=True, engages=1)
+            until(lambda: run.mode is Mode.TRACK, "the motion to go on", engages=1, resumes=1)
+            stays(Mode.TRACK, held=False, engages=1, resumes=1)
+            until(lambda: run.mode is Mode.DAMP, "the stop", held=False, engages=1, resumes=1, stop=True)
+            assert run.cause == "ESTOP"
+            assert run.finish() == 1
+        finally:
+            operator.socket.close()
+    reacted = [fault["flag"] for fault in run.report["faults"] if fault["reaction"] != "counted"]
+    assert reacted == ["DEADMAN_RELEASED", "ESTOP"]
     assert run.living() == []

@@ -24,8 +24,8 @@ from runtime.estop_sources import (
     parse_estops,
 )
 from runtime.lease import Lease
+from runtime.mux import Source
 from runtime.operator_message import Beat
-from runtime.operator_state import Source
 from runtime.stop_button import LONGEST, TIMEOUT_NS, ButtonLine
 from runtime.teleop_sources import STREAM_NS, NetworkTeleop
 
@@ -221,9 +221,10 @@ def test_a_commander_counts_as_streaming_while_frames_come():
     lease.epoch, lease.lease, lease.beat_ns = 1, 5, 7
     teleop = NetworkTeleop(lease)
     assert teleop.look(7).heard_ns == 0
-    teleop.beat(Beat(0, 0, 3, 0.5, 0.0, -0.5, 1))
+    teleop.beat(Beat(0, 0, 3, 4, 0.5, 0.0, -0.5, 1))
     look = teleop.look(7)
-    assert (look.source, look.heard_ns, look.session, look.held, look.gestures) == (Source.NETWORK, 7, 1, True, 3)
+    assert (look.source, look.heard_ns, look.session, look.held) == (Source.NETWORK, 7, 1, True)
+    assert (look.gestures, look.resumes) == (3, 4)
     assert look.command == (0.5, 0.0, -0.5)
     assert look.p99_s is None
     teleop.pose(10)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.faults import Mode
+from runtime.mux import Source
 from runtime.operator_state import (
     GAP_NS,
     HEALTHY_NS,
@@ -17,7 +18,6 @@ from runtime.operator_state import (
     REFUSE_S,
     OperatorState,
     Refusal,
-    Source,
     TeleopInput,
 )
 from runtime.operator_view import relays_gesture
@@ -50,6 +50,9 @@ class Desk:
 
     def gesture(self, after=STEP, **said):
         return self.look(after, gestures=self.teleop.gestures + 1, **said)
+
+    def resume(self, after=STEP, **said):
+        return self.look(after, resumes=self.teleop.resumes + 1, **said)
 
     def engage(self):
         self.run(HEALTHY_NS + STEP, held=True)
@@ -228,6 +231,86 @@ def test_the_source_is_the_one_of_the_newest_gesture(desk):
     assert desk.state.source is Source.STREAM
 
 
+def test_handing_back_names_the_clip_and_engages_nobody(desk):
+    desk.engage()
+    desk.resume()
+    assert published(desk.state) == (False, False, (0.0, 0.0, 0.0), Source.CLIP)
+    assert (desk.state.engages, desk.state.refusal) == (2, Refusal.NONE)
+    desk.run(HEALTHY_NS, held=False)
+    desk.run(HEALTHY_NS, held=True)
+    desk.is_linked = False
+    desk.run(4 * GAP_NS)
+    desk.is_linked = True
+    desk.run(HEALTHY_NS)
+    assert published(desk.state) == (False, False, (0.0, 0.0, 0.0), Source.CLIP)
+    assert desk.state.engages == 2, "neither hand nor link says anything any more"
+    desk.gesture()
+    assert published(desk.state) == (True, True, SPEED, Source.NETWORK)
+
+
+def test_the_clip_is_asked_for_before_anybody_engaged(desk):
+    """As at the start pose of a real robot."""
+    desk.run(HEALTHY_NS + STEP, held=True)
+    desk.resume()
+    assert (desk.state.engages, desk.state.source, desk.state.held) == (1, Source.CLIP, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "refusal"),
+    [
+        ({"held": False}, Refusal.NOT_HELD),
+        ({"p99_s": None}, Refusal.LATENCY_UNKNOWN),
+        ({"p99_s": REFUSE_S}, Refusal.NONE),
+        ({"p99_s": REFUSE_S + 1e-6}, Refusal.LATENCY),
+    ],
+)
+def test_handing_back_is_refused_by_the_same_rules(desk, said, refusal):
+    desk.run(2 * HEALTHY_NS, held=True)
+    desk.resume(**said)
+    assert desk.state.refusal is refusal
+    assert desk.state.engages == (refusal is Refusal.NONE)
+    assert desk.state.source is (Source.NONE if refusal else Source.CLIP)
+
+
+@pytest.mark.parametrize(("after", "refusal"), [(HEALTHY_NS, Refusal.NONE), (HEALTHY_NS - 1, Refusal.LINK_YOUNG)])
+def test_handing_back_needs_a_healthy_link_too(desk, after, refusal):
+    desk.look(held=True)
+    start = desk.now
+    desk.run(HEALTHY_NS - STEP)
+    desk.resume(start + after - desk.now)
+    assert desk.state.refusal is refusal
+
+
+@pytest.mark.parametrize("stop", [(True, False), (False, True)])
+def test_a_stop_that_is_up_refuses_handing_back(desk, stop):
+    desk.run(2 * HEALTHY_NS, held=True)
+    desk.stops = [stop]
+    desk.resume()
+    assert (desk.state.refusal, desk.state.engages, desk.state.source) == (Refusal.STOPPED, 0, Source.NONE)
+
+
+def test_a_refused_hand_back_leaves_the_operator_in_command(desk):
+    desk.engage()
+    desk.resume(p99_s=REFUSE_S + 1e-6)
+    assert published(desk.state) == (True, True, SPEED, Source.NETWORK)
+
+
+def test_of_two_gestures_at_once_the_one_with_a_hand_counts(desk):
+    desk.run(HEALTHY_NS + STEP, held=True)
+    desk.gesture(resumes=desk.teleop.resumes + 1)
+    assert published(desk.state) == (True, True, SPEED, Source.NETWORK)
+    assert desk.run(HEALTHY_NS).engages == 1
+
+
+def test_another_commander_s_counter_is_no_hand_back(desk):
+    desk.engage()
+    desk.look(session=2, resumes=5)
+    desk.run(2 * HEALTHY_NS)
+    assert (desk.state.engages, desk.state.source) == (1, Source.NETWORK)
+    desk.resume()
+    assert (desk.state.engages, desk.state.source) == (2, Source.CLIP)
+
+
 @pytest.mark.parametrize(("after", "bit"), [(PRESS_NS, 1), (PRESS_NS + 1, 0)])
 def test_a_press_is_published_for_half_a_second(desk, after, bit):
     desk.stops = [(True, False)]
@@ -255,7 +338,7 @@ def test_a_keyboard_that_only_stops_asks_to_track_and_commands_nothing():
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 400), st.booleans(), st.booleans(), st.integers(0, 3), st.integers(0, 2),
+            st.integers(0, 400), st.booleans(), st.booleans(), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2),
             st.one_of(st.none(), st.floats(0, 1)), st.booleans(), st.booleans(),
         ),
         max_size=60,
@@ -263,21 +346,24 @@ def test_a_keyboard_that_only_stops_asks_to_track_and_commands_nothing():
 )
 def test_nothing_but_a_gesture_ever_engages(events):
     state, now, heard, before = OperatorState(1), 0, 0, False
-    last_gestures, last_session = 0, None
-    for after, linked, held, gestures, session, p99, pressed, silent in events:
+    last_gestures, last_resumes, last_session = 0, 0, None
+    for after, linked, held, gestures, resumes, session, p99, pressed, silent in events:
         now += after * MS
         heard = now if linked else heard
         engages = state.engages
-        state.update(now, TeleopInput(Source.GAMEPAD, heard, session, held, gestures, SPEED, 0.0, p99),
+        state.update(now, TeleopInput(Source.GAMEPAD, heard, session, held, gestures, SPEED, 0.0, p99, resumes),
                      [(pressed, silent)])
         if state.engaged and not before:
             assert state.engages == engages + 1
             assert gestures != last_gestures and session == last_session
+        if state.engages != engages and not state.engaged:
+            assert resumes != last_resumes and session == last_session and held and not (pressed or silent)
+            assert (state.source, state.held) == (Source.CLIP, False)
         assert not (state.engaged and (not held or pressed or silent or now - heard > GAP_NS))
         assert state.held >= state.engaged
         assert not state.held or state.engaged or now - heard > GAP_NS
         assert state.engaged or state.command == (0.0, 0.0, 0.0)
-        before, last_gestures, last_session = state.engaged, gestures, session
+        before, last_gestures, last_resumes, last_session = state.engaged, gestures, resumes, session
 
 
 @pytest.mark.parametrize("mode", list(Mode))

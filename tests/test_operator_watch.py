@@ -9,6 +9,7 @@ from runtime.fault_table import PLACE
 from runtime.faults import flag_names
 from runtime.findings import Findings
 from runtime.limits import Limits
+from runtime.mux import Source
 from runtime.operator_watch import OperatorWatch
 from runtime.records import OPERATOR_DTYPE
 
@@ -104,6 +105,22 @@ def test_letting_go_of_the_dead_man_holds_at_once_and_disengages() -> None:
     link.record["held"] = 1
     assert link.step() == []
     assert not link.watch.is_engaged
+
+
+def test_handing_back_to_the_motion_asks_for_neither_hand_nor_link_any_more() -> None:
+    link = Link()
+    link.engage()
+    link.record["engages"] += 1
+    link.record["source"], link.record["held"] = Source.CLIP, 0
+    assert link.step() == [], "in the very record in which the hand goes"
+    assert not link.watch.is_engaged
+    link.speaks = False
+    assert all(link.step() == [] for _ in range(500))
+    link.speaks = True
+    link.record["source"], link.record["held"] = Source.NETWORK, 1
+    link.engage()
+    link.record["held"] = 0
+    assert link.step() == ["DEADMAN_RELEASED"]
 
 
 def test_nobody_has_to_hold_a_dead_man_who_does_not_command() -> None:

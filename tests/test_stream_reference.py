@@ -324,7 +324,28 @@ def test_another_protocol_or_joint_list_in_a_followed_stream_is_a_fault_at_once(
     play.stream.disengage()
     play.tick(500)
     assert play.flags == []
-    assert play.engage() == "", "nobody follows: the other form is a stream like any"
+    assert play.engage() == "no healthy stream of reference frames", "it is not this robot's, whoever asks"
+    play.sender.change = lambda i, record: True
+    play.tick(200)
+    assert play.engage() == "", "as soon as its frames are again"
+
+
+def test_a_frame_of_another_form_is_not_read_and_one_is_enough() -> None:
+    play = Play().engaged()
+
+    def change(record: Any) -> None:
+        record["form"] = 7
+        record["joint_pos"] = record["root_quat_wxyz"] = np.nan
+
+    jump_by(play, range(play.sender.sent + 2, play.sender.sent + 3), change)
+    play.tick(100)
+    assert play.flags == ["STREAM_VERSION"]
+    assert play.stream.buffer.bad == 0
+    play.tick(1000)
+    assert play.flags == ["STREAM_VERSION"], "for as long as somebody follows"
+    play.stream.disengage()
+    play.tick(40)
+    assert (play.flags, play.engage()) == ([], "")
 
 
 @pytest.mark.parametrize(("away", "refused"), [(ENGAGE_RAD - 0.02, False), (ENGAGE_RAD + 0.02, True)])

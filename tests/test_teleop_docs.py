@@ -7,8 +7,9 @@ from pathlib import Path
 
 from runtime.estop_sources import KINDS
 from runtime.keyboard import SPEEDS
-from runtime.operator_message import FORMS, TO_ROBOT, Kind, Pose, Reject
+from runtime.operator_message import FORMS, TO_ROBOT, VERSION, Kind, Pose, Reject
 from runtime.operator_state import REFUSAL_WORDS, Refusal
+from runtime.teleop_sources import GESTURES
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs/teleop.md").read_text(encoding="utf-8")
 
@@ -32,6 +33,15 @@ def test_the_stop_sources():
 def test_the_keys():
     rows = [(f"`{chr(key)}`", *speeds) for key, speeds in SPEEDS.items()]
     assert between("keys") == table(("key", "vx m/s", "vy m/s", "yaw rad/s"), *rows)
+
+
+def test_the_gestures():
+    rows = [line.strip("| ").split(" | ") for line in between("teleops").splitlines()[2:]]
+    assert {row[0].strip("`"): (row[3], row[4]) for row in rows} == GESTURES
+
+
+def test_the_version():
+    assert f"| version | u8 | {VERSION} |" in PAGE
 
 
 def test_the_refusals():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from runtime.clip import load_clip
+from runtime.operator_message import pose_form, stream_form
 from runtime.records import stream_dtype
 from runtime.reference import ClipReference, ReferenceFrame
 from runtime.robot import Robot
@@ -34,6 +35,7 @@ class Streamer:
         self._source = ClipReference(load_clip(clip, robot), robot.order)
         self._frame = ReferenceFrame(len(robot.joints))
         self._record = np.zeros(1, stream_dtype(len(robot.joints)))
+        self._form = stream_form(pose_form(robot.order.names).names)
         self._began_ns, self._play_s, self._sent = now_ns, play_s, 0
         self.is_sending = True
         self.change: Callable[[Any], bool] | None = None
@@ -59,6 +61,6 @@ class Streamer:
         record, frame = self._record, self._frame
         self._source.sample(self._play_s + (made_ns - self._began_ns) * 1e-9, frame)
         record["source_ns"], record["received_ns"] = made_ns + CLOCK_NS, made_ns + DELAY_NS
-        record["sequence"], record["form"] = self._sent, 0
+        record["sequence"], record["form"] = self._sent, self._form
         record["joint_pos"][0], record["joint_vel"][0] = frame.joint_pos, frame.joint_vel
         record["root_pos"][0], record["root_quat_wxyz"][0] = frame.root_pos, frame.root_quat_wxyz

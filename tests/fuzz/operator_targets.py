@@ -85,7 +85,7 @@ def eat_keys(data: bytes) -> None:
 
 def _datagrams() -> list[bytes]:
     pose = Pose(FORM.names, *(np.array(part, np.float32) for part in ([0, 1], [0, 0], [0, 0, 1], [1, 0, 0, 0])))
-    bodies = {Kind.TAKE: Take(1, 0, 0, b"ann"), Kind.BEAT: Beat(0, 0, 1, 0.5, 0.0, 0.0, 1), Kind.POSE: pose,
+    bodies = {Kind.TAKE: Take(1, 0, 0, b"ann"), Kind.BEAT: Beat(0, 0, 1, 1, 0.5, 0.0, 0.0, 1), Kind.POSE: pose,
               Kind.RELEASE: Empty(), Kind.STOP: Empty(), Kind.RESPONSE: Response(5, 0)}
     return [encode(Message(kind, 1, 1, 1, 5, body), None) for kind, body in bodies.items()]
 
@@ -94,5 +94,5 @@ OPERATOR_TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[byt
     "button": (eat_lines, lambda: [b"RUN 1\nRUN 2\nSTOP\n"]),
     "datagram": (eat_datagram, _datagrams),
     "gamepad": (eat_events, lambda: [EVENT.pack(0, 0, EV_KEY, STOP, 1) * 3]),
-    "keys": (eat_keys, lambda: [b"gwwww d\x1b[A"]),
+    "keys": (eat_keys, lambda: [b"gwwwwc d\x1b[A"]),
 }
