@@ -3,6 +3,7 @@
 # make bench   the loop's cost and jitter against the stock path
 # make fuzz    every parser, the fault machine and the gate, guided by coverage, for a quarter of an hour
 # make campaign  every fault on simulated time and real processes, for hours
+# make mutants the tests of gate and fault machine, tested by changed code, for an hour or more
 # make clean   remove what these made
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ MODEL ?=
 CLIP ?=
 OUT ?= runs/latest
 
-.PHONY: run test bench fuzz campaign clean
+.PHONY: run test bench fuzz campaign mutants clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.with-sim
@@ -47,8 +48,12 @@ campaign: $(VENV)/.with-sim
 	$(BIN)/exoactor campaign --seeds 20 --motions 3 --nominal 10 --json runs/campaign.json --html runs/campaign.html
 	$(BIN)/exoactor campaign --process --repeats 100 --json runs/processes.json --html runs/processes.html
 
+mutants: $(VENV)/.with-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8'
+	$(BIN)/mutmut run
+
 clean:
-	rm -rf "$(VENV)" build dist ./*.egg-info runs
+	rm -rf "$(VENV)" build dist ./*.egg-info runs mutants
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
