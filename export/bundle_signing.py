@@ -39,6 +39,7 @@ from runtime.learned_estimator import LearnedEstimator, record_estimates
 from runtime.manifest import Manifest
 from runtime.manifest_reader import load_manifest
 from runtime.model import Model
+from runtime.model_reference import ModelReference
 from runtime.policy import open_admitted
 
 GOLDEN_TICKS, GOLDEN_SEED = 32, 1
@@ -142,6 +143,8 @@ def sign_bundle(folder: Path, *, new_golden: bool = False) -> Signed:
 
 def new_golden_vectors(controller: Controller) -> dict[str, npt.NDArray[Any]]:
     """Golden vectors of a controller for which nothing was recorded."""
+    if controller.manifest.embedded is not None:
+        ModelReference(controller, controller.manifest.embedded)  # how many rows its motion has
     return record(controller, plausible_ticks(controller, GOLDEN_TICKS, GOLDEN_SEED))
 
 

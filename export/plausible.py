@@ -161,7 +161,9 @@ def _place(controller: Controller, name: str, place: Array, count: int, rng: np.
         controller.reset()
         return values
     if name == "step":
-        return np.repeat(np.arange(count)[:, None], size, axis=1)
+        # A motion inside a network that is not clamped has no row beyond its last; a time step may look one ahead.
+        steps = np.minimum(np.arange(count), max(0, controller.last_row - 1))
+        return np.repeat(steps[:, None], size, axis=1)
     low, high = np.full(size, -0.5), np.full(size, 0.5)
     if name == "command" and controller.manifest.command_ranges is not None:
         low, high = np.array(controller.manifest.command_ranges).T

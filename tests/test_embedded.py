@@ -12,10 +12,12 @@ import pytest
 pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
 pytest.importorskip("yaml", reason="missing dependency: yaml")
 
+from export.bundle_signing import new_golden_vectors
 from export.manifest_command import make_draft
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.faults import Mode
+from runtime.golden import replay
 from runtime.manifest import Manifest
 from runtime.manifest_reader import load_manifest
 from runtime.model import Model
@@ -275,3 +277,11 @@ def test_nothing_else_to_follow_is_taken(tmp_path: Path, changes: dict[str, Any]
     model = holosoma_tracker(tmp_path / "policy.onnx", make_motion(20, 29), NAMES)
     with pytest.raises(Refused, match="inside the network"):
         Policy(settings(manifest_for(tmp_path, model), model, **changes))
+
+
+def test_golden_vectors_of_a_short_motion_stay_within_it(tmp_path: Path) -> None:
+    """A network that is not clamped refuses a row beyond its last, at the export and at every load."""
+    _, controller = opened(tmp_path, make_motion(5, 29), network={"clamped": False})
+    arrays = new_golden_vectors(controller)
+    _, again = opened(tmp_path, make_motion(5, 29), network={"clamped": False})
+    assert all(worst.error <= worst.limit for worst in replay(again, arrays).values())
