@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
-from runtime.enforce import READY_RATE_RAD_S
+from runtime.enforce import READY_RATE_RAD_S, Enforcer
 from runtime.fault_table import FLAGS as TABLE
 from runtime.faults import BIT, Fault, Machine, Mode, Request
 from runtime.gate import Gate
@@ -415,6 +415,26 @@ def test_a_joint_beyond_its_torque_is_held_back_to_what_its_effort_allows() -> N
     assert rig.command.block[3, Q] == pytest.approx(rig.pose[3])
 
 
+def test_holding_back_touches_only_stiff_joints_that_are_too_strong_and_works_both_ways() -> None:
+    enforcer, n = Enforcer(G1, PERIOD * 1e-9), G1.motors
+    effort, q = G1.column("effort_n_m"), np.zeros(n, np.float32)
+    target = np.zeros((n, 5), np.float32)
+    target[:, Q], target[:, KP] = 3, 100
+    target[1, Q], target[2, KP], target[3, KP], target[5, Q] = -3, 0, 0.5, 0.01
+    joints = np.zeros(n, np.bool_)
+    joints[[0, 1, 2, 3, 5]] = True
+    before = target.copy()
+    q[0] = 0.25
+    enforcer.hold_back(joints, q, target)
+    assert target[0, Q] == pytest.approx(0.25 + effort[0] / 100)
+    assert target[1, Q] == pytest.approx(-effort[1] / 100)
+    assert target[2, Q] == 3, "without stiffness there is no torque to hold back"
+    assert target[3, Q] == pytest.approx(min(3, effort[3] / 0.5))
+    assert target[5, Q] == pytest.approx(0.01), "what it may do it may do"
+    np.testing.assert_array_equal(target[~joints], before[~joints])
+    np.testing.assert_array_equal(target[:, DQ:], before[:, DQ:])
+
+
 def test_pauses_are_no_fault_without_the_rights_of_a_real_time_loop() -> None:
     rig = Rig()
     rig.gate = Gate(G1, PERIOD * 1e-9)
@@ -556,7 +576,7 @@ def test_zero_turns_the_drives_off() -> None:
     rig.tick(Request.DAMP)
     assert rig.tick(Request.ZERO) is Mode.ZERO
     assert rig.command is not None
-    assert not rig.command.enabled
+    assert rig.command.enabled is False
     assert not rig.command.block.any()
 
 

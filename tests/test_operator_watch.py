@@ -152,3 +152,16 @@ def test_refused_messages_are_counted_for_a_while_and_react_to_nothing(field: st
     assert link.measured(flag) == 3
     assert link.step(98) == [flag]
     assert link.step(2) == []
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    link = Link()
+    link.beats = link.speaks = False
+    link.now += 600 * MS
+    for field in ("malformed", "unauthorised", "replayed", "dropped", "stop", "silent", "engages"):
+        link.record[field] = 1
+    link.record["held"] = 0
+    assert set(link.step()) == {
+        "STREAM_MALFORMED", "UNAUTHORISED", "REPLAYED", "STREAM_FLOOD", "OPERATOR_LATE", "OPERATOR_LOST",
+        "DEADMAN_RELEASED", "ESTOP", "ESTOP_SILENT",
+    }
