@@ -84,7 +84,7 @@ class Log:
 
 
 def read_log(path: Path) -> Log:
-    """Everything that can be read of a log; `complete` is False when its end is missing."""
+    """Everything that can be read of a log; `complete` is False when its end or a part of a record is missing."""
     log = Log()
     dtypes: dict[int, tuple[str, np.dtype[Any]]] = {}
     rows: dict[str, list[bytes]] = {}
@@ -95,7 +95,7 @@ def read_log(path: Path) -> Log:
                     rows[dtypes[record.channel_id][0]].append(record.data[4:])
                 elif isinstance(record, Channel):
                     descr = json.loads(record.metadata["numpy"])
-                    dtypes[record.id] = (record.topic, np.lib.format.descr_to_dtype(_tuples(descr)))
+                    dtypes[record.id] = (record.topic, _plain(np.lib.format.descr_to_dtype(_tuples(descr))))
                     rows.setdefault(record.topic, [])
                 elif isinstance(record, Metadata) and record.name == "run":
                     log.about = json.loads(record.metadata["json"])
@@ -104,8 +104,17 @@ def read_log(path: Path) -> Log:
         except Exception:  # the reader raises struct, EOF and its own errors on a cut file
             log.complete = False
     for topic, dtype in dtypes.values():
-        log.topics[topic] = np.frombuffer(b"".join(rows[topic]), dtype)
+        whole = [row for row in rows[topic] if len(row) == dtype.itemsize]
+        log.complete &= len(whole) == len(rows[topic])
+        log.topics[topic] = np.frombuffer(b"".join(whole), dtype)
     return log
+
+
+def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A record of numbers; ValueError for one with objects or of no size."""
+    if dtype.hasobject or dtype.itemsize == 0:
+        raise ValueError(f"{dtype} holds no plain numbers")
+    return dtype
 
 
 def _tuples(descr: list[Any]) -> list[Any]:
