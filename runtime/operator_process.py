@@ -74,17 +74,28 @@ class Sources:
     """
 
     def __init__(self, settings: RunSettings, robot: Robot) -> None:
+        self.keyboard: Keyboard | None = None
+        self._pads: dict[str | None, Gamepad] = {}
+        self.links: list[Link] = []
+        self.stops: list[EstopSource] = []
+        try:
+            self._open(settings, robot)
+        except BridgeError:
+            self.close()
+            raise
+
+    def _open(self, settings: RunSettings, robot: Robot) -> None:
         self._key = read_key(Path(settings.operator_key)) if settings.operator_key else None
         self._form = pose_form([joint.name for joint in robot.joints])
         specs = parse_estops(settings.estops)
         kinds = {settings.teleop, *(spec.kind for spec in specs)}
-        self.keyboard = Keyboard(_terminal(settings)) if "keyboard" in kinds else None
-        self._pads: dict[str | None, Gamepad] = {}
-        self.links: list[Link] = []
+        if "keyboard" in kinds:
+            self.keyboard = Keyboard(_terminal(settings))
         self.lease = Lease(_draw)
         self.teleop: TeleopSource | None = self._teleop(settings, specs)
         self._own_link(settings, [spec for spec in specs if spec.kind == "network" and spec.where is None])
-        self.stops: list[EstopSource] = [self._stop_of(spec) for spec in specs]
+        for spec in specs:
+            self.stops.append(self._stop_of(spec))
         if self.teleop is not None:
             self.stops.append(TeleopStop(self.teleop))
 

@@ -18,6 +18,7 @@ from runtime.errors import Refused
 from runtime.manifest import CONTROLLERS, OWN_CONTROLLER, Manifest, controller_names, find_manifest, find_model
 from runtime.manifest_reader import load_manifest
 from runtime.robot import load_robot
+from runtime.steered import USUAL
 from tests.stub_model import StubModel
 
 G1 = load_robot("g1_29dof")
@@ -69,7 +70,7 @@ def test_a_shipped_manifest_loads_and_lays_out_its_models_input(name: str, size:
 
 
 def test_these_controllers_ship() -> None:
-    assert controller_names() == sorted([OWN_CONTROLLER, *SIZES])
+    assert controller_names() == sorted([OWN_CONTROLLER, USUAL, *SIZES])
 
 
 def test_twist2_is_a_tracker_with_its_published_figures() -> None:
@@ -99,13 +100,14 @@ def test_a_manifest_is_found_by_name_by_file_and_by_bundle_folder(tmp_path: Path
 
 
 def test_an_unknown_controller_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(Refused, match=r"one of g1-tracker, holosoma-velocity, twist2.*did you mean twist2\?"):
+    names = "one of g1-tracker, g1-velocity, holosoma-velocity, twist2"
+    with pytest.raises(Refused, match=rf"{names}.*did you mean twist2\?"):
         load_manifest("twist3")
 
 
 @pytest.mark.parametrize("name", ["", "x" * 5000, "a\0b", "no/such/folder"])
 def test_a_name_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(Refused, match="one of g1-tracker, holosoma-velocity, twist2"):
+    with pytest.raises(Refused, match="one of g1-tracker, g1-velocity, holosoma-velocity, twist2"):
         load_manifest(name)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,9 +64,7 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
         def close(self) -> None:
             made.closed += 1
 
-    module = ModuleType("runtime.operator_process")
-    module.Sources = Sources  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "runtime.operator_process", module)
+    monkeypatch.setattr("runtime.preflight_estop.Sources", Sources)
     monkeypatch.setattr("runtime.preflight_estop.SOURCES_S", 0.05)
     yield made
 
