@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
+from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q, Reading
 from runtime.enforce import READY_RATE_RAD_S, Enforcer
 from runtime.fault_table import FLAGS as TABLE
 from runtime.faults import BIT, Fault, Machine, Mode, Request
@@ -433,6 +433,37 @@ def test_holding_back_touches_only_stiff_joints_that_are_too_strong_and_works_bo
     assert target[5, Q] == pytest.approx(0.01), "what it may do it may do"
     np.testing.assert_array_equal(target[~joints], before[~joints])
     np.testing.assert_array_equal(target[:, DQ:], before[:, DQ:])
+
+
+def test_a_joint_whose_torque_is_within_its_limit_again_is_no_longer_held_back() -> None:
+    rig = Rig().track()
+    rig.target[2, Q], rig.target[2, KP] = rig.pose[2] + 1, 200
+    rig.sample.tau[2] = 1.3 * G1.joints[2].effort_n_m
+    rig.ticks(5)
+    rig.sample.tau[2] = 0
+    rig.ticks(20)
+    assert rig.command is not None
+    assert rig.command.block[2, Q] == pytest.approx(rig.pose[2] + 1, abs=1e-5)
+
+
+def test_the_flags_of_the_whole_run_and_the_moment_of_each_mode_are_kept() -> None:
+    rig = Rig().track()
+    rig.tick(reading=Reading.REJECTED)
+    rig.ticks(3)
+    assert not rig.has("STATE_CRC")
+    assert rig.gate.seen_flags & BIT["STATE_CRC"]
+    rig.tick(Request.STAND)
+    assert rig.gate.machine.since_ns == rig.now
+
+
+def test_targets_that_were_never_good_age_from_the_moment_of_arming() -> None:
+    rig = Rig(with_limits(bad_targets=1000))
+    rig.tick()
+    rig.target[:] = np.nan
+    rig.tick(Request.ARM)
+    assert rig.ticks(20) is Mode.READY
+    assert rig.tick() is Mode.DAMP
+    assert rig.cause == "TARGET_STALE"
 
 
 def test_pauses_are_no_fault_without_the_rights_of_a_real_time_loop() -> None:
