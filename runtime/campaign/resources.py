@@ -17,7 +17,7 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 SPARE_BYTES = 192 << 20
 """Memory that a run may still take once it is fenced in: the hog's."""
-DISK_MIB = 24
+DISK_MIB = 2300
 HOG = (
     "import sys, time\nheld = []\nsys.stdin.readline()\n"
     "while True:\n held.append(bytearray(b'x') * (4 << 20))\n time.sleep(0.002)\n"
@@ -97,7 +97,7 @@ class _PidFile:
 
 
 class SmallDisk:
-    """A file system of a few MiB, in memory.
+    """A file system in memory, as small as a run still begins on.
 
     Raises:
         OSError: no right to mount.
