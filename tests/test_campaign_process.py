@@ -99,5 +99,5 @@ def test_a_small_disk_is_full_once_it_is_filled(tmp_path: Path) -> None:
 def test_every_kind_has_a_name_of_its_own_and_kinds_of_fault_that_exist() -> None:
     assert len(KIND) == len(KINDS)
     assert all(1 <= row <= 64 for kind in KINDS for row in kind.rows)
-    with pytest.raises(NotImplementedError):
-        Setup(Path("."), 0).strike(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="abstract"):
+        Setup(Path("."), 0)  # type: ignore[abstract]

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ class Unavailable(Exception):
     """This machine, or this version, does not permit a kind; says why."""
 
 
-class Setup:
+class Setup(ABC):
     """What a run of a kind needs around it; nothing by default.
 
     Attributes:
@@ -45,15 +46,15 @@ class Setup:
         self.prefix: list[str] = []
         self.environment: dict[str, str] = {}
 
+    @abstractmethod
     def strike(self, run: LiveRun) -> int:
         """Do it; returns the moment, monotonic ns."""
-        raise NotImplementedError
 
     def unheard(self, run: LiveRun) -> str:
         """Why the harm was none, by the report of the finished run; "" when it arrived."""
         return ""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most kinds put nothing up)
         """Take away what was put up."""
 
 
