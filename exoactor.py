@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "teleop": ("runtime.teleop_command", "command a robot, or stop it, from another computer"),
     "damp": ("runtime.damp_command", "take the stiffness away from a robot that nobody commands any more"),
     "export": ("export.command", "make what a robot loads: bundles, engines, distilled controllers, estimators"),
+    "motion": ("export.motion.command", "bring a motion of any source to what a controller tracks; check it, show it"),
     "campaign": ("runtime.campaign_command", "inject every fault of the table and measure the answers"),
     "bench": ("runtime.bench_command", "measure the loop's cost and jitter against the stock path"),
 }

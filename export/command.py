@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 
-# name: (module offering `add_arguments(parser)` and `run(args) -> int`, one line of help)
-JOBS: dict[str, tuple[str, str]] = {
+from export.jobs import Jobs, add_job_arguments, run_job
+
+JOBS: Jobs = {
     "controller": ("export.controller_command", "turn a trained network and a manifest into a signed bundle"),
     "manifest": ("export.manifest_command", "write a manifest from what a publisher ships: deploy.yaml, metadata"),
     "robot": ("export.robot_command", "write a robot's file from its MJCF plant"),
@@ -22,20 +22,9 @@ JOBS: dict[str, tuple[str, str]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's name, and everything after it for the job itself."""
-    width = max(len(name) for name in JOBS)
-    table = "\n".join(f"  {name:<{width}}  {summary}" for name, (_, summary) in JOBS.items())
-    parser.usage = "exoactor export [--help] JOB ..."
-    parser.epilog = f"jobs:\n{table}\n\n`exoactor export JOB --help` shows one job's options."
-    parser.add_argument("job", choices=JOBS, metavar="JOB", help="what to do")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    add_job_arguments(parser, "export", JOBS)
 
 
 def run(args: argparse.Namespace) -> int:
     """One job; returns its exit code."""
-    module, summary = JOBS[args.job]
-    job = importlib.import_module(module)
-    parser = argparse.ArgumentParser(
-        prog=f"exoactor export {args.job}", description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    job.add_arguments(parser)
-    return int(job.run(parser.parse_args(args.rest)))
+    return run_job(args, "export", JOBS)

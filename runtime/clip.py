@@ -13,9 +13,7 @@ velocities central differences taken from the frame before; after the end the la
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ import numpy.typing as npt
 from runtime import rotation
 from runtime.channels import HUGE, PREFIX, read_channels
 from runtime.errors import Refused
+from runtime.npz_file import read_npz
 from runtime.robot import JointOrder, Robot
 
 F64 = npt.NDArray[np.float64]
@@ -34,7 +33,6 @@ CLIPS = Path(__file__).with_name("clips")
 OWN_CLIP = "walk"
 """What it plays when neither controller nor clip is named."""
 FORMAT = "exoactor-clip/1"
-MAX_BYTES = 256 << 20
 MAX_ROOT_SPEED_M_S = 6.0
 """Above a sprinting robot, far below the 40 m/s and more of published clips that teleport in their first frames."""
 MAX_JOINT_SPEED_RATIO = 1.5
@@ -126,8 +124,10 @@ def load_clip(path: Path | str, robot: Robot) -> Clip:
             channels nobody knows.
     """
     path = find_clip(str(path))
-    arrays = _read(path)
-    return _check(path.name, arrays, robot)
+    if not path.is_file():
+        raise Refused("clip", expected=f"an .npz file, or one of {', '.join(clip_names())}", found=f"no file {path}",
+                      what_to_do="check the path")
+    return clip_of(path.name, read_npz(path, f"clip {path.name}"), robot)
 
 
 def save_clip(path: Path | str, clip: Clip) -> None:
@@ -145,39 +145,8 @@ def save_clip(path: Path | str, clip: Clip) -> None:
     )
 
 
-def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
-    if not path.is_file():
-        raise Refused("clip", expected=f"an .npz file, or one of {', '.join(clip_names())}", found=f"no file {path}",
-                      what_to_do="check the path")
-    if path.stat().st_size > MAX_BYTES:
-        raise Refused(f"clip {path.name}", expected=f"at most {MAX_BYTES >> 20} MiB",
-                      found=f"{path.stat().st_size >> 20} MiB", what_to_do="cut the motion into shorter clips")
-    try:
-        raw = path.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-            if size > MAX_BYTES:
-                raise Refused(f"clip {path.name}", expected=f"at most {MAX_BYTES >> 20} MiB unpacked",
-                              found=f"{size >> 20} MiB", what_to_do="cut the motion into shorter clips")
-        with np.load(io.BytesIO(raw), allow_pickle=False) as npz:
-            return {key: npz[key] for key in npz.files}
-    except Refused:
-        raise
-    except ValueError as error:
-        pickled = "allow_pickle" in str(error) or "Object arrays" in str(error)
-        raise Refused(
-            f"clip {path.name}",
-            expected="an npz of plain arrays",
-            found="pickled objects" if pickled else str(error),
-            what_to_do="pickles can run code and are never loaded here: convert the motion offline to plain arrays"
-            if pickled else "write the file again",
-        ) from error
-    except Exception as error:  # zipfile and numpy raise a dozen types on damaged archives
-        raise Refused(f"clip {path.name}", expected="an intact npz archive", found=f"{type(error).__name__}: {error}",
-                      what_to_do="the file is damaged, cut short or no npz: copy or export it again") from error
-
-
-def _check(name: str, arrays: dict[str, npt.NDArray[Any]], robot: Robot) -> Clip:
+def clip_of(name: str, arrays: dict[str, npt.NDArray[Any]], robot: Robot) -> Clip:
+    """The checked clip of an npz's arrays; refuses as `load_clip`."""
     what = f"clip {name}"
     fps, names, joint_pos, root_pos, quat = _pick(what, arrays)
     _check_shapes(what, names, joint_pos, root_pos, quat, robot)

@@ -44,6 +44,48 @@ def rotation_vector_many(q: F64) -> F64:
     return np.asarray(q[..., 1:] * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0))
 
 
+def quat_from_vector_many(v: F64) -> F64:
+    """Unit quaternions of rotation vectors (axis times angle, rad), (..., 3) -> (..., 4)."""
+    angle = np.linalg.norm(v, axis=-1, keepdims=True)
+    return np.concatenate([np.cos(angle / 2), v * (0.5 * np.sinc(angle / (2 * np.pi)))], axis=-1)
+
+
+def rotate_many(q: F64, v: F64) -> F64:
+    """Vectors turned by unit quaternions, R(q) v: (..., 4), (..., 3) -> (..., 3)."""
+    axis = q[..., 1:]
+    t = 2 * np.cross(axis, v)
+    return np.asarray(v + q[..., :1] * t + np.cross(axis, t))
+
+
+def quat_from_matrix_many(R: F64) -> F64:
+    """Unit quaternions of rotation matrices, (..., 3, 3) -> (..., 4); by the largest of the four, so none is lost.
+
+    After Shepperd 1978: each row of `candidates` is the quaternion times four times one of its numbers.
+    """
+    xx, yy, zz = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
+    w, x, y, z = 1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz
+    wx, wy, wz = R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]
+    xy, xz, yz = R[..., 1, 0] + R[..., 0, 1], R[..., 0, 2] + R[..., 2, 0], R[..., 2, 1] + R[..., 1, 2]
+    candidates = np.stack([np.stack(row, axis=-1) for row in (
+        (w, wx, wy, wz), (wx, x, xy, xz), (wy, xy, y, yz), (wz, xz, yz, z))], axis=-2)
+    largest = np.argmax(np.stack([w, x, y, z], axis=-1), axis=-1)
+    q = np.take_along_axis(candidates, largest[..., None, None], axis=-2)[..., 0, :]
+    return np.asarray(q / np.linalg.norm(q, axis=-1, keepdims=True))
+
+
+def continuous_many(q: F64) -> F64:
+    """The same rotations, (T, ..., 4), each frame on the same sheet of the double cover as the one before."""
+    sign = np.ones(q.shape[:-1])
+    sign[1:] = np.cumprod(np.where((q[1:] * q[:-1]).sum(axis=-1) < 0, -1.0, 1.0), axis=0)
+    return np.asarray(q * sign[..., None])
+
+
+def slerp_many(a: F64, b: F64, s: F64) -> F64:
+    """Between rows of unit quaternions (..., 4), the short way, s (...) in [0, 1]."""
+    step = rotation_vector_many(multiply_many(conjugate_many(a), b))
+    return multiply_many(a, quat_from_vector_many(step * np.asarray(s)[..., None]))
+
+
 def slerp(a: F64, b: F64, s: float) -> F64:
     """Between two unit quaternions (4,), the short way, s in [0, 1]."""
     cosine = float(np.dot(a, b))

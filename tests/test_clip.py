@@ -14,8 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime import clip as clip_module
-from runtime import rotation
+from runtime import npz_file, rotation
 from runtime.clip import FORMAT, Clip, load_clip, make_clip, save_clip
 from runtime.errors import Refused
 from runtime.reference import ClipReference, ReferenceFrame
@@ -312,12 +311,12 @@ def test_a_truncated_file_is_refused(tmp_path: Path, part: float) -> None:
 
 
 def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip_module, "MAX_BYTES", 1 << 10)
+    monkeypatch.setattr(npz_file, "MAX_BYTES", 1 << 10)
     assert "cut the motion into shorter clips" in str(refusal_of(tmp_path, ours()))
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip_module, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(npz_file, "MAX_BYTES", 1 << 20)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **ours(extra=np.zeros(1 << 20)))  # type: ignore[arg-type]
     assert len(buffer.getvalue()) < 1 << 20

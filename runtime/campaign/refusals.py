@@ -23,11 +23,12 @@ import numpy as np
 from runtime.admission import admit
 from runtime.bundle import LISTING, SIGNATURE
 from runtime.calibration_file import load_calibration, write_calibration
-from runtime.clip import CLIPS, MAX_BYTES, load_clip
+from runtime.clip import CLIPS, load_clip
 from runtime.engine_file import EngineFile, EngineKey, Machine, read_engine, write_engine
 from runtime.layouts import CUSTOM, layout_digest
 from runtime.manifest import CONTROLLERS, OWN_CONTROLLER
 from runtime.manifest_reader import load_manifest
+from runtime.npz_file import MAX_BYTES
 from runtime.policy import Policy
 from runtime.robot import load_robot
 from runtime.settings import RunSettings

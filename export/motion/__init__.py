@@ -1,0 +1,1 @@
+"""Reference motions, offline: read, converted, retargeted, checked, shown, streamed."""

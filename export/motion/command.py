@@ -1,0 +1,19 @@
+"""`exoactor motion`: from whatever holds a motion to what a controller tracks."""
+
+from __future__ import annotations
+
+import argparse
+
+from export.jobs import Jobs, add_job_arguments, run_job
+
+JOBS: Jobs = {}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The job's name, and everything after it for the job itself."""
+    add_job_arguments(parser, "motion", JOBS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """One job; returns its exit code."""
+    return run_job(args, "motion", JOBS)
