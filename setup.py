@@ -34,7 +34,6 @@ GPU = [
 EXPORT = ["torch>=2.4", "onnx>=1.16", ONNXRUNTIME, "PyYAML>=6", "smplx>=0.1.28", "tqdm>=4.60", *SIM]
 DEV = [
     "pytest>=8",
-    "pytest-rerunfailures>=14",
     "pytest-xdist>=3.5",
     "hypothesis>=6.100",
     "ruff>=0.6",
