@@ -9,10 +9,7 @@ from types import ModuleType
 from export.motion.content import Content, Motion, ReadOptions, as_json, read_content
 from runtime.errors import Refused
 
-FORMATS = (
-    "clip", "human", "amass", "gvhmr", "wham", "phalp", "tram", "omomo", "kimodo", "bvh", "twist", "beyondmimic",
-    "holosoma", "unitree_csv", "bones_csv", "sonic_folder", "motion_lib",
-)
+FORMATS = ("clip", "human", "amass", "gvhmr", "wham", "phalp", "tram", "omomo", "kimodo", "bvh")
 """Modules of this folder with `SUMMARY`, `recognise(content)` and `read(content, options)`."""
 
 
