@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,35 @@ class _TorchPickler(pickle._Pickler):
             super().save(obj, save_persistent_id)
 
 
+class _JoblibPickler(_TorchPickler):
+    """Writes arrays as joblib does: a note of shape and type, then, aligned, the bytes themselves."""
+
+    def __init__(self, stream: io.BytesIO) -> None:
+        super().__init__(stream, 3)
+        self.stream = stream
+
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        if not isinstance(obj, np.ndarray):
+            super().save(obj, save_persistent_id)
+            return
+        self.save(_Global("joblib.numpy_pickle", "NumpyArrayWrapper"))
+        self.write(pickle.EMPTY_TUPLE + pickle.NEWOBJ)
+        order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"
+        self.save({"subclass": _Global("numpy", "ndarray"), "shape": obj.shape, "order": order, "dtype": obj.dtype,
+                   "allow_mmap": True, "numpy_array_alignment_bytes": 16})
+        self.write(pickle.BUILD)
+        pad = 16 - (self.stream.tell() + 1) % 16
+        self.write(bytes([pad]) + b"\xff" * pad + obj.tobytes(order))
+
+
+def joblib_file(path: Path, tree: Any, *, compress: bool = False) -> Path:
+    """A file of joblib.dump, plain or by zlib."""
+    stream = io.BytesIO()
+    _JoblibPickler(stream).dump(tree)
+    path.write_bytes(zlib.compress(stream.getvalue()) if compress else stream.getvalue())
+    return path
+
+
 def torch_archive(path: Path, tree: Any) -> Path:
     """A file of torch.save with float32 tensors in place of the arrays."""
     raw: dict[str, bytes] = {}
@@ -192,7 +222,12 @@ def torch_archive(path: Path, tree: Any) -> Path:
     return path
 
 
-BVH_NAMES = dict(zip(HUMAN_JOINTS, ["Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot", "RightFoot", "Spine2", "LeftToeBase", "RightToeBase", "Neck", "LeftShoulder", "RightShoulder", "Head", "LeftArm", "RightArm", "LeftForeArm", "RightForeArm", "LeftHand", "RightHand", "LeftHandMiddle1", "RightHandMiddle1"], strict=True))
+BVH_NAMES = (
+    "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot", "RightFoot", "Spine2",
+    "LeftToeBase", "RightToeBase", "Neck", "LeftShoulder", "RightShoulder", "Head", "LeftArm", "RightArm",
+    "LeftForeArm", "RightForeArm", "LeftHand", "RightHand", "LeftHandMiddle1", "RightHandMiddle1",
+)
+"""In the order of `HUMAN_JOINTS`."""
 
 
 def bvh(path: Path, motion: HumanMotion, *, order: str = "ZXY", unit: float = 0.01, prefix: str = "",
@@ -237,7 +272,7 @@ def _joint_lines(joint: int, bones: np.ndarray, order: str, prefix: str, visited
     head = "ROOT" if joint == 0 else "JOINT"
     channels = " ".join(f"{axis}rotation" for axis in order)
     own = f"CHANNELS 6 Xposition Yposition Zposition {channels}" if joint == 0 else f"CHANNELS 3 {channels}"
-    lines = [f"{head} {prefix}{BVH_NAMES[HUMAN_JOINTS[joint]]}", "{",
+    lines = [f"{head} {prefix}{BVH_NAMES[joint]}", "{",
              "OFFSET " + " ".join(f"{value:.9e}" for value in bones[joint]), own]
     children = [child for child, parent in enumerate(HUMAN_PARENTS) if parent == joint]
     for child in children:

@@ -135,7 +135,8 @@ End Site
     for name, offset in (("Spine", "6.9 -2.6 0"), ("Spine1", "12.59 0 0"), ("Spine2", "12.34 0 0")):
         text += f"JOINT {name}\n{{ OFFSET {offset}\n{plain}"
     text += f"JOINT Neck\n{{ OFFSET 25.8 0 0\n{plain}JOINT Head\n{{ OFFSET 11.77 0 0\n{plain}"
-    text += "End Site\n{ OFFSET 0 0 0\n} } }\n" + arm.format(S="Left", s="") + arm.format(S="Right", s="-") + "} } } }\n"
+    text += "End Site\n{ OFFSET 0 0 0\n} } }\n" + arm.format(S="Left", s="") + arm.format(S="Right", s="-")
+    text += "} } } }\n"
     leg = "180 0 180 0 0 0 68.5454 0 0 21.4546 0 0"
     left = f"-90 -90 -90 0 {arm_deg} 0 0 0 0 0 0 0"
     right = f"-90 90 90 0 {-arm_deg} 0 0 0 0 0 0 0"

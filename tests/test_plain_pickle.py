@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import zipfile
 import zlib
 from collections import OrderedDict
 from pathlib import Path
@@ -38,7 +40,7 @@ def bombs(folder: Path) -> dict[str, Any]:
         "os.system": Bomb(os.system, order),
         "eval": Bomb(eval, f"__import__('os').system({order!r})"),
         "exec": Bomb(exec, f"open({str(mark(folder))!r}, 'w')"),
-        "getattr": Bomb(getattr, os, "system"),
+        "getattr": Bomb(getattr, "a", "upper"),
         "open": Bomb(open, str(mark(folder)), "w"),
         "nested": {"fps": 30, "poses": [np.zeros(3), {"deep": (1, Bomb(os.system, order))}]},
         "in an array": np.array([Bomb(os.system, order)], object),
@@ -65,10 +67,8 @@ def test_a_pickle_that_runs_something_is_refused_and_does_not_run(kind: str, pro
 def test_opcodes_written_by_hand_do_not_run_either(opcodes: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bomb.pkl"
     path.write_bytes(opcodes.replace(b"{}", str(mark(tmp_path)).encode()))
-    try:
+    with contextlib.suppress(Refused):
         read_in_child(path)
-    except Refused:
-        pass
     assert not mark(tmp_path).exists()
 
 
@@ -76,7 +76,6 @@ def test_bombs_in_npy_npz_and_torch_files_do_not_run(tmp_path: Path) -> None:
     bomb = Bomb(os.system, f"touch {mark(tmp_path)}")
     np.save(tmp_path / "a.npy", np.array([bomb], object), allow_pickle=True)
     np.savez(tmp_path / "b.npz", poses=np.zeros((3, 156)), trans=np.array([bomb], object))
-    import zipfile
 
     with zipfile.ZipFile(tmp_path / "c.pt", "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(bomb))
@@ -139,6 +138,11 @@ def test_what_joblib_wrote_is_read(compress: Any, tmp_path: Path) -> None:
     check_tree(read_content(tmp_path / "a.joblib").data)
 
 
+@pytest.mark.parametrize("compress", [False, True])
+def test_joblib_s_inline_arrays_are_read(compress: bool, tmp_path: Path) -> None:
+    check_tree(read_content(files.joblib_file(tmp_path / "a.pkl", TREE, compress=compress)).data)
+
+
 def test_chumpy_s_arrays_are_the_numbers_in_them(tmp_path: Path) -> None:
     raw = b"(dS'shapedirs'\nccopy_reg\n_reconstructor\n(cchumpy.ch\nCh\nc__builtin__\nobject\nNtR(dS'x'\nF2.5\nsbs."
     (tmp_path / "a.pkl").write_bytes(raw)
@@ -147,7 +151,7 @@ def test_chumpy_s_arrays_are_the_numbers_in_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("raw", [
     b"", b"\x80", b"\x80\x04.", b"not a pickle", b"PK\x03\x04", b"\x78\x9c", pickle.dumps([1] * 9)[:-3],
-    b"(lp0\n" * 100 + b".", b"]q\x00h\x00a.",
+    b"]" * 100 + b"a" * 99 + b".", b"]q\x00h\x00a.",
 ])
 def test_damaged_pickles_are_refused(raw: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(raw)
@@ -165,7 +169,6 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest
 
 def test_a_tensor_that_reaches_beyond_its_storage_is_refused(tmp_path: Path) -> None:
     path = files.torch_archive(tmp_path / "a.pt", {"a": np.zeros((4, 4))})
-    import zipfile
 
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
