@@ -95,12 +95,12 @@ def in_camera(quats: np.ndarray) -> np.ndarray:
     return rotation.multiply_many(rotation.quat_from_vector_many(np.array([np.pi / 2, 0.0, 0.0])), quats)
 
 
-def phalp(path: Path, motion: HumanMotion, *, people: int = 1) -> Path:
+def phalp(path: Path, motion: HumanMotion, *, people: int = 1, name: str = "outputs/_DEMO/img/{:06d}.jpg") -> Path:
     root, body = matrices(in_camera(motion.local_wxyz[:, 0])), matrices(motion.local_wxyz[:, 1:])
     frames = {}
     for k in range(motion.frames):
         smpl = [{"global_orient": root[k][None], "body_pose": body[k], "betas": np.zeros(10)} for _ in range(people)]
-        frames[f"outputs/_DEMO/img/{k + 1:06d}.jpg"] = {"smpl": smpl, "tid": list(range(1, people + 1)),
+        frames[name.format(k + 1)] = {"smpl": smpl, "tid": list(range(1, people + 1)),
                                                         "camera": [np.array([0, 0, 5.0])] * people, "time": k}
     path.write_bytes(pickle.dumps(frames))
     return path

@@ -202,3 +202,33 @@ def test_kimodo_s_other_skeletons_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "k.npz", local_rot_mats=np.tile(np.eye(3), (5, 77, 1, 1)), root_positions=np.zeros((5, 3)))
     with pytest.raises(Refused, match="22 joints"):
         read(tmp_path / "k.npz")
+
+
+@pytest.mark.parametrize("name", ["{}", "img/{}.jpg"])
+def test_frame_10_comes_after_frame_9(name: str, tmp_path: Path) -> None:
+    check_same(read(files.phalp(tmp_path / "a.pkl", WALK, name=name), **BARE), WALK, has_place=False)
+
+
+def test_a_person_who_is_hardly_seen_is_refused_without_filling_years(tmp_path: Path) -> None:
+    ids = np.arange(31)
+    ids[-1] = 10**12
+    with pytest.raises(Refused, match="--track"):
+        read(files.wham(tmp_path / "w.pkl", {1: (WALK, ids)}))
+
+
+@pytest.mark.parametrize("spoil", [lambda R: -R, lambda R: R * 1.1, lambda R: np.full_like(R, np.nan)])
+def test_matrices_that_are_no_rotations_are_refused(spoil: Callable[[np.ndarray], np.ndarray], tmp_path: Path) -> None:
+    matrices = files.matrices(WALK.local_wxyz[:, :22])
+    np.savez(tmp_path / "k.npz", local_rot_mats=spoil(matrices), root_positions=WALK.pelvis_m)
+    with pytest.raises(Refused, match="rotation matrices"):
+        read(tmp_path / "k.npz")
+
+
+def test_frames_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    arrays = dict(np.load(files.amass_smplh(tmp_path / "n.npz", WALK)))
+    for key in ("poses", "trans"):
+        spoiled = {**arrays, key: arrays[key].copy()}
+        spoiled[key][7, 1] = np.inf
+        np.savez(tmp_path / "n.npz", **spoiled)
+        with pytest.raises(Refused, match="frame 7"):
+            read(tmp_path / "n.npz")

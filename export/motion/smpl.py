@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from export.motion.content import ReadOptions
 from runtime import rotation
+from runtime.channels import HUGE
+from runtime.errors import Refused
 from runtime.human_motion import HUMAN_JOINTS, PLAIN, HumanMotion, Skeleton, make_human_motion
 
 F64 = npt.NDArray[np.float64]
@@ -39,7 +41,7 @@ def smpl_motion(
     joints = min(body_wxyz.shape[1], BODY)  # the two of SMPL beyond the wrists have no sense for bones without hands
     local[:, 1 : 1 + joints] = body_wxyz[:, :joints]
     skeleton, pelvis_at_rest, notes = _bones(options, model, betas, notes)
-    place = translation if is_pelvis else translation + pelvis_at_rest
+    place = sound("translations", translation) + (0.0 if is_pelvis else pelvis_at_rest)
     if up == "y":
         root_wxyz = rotation.multiply_many(Y_UP_TO_Z_UP, root_wxyz)
         place = rotation.rotate_many(Y_UP_TO_Z_UP, place)
@@ -62,6 +64,7 @@ def _bones(
     return PLAIN, np.zeros(3), (*notes, "bones of a plain adult: give a folder of body models for those of the shape")
 
 
+NEARLY = 0.02
 SOLE_M = 0.05
 """A foot joint of SMPL stands about so high above the sole."""
 
@@ -82,6 +85,34 @@ def on_the_floor(motion: HumanMotion) -> HumanMotion:
                    notes=(*motion.notes, f"moved by {shift:+.3f} m upwards, so that it stands on the floor"))
 
 
+def sound(label: str, values: F64) -> F64:
+    """Values (T, ...) as they are.
+
+    Raises:
+        Refused: some are not finite, or beyond anything a motion holds.
+    """
+    fits = (np.abs(values.reshape(len(values), -1)) < HUGE).all(axis=1)
+    if not fits.all():
+        raise Refused("human motion", expected=f"finite {label}", found=f"another in frame {int(np.argmin(fits))}",
+                      what_to_do="repair or cut the motion")
+    return values
+
+
 def from_vectors(values: F64, joints: int) -> F64:
     """(T, 3 joints) or (T, joints, 3) rotation vectors as quaternions (T, joints, 4)."""
-    return rotation.quat_from_vector_many(values.reshape(len(values), joints, 3))
+    return rotation.quat_from_vector_many(sound("rotation vectors", values).reshape(len(values), joints, 3))
+
+
+def from_matrices(values: F64) -> F64:
+    """(T, ..., 3, 3) rotation matrices as quaternions (T, ..., 4).
+
+    Raises:
+        Refused: some are no rotations, a mirror's for example.
+    """
+    square = sound("rotation matrices", values) @ np.swapaxes(values, -1, -2) - np.eye(3)
+    fits = ((np.abs(square) < NEARLY).all(axis=(-1, -2)) & (np.linalg.det(values) > 0)).reshape(len(values), -1)
+    if not fits.all():
+        frame = int(np.argmin(fits.all(axis=1)))
+        raise Refused("human motion", expected="rotation matrices, orthonormal within 0.02",
+                      found=f"another in frame {frame}", what_to_do="check that the file keeps rotations in them")
+    return rotation.quat_from_matrix_many(values)

@@ -7,8 +7,7 @@ Its documented archive has `local_rot_mats` (T, J, 3, 3) and `root_positions`; J
 from __future__ import annotations
 
 from export.motion.content import Content, ReadOptions, rate_of, real
-from export.motion.smpl import smpl_motion
-from runtime import rotation
+from export.motion.smpl import from_matrices, smpl_motion
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
 
@@ -28,7 +27,7 @@ def read(content: Content, options: ReadOptions) -> HumanMotion:
     if matrices.shape[1] != 22:
         raise Refused(what, expected="22 joints (SMPL-X)", found=f"{matrices.shape[1]}",
                       what_to_do="let Kimodo write SMPL-X, or for a robot its CSV")
-    quats = rotation.quat_from_matrix_many(matrices)
+    quats = from_matrices(matrices)
     return smpl_motion(
         content.path.stem, rate_of(what, options, data.get("fps"), FPS), options, root_wxyz=quats[:, 0],
         body_wxyz=quats[:, 1:], translation=real(what, data["root_positions"], (len(quats), 3), "root_positions"),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from export.motion.content import Content, ReadOptions, rate_of, real
-from export.motion.smpl import from_vectors, on_the_floor, smpl_motion
+from export.motion.smpl import from_vectors, on_the_floor, smpl_motion, sound
 from runtime import rotation
 from runtime.errors import Refused
 from runtime.human_motion import HUMAN_JOINTS, HUMAN_PARENTS, Skeleton, make_human_motion
@@ -49,7 +49,7 @@ def read(content: Content, options: ReadOptions) -> _Human:
     fps = rate_of(what, options, None, FPS)
     if not isinstance(content.data, np.ndarray):
         return _read_raw(what, content, fps, options)
-    rows = real(what, content.data, (None, COLUMNS), "tensor")
+    rows = sound("numbers", real(what, content.data, (None, COLUMNS), "tensor"))
     places = rows[:, 162:318].reshape(-1, BODIES, 3)
     quats = rows[:, 383:591].reshape(-1, BODIES, 4)[..., [3, 0, 1, 2]]
     norms = np.linalg.norm(quats, axis=-1, keepdims=True)

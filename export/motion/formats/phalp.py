@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from export.motion.content import Content, ReadOptions, rate_of
-from export.motion.smpl import smpl_motion
+from export.motion.smpl import from_matrices, smpl_motion
 from runtime import rotation
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
@@ -34,7 +34,7 @@ def recognise(content: Content) -> bool:
 def read(content: Content, options: ReadOptions) -> HumanMotion:
     """The motion of one person, in place."""
     what = f"PHALP motion {content.path.name}"
-    frames = [frame for _, frame in sorted(content.data.items(), key=lambda item: str(item[0]))]
+    frames = [frame for _, frame in sorted(content.data.items(), key=lambda item: (len(str(item[0])), str(item[0])))]
     roots, bodies, last, lost = [], [], None, 0
     track = _track(what, frames, options)
     for frame in frames:
@@ -50,12 +50,12 @@ def read(content: Content, options: ReadOptions) -> HumanMotion:
             raise Refused(what, expected="`body_pose` (23, 3, 3)", found=f"{body.shape}",
                           what_to_do="export the result again")
         bodies.append(body.reshape(23, 3, 3))
-    root = rotation.quat_from_matrix_many(np.stack(roots))
+    root = from_matrices(np.stack(roots))
     notes = (CAMERA_NOTE, *([f"{lost} frames without the person repeat the one before"] if lost else []))
     return smpl_motion(
         content.path.stem, rate_of(what, options, None, FPS), options,
         root_wxyz=rotation.multiply_many(np.broadcast_to(CAMERA_TO_Y_UP, root.shape), root),
-        body_wxyz=rotation.quat_from_matrix_many(np.stack(bodies)), translation=np.zeros((len(root), 3)), up="y",
+        body_wxyz=from_matrices(np.stack(bodies)), translation=np.zeros((len(root), 3)), up="y",
         has_place=False, notes=notes,
     )
 

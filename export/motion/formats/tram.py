@@ -13,7 +13,7 @@ import numpy as np
 
 from export.motion.content import Content, ReadOptions, rate_of, read_content, real
 from export.motion.formats.phalp import CAMERA_NOTE, CAMERA_TO_Y_UP
-from export.motion.smpl import smpl_motion
+from export.motion.smpl import from_matrices, smpl_motion
 from runtime import rotation
 from runtime.human_motion import HumanMotion
 
@@ -32,7 +32,7 @@ def read(content: Content, options: ReadOptions) -> HumanMotion:
     what, data = f"TRAM motion {content.path.name}", content.data
     matrices = real(what, data["pred_rotmat"], (None, 24, 3, 3), "pred_rotmat")
     frames = len(matrices)
-    quats = rotation.quat_from_matrix_many(matrices)
+    quats = from_matrices(matrices)
     trans = np.asarray(data["pred_trans"], np.float64).reshape(-1, 3)
     betas = np.asarray(data.get("pred_shape", np.zeros((1, 10))), np.float64)
     betas = betas.reshape(-1, betas.shape[-1]).mean(axis=0)
@@ -46,7 +46,7 @@ def read(content: Content, options: ReadOptions) -> HumanMotion:
             body_wxyz=quats[:, 1:], translation=np.zeros((frames, 3)), up="y", betas=betas, has_place=False,
             notes=(CAMERA_NOTE,),
         )
-    turn, move = rotation.quat_from_matrix_many(camera[0][numbers]), camera[1][numbers]
+    turn, move = from_matrices(camera[0][numbers]), camera[1][numbers]
     return smpl_motion(
         content.path.stem, fps, options, root_wxyz=rotation.multiply_many(turn, quats[:, 0]), body_wxyz=quats[:, 1:],
         translation=rotation.rotate_many(turn, trans) + move, up=options.up or "y", betas=betas,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.motion.content import Content, ReadOptions, rate_of, real
-from export.motion.smpl import from_vectors, smpl_motion
+from export.motion.smpl import from_matrices, from_vectors, smpl_motion, sound
 from runtime import rotation
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
@@ -22,6 +22,7 @@ from runtime.human_motion import HumanMotion
 F64 = npt.NDArray[np.float64]
 SUMMARY = "pkl of WHAM: tracks with `pose_world` and `trans_world`, or `poses_body` and `poses_root_world`"
 FPS = 30.0
+MOST_GAPS = 10
 JUMP_M = 0.5
 """A path that moves further in a frame has begun anew."""
 
@@ -65,6 +66,9 @@ def read(content: Content, options: ReadOptions) -> HumanMotion:
     if (np.diff(ids) <= 0).any():
         raise Refused(what, expected="tracks one after another", found="tracks that overlap",
                       what_to_do="choose with --track")
+    if ids[-1] - ids[0] > MOST_GAPS * len(ids):
+        raise Refused(what, expected=f"a person who is seen in one frame of {MOST_GAPS} at least",
+                      found=f"{len(ids)} frames from {ids[0]} to {ids[-1]}", what_to_do="choose with --track")
     root, place, seams = _joined(root, place)
     notes += [f"the path began anew {seams} times and was joined"] if seams else []
     body, root, place, gaps = _filled(body, root, place, ids)
@@ -103,9 +107,9 @@ def _track(what: str, track: dict[str, Any]) -> tuple[F64, F64, F64, npt.NDArray
         if matrices.size != 9 * len(matrices):
             raise Refused(what, expected="`poses_root_world` (T, 3, 3)", found=f"{matrices.shape}",
                           what_to_do="export the result again")
-        root = rotation.quat_from_matrix_many(matrices.reshape(-1, 3, 3))
-        body = rotation.quat_from_matrix_many(real(what, track["poses_body"], (len(root), 23, 3, 3), "poses_body"))
-    place = real(what, track["trans_world"], (len(root), 3), "trans_world")
+        root = from_matrices(matrices.reshape(-1, 3, 3))
+        body = from_matrices(real(what, track["poses_body"], (len(root), 23, 3, 3), "poses_body"))
+    place = sound("translations", real(what, track["trans_world"], (len(root), 3), "trans_world"))
     ids = np.asarray(_ids(track), np.int64).reshape(-1)
     return root, body, place, ids if len(ids) == len(root) else np.arange(len(root))
 
