@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from exoactor import main
 from export.motion.body_models import bones_of
 from export.motion.content import ReadOptions
 from export.motion.formats import read_motion
@@ -75,4 +76,30 @@ def test_a_folder_without_models_and_models_without_joints_are_refused(tmp_path:
     arrays, _ = model()
     np.savez(tmp_path / "SMPL_NEUTRAL.npz", v_template=arrays["v_template"])
     with pytest.raises(Refused, match="J_regressor"):
+        bones_of(tmp_path, "smpl", None)
+
+
+def test_bones_written_once_give_what_the_model_gives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays, _ = model(52, 520)
+    np.savez(tmp_path / "SMPLH_NEUTRAL.npz", **arrays)
+    out = tmp_path / "bones.npz"
+    assert main(["motion", "skeleton", str(out), "--smpl-models", str(tmp_path), "--model", "smplh"]) == 0
+    assert "52 joints" in capsys.readouterr().out
+    assert out.stat().st_size < 100_000
+    for betas in (None, np.array([1.5, -1, 0.3])):
+        for one, other in zip(bones_of(out, "smplh", betas), bones_of(tmp_path, "smplh", betas), strict=True):
+            np.testing.assert_allclose(getattr(one, "offsets_m", one), getattr(other, "offsets_m", other), atol=1e-12)
+    np.savez(out, format=np.array("exoactor-bones/1"), J_template=np.zeros((3, 3)))
+    with pytest.raises(Refused, match="J_shapedirs"):
+        bones_of(out, "smplh", None)
+
+
+def test_a_model_of_other_sizes_is_refused(tmp_path: Path) -> None:
+    arrays, _ = model()
+    np.savez(tmp_path / "SMPL_NEUTRAL.npz", **{**arrays, "v_template": arrays["v_template"][:-1]})
+    with pytest.raises(Refused, match="vertices"):
+        bones_of(tmp_path, "smpl", None)
+    few = {**arrays, "J_regressor": arrays["J_regressor"][:20]}
+    np.savez(tmp_path / "SMPL_NEUTRAL.npz", **few)
+    with pytest.raises(Refused, match="24 joints"):
         bones_of(tmp_path, "smpl", None)

@@ -103,7 +103,8 @@ def test_channel_table_is_the_code_s_own():
 def test_formats_table_is_the_modules_own():
     from export.motion.formats import FORMATS, format_module
 
-    lines = ["| format | told by |", "|---|---|", *(f"| `{name}` | {format_module(name).SUMMARY} |" for name in FORMATS)]
+    rows = (f"| `{name}` | {format_module(name).SUMMARY} |" for name in FORMATS)
+    lines = ["| format | told by |", "|---|---|", *rows]
     assert between(page("motions"), "formats") == "\n".join(lines)
 
 

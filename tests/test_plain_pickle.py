@@ -178,3 +178,18 @@ def test_a_tensor_that_reaches_beyond_its_storage_is_refused(tmp_path: Path) -> 
             archive.writestr(name, data)
     with pytest.raises(Refused, match="beyond its storage"):
         read_content(path)
+
+
+def test_what_wants_more_memory_than_allowed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.pkl").write_bytes(b"cnumpy\nndarray\n((I3221225472\nttR.")  # 24 GiB of doubles, never touched
+    with pytest.raises(Refused, match="allocate"):
+        read_in_child(tmp_path / "a.pkl")
+
+
+def test_what_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from export.motion import plain_pickle
+
+    monkeypatch.setattr(plain_pickle, "LONGEST_S", 0.01)
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps([1]))
+    with pytest.raises(Refused, match="longer"):
+        read_in_child(tmp_path / "a.pkl")

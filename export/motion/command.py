@@ -6,7 +6,9 @@ import argparse
 
 from export.jobs import Jobs, add_job_arguments, run_job
 
-JOBS: Jobs = {}
+JOBS: Jobs = {
+    "skeleton": ("export.motion.skeleton", "write the bones of a body model as a small file"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

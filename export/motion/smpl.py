@@ -110,7 +110,8 @@ def from_matrices(values: F64) -> F64:
         Refused: some are no rotations, a mirror's for example.
     """
     square = sound("rotation matrices", values) @ np.swapaxes(values, -1, -2) - np.eye(3)
-    fits = ((np.abs(square) < NEARLY).all(axis=(-1, -2)) & (np.linalg.det(values) > 0)).reshape(len(values), -1)
+    is_proper = (np.cross(values[..., 0, :], values[..., 1, :]) * values[..., 2, :]).sum(axis=-1) > 0
+    fits = ((np.abs(square) < NEARLY).all(axis=(-1, -2)) & is_proper).reshape(len(values), -1)
     if not fits.all():
         frame = int(np.argmin(fits.all(axis=1)))
         raise Refused("human motion", expected="rotation matrices, orthonormal within 0.02",
