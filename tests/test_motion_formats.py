@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from export.motion.content import ReadOptions
-from export.motion.formats import FORMATS, format_module, read_motion
+from export.motion.content import ReadOptions, read_content
+from export.motion.formats import FORMATS, format_module, motion_of, read_motion, recognised
 from runtime import rotation
 from runtime.errors import Refused
 from runtime.human_motion import PLAIN, HumanMotion, make_human_motion, save_human_motion
@@ -93,8 +95,8 @@ def test_a_motion_comes_back_from_every_format(kind: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_format_is_told_by_content_alone(kind: str, tmp_path: Path) -> None:
-    from export.motion.content import read_content
-    from export.motion.formats import recognised
+
+
 
     name, write = WRITERS[kind]
     assert recognised(read_content(write(tmp_path))) == [name]
@@ -232,3 +234,43 @@ def test_frames_that_are_not_finite_are_named(tmp_path: Path) -> None:
         np.savez(tmp_path / "n.npz", **spoiled)
         with pytest.raises(Refused, match="frame 7"):
             read(tmp_path / "n.npz")
+
+
+ODD = (None, "text", [], {}, 7, -1, True, np.zeros(0), np.zeros((3, 0)), np.array("x"), np.array(np.nan), np.zeros(3),
+       np.full((31, 63), 1e300), np.zeros((31, 3, 3)), np.zeros((2, 2, 2, 2)), np.zeros((31, 3), bool), [None] * 31,
+       np.full((31, 10), np.inf), 10**30, {"smpl": [None]}, np.zeros((1, 72)))
+
+
+def spoiled(rng: np.random.Generator, value: Any) -> Any:
+    """A tree with one of its leaves, keys or branches exchanged."""
+    if isinstance(value, (dict, list)) and value and rng.random() < 0.85:
+        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+        key = keys[int(rng.integers(len(keys)))]
+        out = dict(value) if isinstance(value, dict) else list(value)
+        if isinstance(out, dict) and rng.random() < 0.15:
+            del out[key]
+        else:
+            out[key] = spoiled(rng, value[key])
+        return out
+    if isinstance(value, np.ndarray) and value.ndim and value.dtype.kind in "fi" and rng.random() < 0.5:
+        return [value[:-1], value[None], value.T, value[..., :-1], value.astype(str), value * np.inf,
+                value.astype(object)][int(rng.integers(7))]
+    return ODD[int(rng.integers(len(ODD)))]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # infinity times zero, in the spoiling itself
+@pytest.mark.parametrize("kind", WRITERS)
+def test_whatever_stands_in_the_place_of_a_value_is_read_or_refused(kind: str, tmp_path: Path) -> None:
+    name, write = WRITERS[kind]
+    content, rng, refused = read_content(write(tmp_path)), np.random.default_rng(3), 0
+    for _ in range(60):
+        changed = replace(content, data=spoiled(rng, content.data))
+        for source in (None, name):
+            try:
+                motion = motion_of(changed, source, ReadOptions())
+            except Refused:
+                refused += 1
+            else:
+                assert isinstance(motion, HumanMotion)
+                assert np.isfinite(motion.pelvis_m).all()
+    assert refused > 25

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.motion.content import Content, ReadOptions, rate_of, real
+from export.motion.content import Content, ReadOptions, as_json, rate_of, real
 from export.motion.smpl import from_matrices, from_vectors, smpl_motion, sound
 from runtime import rotation
 from runtime.errors import Refused
@@ -48,6 +48,9 @@ def _is_track(track: Any) -> bool:
 def read(content: Content, options: ReadOptions) -> HumanMotion:
     """The motion of one person."""
     what, tracks = f"WHAM motion {content.path.name}", _tracks(content.data)
+    if not tracks:
+        raise Refused(what, expected="tracks with `pose_world` and `trans_world`", found=as_json(content),
+                      what_to_do="choose another format with --from")
     if options.track is None and len(tracks) > 1:
         chosen = _one_person(tracks)
         if not chosen:
