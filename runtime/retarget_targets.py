@@ -1,0 +1,129 @@
+"""From a human's joints to where a robot's points should be: scaled limb by limb, turned, the feet held where they stand.
+
+Targets are linear in the human's joints: x = B p + R o, with the scales of the human's own bones in B and each row's
+offset o in its turned axes. Rows without an anchor are scaled about the ground, so that a foot that stands on it stands
+still whatever the scale.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.foot_lock import FootLock
+from runtime.human_motion import HUMAN_JOINTS, Skeleton
+from runtime.retarget_table import RetargetTable
+
+F64 = npt.NDArray[np.float64]
+
+
+class Targets:
+    """The targets of one table for one human.
+
+    Args:
+        skeleton: whose proportions count.
+        frame_s: between frames, for the feet's speed.
+        lock_feet: hold the feet that stand.
+
+    Attributes:
+        positions: (k, 3) m in world.
+        quats_wxyz: (k, 4).
+        feet_stand: (feet,) whether each foot is in contact.
+
+    Raises:
+        Refused: bones of no human.
+    """
+
+    def __init__(self, table: RetargetTable, skeleton: Skeleton, frame_s: float, *, lock_feet: bool = True) -> None:
+        self.table = table
+        k, joints = len(table.rows), len(HUMAN_JOINTS)
+        scales = {name: scale.of(skeleton) for name, scale in table.scales.items()}
+        self._blend = np.zeros((k, joints))
+        self._lift = np.zeros(k)
+        for i, row in enumerate(table.rows):
+            here = _mean_of(row.position_of)
+            scale = scales[row.scale]
+            if row.anchor is None:
+                self._blend[i] = scale * here
+            else:
+                anchor = table.row_of(row.anchor)
+                self._blend[i] = self._blend[anchor] + scale * (here - _mean_of(table.rows[anchor].position_of))
+        self._ground_share = self._blend.sum(axis=1)
+        feet = table.feet
+        self._sole_m = float(np.mean([table.rows[i].sole_m or 0.0 for i in feet])) if feet else 0.0
+        self._rotation_of = np.array([HUMAN_JOINTS.index(row.rotation_of) for row in table.rows], np.intp)
+        self._turn = np.stack([_right_product(np.array(row.turn_wxyz)) for row in table.rows])
+        self._offsets: F64 = np.array([row.offset_m for row in table.rows], np.float64)
+        self._has_offset = np.flatnonzero(self._offsets.any(axis=1))
+        self._some_offsets = self._offsets[self._has_offset]
+        self.foot_joints = np.array([HUMAN_JOINTS.index(table.rows[i].position_of[0]) for i in feet], np.intp)
+        self._feet, self._lock_feet, self._frame_s = feet, lock_feet, frame_s
+        self.locks = tuple(FootLock(table.contact, frame_s) for _ in feet)
+        self.positions: F64 = np.zeros((k, 3))
+        self.quats_wxyz: F64 = np.zeros((k, 4))
+        self._turned = np.zeros((k, 4, 1))
+        self._feet_before = np.zeros((len(feet), 3))
+        self._is_first = True
+        self.set_ground(0.0)
+
+    @property
+    def feet_stand(self) -> list[bool]:
+        """Whether each foot is in contact."""
+        return [lock.stands for lock in self.locks]
+
+    def set_ground(self, height_m: float) -> None:
+        """Height of the human's foot joints while the feet stand on the ground; it becomes the robot's."""
+        self._lift = self._sole_m - self._ground_share * height_m
+
+    def reset(self) -> None:
+        """As before the first frame."""
+        self._is_first = True
+        for lock in self.locks:
+            lock.reset()
+
+    def aim(self, positions: F64, rotations_wxyz: F64) -> None:
+        """Targets of a frame: joints in world (24, 3) m, (24, 4) out of the rest axes."""
+        out = self.positions
+        np.matmul(self._blend, positions, out=out)
+        out[:, 2] += self._lift
+        np.matmul(self._turn, rotations_wxyz[self._rotation_of][:, :, None], out=self._turned)
+        self.quats_wxyz[:] = self._turned[:, :, 0]
+        if len(self._has_offset):
+            out[self._has_offset] += _rotate(self.quats_wxyz[self._has_offset], self._some_offsets)
+        self._place_feet(positions)
+
+    def _place_feet(self, positions: F64) -> None:
+        feet = positions[self.foot_joints]
+        if self._is_first:
+            self._feet_before[:] = feet
+            self._is_first = False
+        moved = feet - self._feet_before
+        self._feet_before[:] = feet
+        lowest = float(feet[:, 2].min()) if len(feet) else 0.0
+        for i, (row, lock) in enumerate(zip(self._feet, self.locks, strict=True)):
+            target = self.positions[row]
+            target[2] = max(float(target[2]), self._sole_m)
+            if self._lock_feet:
+                speed = float(np.sqrt(moved[i] @ moved[i])) / self._frame_s
+                lock.hold(target, speed, float(feet[i, 2]) - lowest)
+
+
+def _mean_of(names: tuple[str, ...]) -> F64:
+    row = np.zeros(len(HUMAN_JOINTS))
+    for name in names:
+        row[HUMAN_JOINTS.index(name)] += 1 / len(names)
+    return row
+
+
+def _right_product(b: F64) -> F64:
+    """The matrix (4, 4) that takes a quaternion a to a b."""
+    w, x, y, z = b
+    return np.array([[w, -x, -y, -z], [x, w, z, -y], [y, -z, w, x], [z, y, -x, w]])
+
+
+def _rotate(q: F64, v: F64) -> F64:
+    """Vectors (n, 3) turned by unit quaternions (n, 4), with fewer calls than `rotation.rotate_many`."""
+    w, x, y, z = q.T
+    vx, vy, vz = v.T
+    tx, ty, tz = 2 * (y * vz - z * vy), 2 * (z * vx - x * vz), 2 * (x * vy - y * vx)
+    return np.stack([vx + w * tx + y * tz - z * ty, vy + w * ty + z * tx - x * tz, vz + w * tz + x * ty - y * tx], axis=1)
