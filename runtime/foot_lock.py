@@ -27,6 +27,7 @@ class FootLock:
 
     Attributes:
         stands: whether it is in contact.
+        share: how far it has settled there: from 0 to 1 and back within the time of release.
     """
 
     def __init__(self, contact: Contact, frame_s: float) -> None:
@@ -36,37 +37,40 @@ class FootLock:
 
     def reset(self) -> None:
         """As before the first frame."""
-        self.stands = False
+        self.stands, self.share = False, 0.0
         self._offset_x = self._offset_y = 0.0
-        self._anchor_x = self._anchor_y = 0.0
+        self._anchor: tuple[float, float] | None = None
 
-    def hold(self, target: F64, speed_m_s: float, above_lower_m: float) -> None:
-        """Moves a foot's target (3,), in place, to where it stood.
+    def feel(self, speed_m_s: float, above_lower_m: float) -> None:
+        """Whether it stands now.
 
         Args:
             speed_m_s: of the human's foot joint.
             above_lower_m: how far it is above the lower of the human's feet.
         """
         contact = self._contact
+        if self.stands:
+            self.stands = speed_m_s < contact.end_m_s
+        else:
+            low = above_lower_m < contact.height_m or speed_m_s < STILL_SHARE * contact.begin_m_s
+            self.stands = speed_m_s < contact.begin_m_s and low
+        step = self._frame_s / contact.release_s
+        self.share = min(1.0, self.share + step) if self.stands else max(0.0, self.share - step)
+
+    def hold(self, target: F64) -> None:
+        """Moves a foot's target (3,), in place, to where it stood."""
         x, y = float(target[0]), float(target[1])
-        if self.stands:
-            drift = math.hypot(self._anchor_x - x, self._anchor_y - y)
-            self.stands = speed_m_s < contact.end_m_s and drift <= contact.most_drift_m
-            if not self.stands:
-                self._offset_x, self._offset_y = self._anchor_x - x, self._anchor_y - y
-        elif self._begins(speed_m_s, above_lower_m):
-            self.stands = True
-            self._anchor_x, self._anchor_y = x + self._offset_x, y + self._offset_y
-        if self.stands:
-            target[0], target[1] = self._anchor_x, self._anchor_y
+        if self._anchor is not None:
+            anchor_x, anchor_y = self._anchor
+            drift = math.hypot(anchor_x - x, anchor_y - y)
+            if not self.stands or drift > self._contact.most_drift_m:
+                self._offset_x, self._offset_y = anchor_x - x, anchor_y - y
+                self._anchor = None
+        elif self.stands and math.hypot(self._offset_x, self._offset_y) < self._contact.most_drift_m / 2:
+            self._anchor = x + self._offset_x, y + self._offset_y
+        if self._anchor is not None:
+            target[0], target[1] = self._anchor
             return
         self._offset_x *= self._decay
         self._offset_y *= self._decay
         target[0], target[1] = x + self._offset_x, y + self._offset_y
-
-    def _begins(self, speed_m_s: float, above_lower_m: float) -> bool:
-        contact = self._contact
-        if math.hypot(self._offset_x, self._offset_y) > contact.most_drift_m / 2:
-            return False  # still on its way back from a lock that had drifted away
-        return speed_m_s < contact.begin_m_s and (
-            above_lower_m < contact.height_m or speed_m_s < STILL_SHARE * contact.begin_m_s)

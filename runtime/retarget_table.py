@@ -43,9 +43,7 @@ class Scale:
         Raises:
             Refused: bones of no human.
         """
-        rest = np.zeros((len(HUMAN_JOINTS), 3))
-        for joint, parent in enumerate(HUMAN_PARENTS[1:], start=1):
-            rest[joint] = rest[parent] + skeleton.offsets_m[joint]
+        rest = skeleton.at_rest()
         first, last = (HUMAN_JOINTS.index(name) for name in self.joints)
         if self.along == "length":
             human = 0.0
@@ -76,6 +74,8 @@ class Row:
         turn_wxyz: the body's axes in those of the human joint at rest.
         offset_m: added to the target, in the target's own axes.
         sole_m: of a foot: height of the point while the foot stands flat; None: no foot.
+        rest_ahead_m: of a foot: how far the point is ahead of the hips while the robot stands straight; None: as the
+            human's at rest.
     """
 
     body: str
@@ -89,6 +89,7 @@ class Row:
     turn_wxyz: tuple[float, float, float, float]
     offset_m: tuple[float, float, float]
     sole_m: float | None
+    rest_ahead_m: float | None
 
 
 @dataclass(frozen=True)
@@ -212,13 +213,16 @@ def _above(joint: str) -> list[str]:
 
 def _row(reader: Reader, key: str, given: Any, scales: dict[str, Scale]) -> Row:
     needed = {"body", "position_of", "rotation_of", "scale", "position_weight", "rotation_weight", "turn_wxyz"}
-    reader.keys(key, given, needed | {"point_m", "anchor", "offset_m", "sole_m"}, needed)
+    reader.keys(key, given, needed | {"point_m", "anchor", "offset_m", "sole_m", "rest_ahead_m"}, needed)
 
     def vector(name: str, size: int) -> Any:
         values = reader.numbers(f"{key}.{name}", given.get(name, _NO_VECTOR))
         if len(values) != size:
             raise reader.refuse(f"{key}.{name}", f"{size} numbers", given[name])
         return values
+
+    def maybe(name: str) -> float | None:
+        return None if given.get(name) is None else reader.number(f"{key}.{name}", given[name], -1, 1)
 
     turn = np.array(vector("turn_wxyz", 4))
     if abs(np.linalg.norm(turn) - 1) > 1e-4:
@@ -234,7 +238,7 @@ def _row(reader: Reader, key: str, given: Any, scales: dict[str, Scale]) -> Row:
         position_weight=reader.number(f"{key}.position_weight", given["position_weight"], 0, 1e4),
         rotation_weight=reader.number(f"{key}.rotation_weight", given["rotation_weight"], 0, 1e4),
         turn_wxyz=(float(turn[0]), float(turn[1]), float(turn[2]), float(turn[3])), offset_m=vector("offset_m", 3),
-        sole_m=None if given.get("sole_m") is None else reader.number(f"{key}.sole_m", given["sole_m"], 0, 1),
+        sole_m=maybe("sole_m"), rest_ahead_m=maybe("rest_ahead_m"),
     )
 
 

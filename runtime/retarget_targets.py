@@ -7,14 +7,21 @@ still whatever the scale.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
+from runtime import rotation
 from runtime.foot_lock import FootLock
 from runtime.human_motion import HUMAN_JOINTS, Skeleton
-from runtime.retarget_table import RetargetTable
+from runtime.retarget_table import RetargetTable, Row
 
 F64 = npt.NDArray[np.float64]
+FLOAT_M = 0.05
+"""A standing foot lower than this above the ground stands on it; estimates and mocap float by 2 cm."""
+FLAT_PITCH_RAD = 0.2
+"""Of a standing foot; more is a raised heel. The shared clips' soles pitch by up to 0.12 while flat."""
 
 
 class Targets:
@@ -53,7 +60,7 @@ class Targets:
         self._sole_m = float(np.mean([table.rows[i].sole_m or 0.0 for i in feet])) if feet else 0.0
         self._rotation_of = np.array([HUMAN_JOINTS.index(row.rotation_of) for row in table.rows], np.intp)
         self._turn = np.stack([_right_product(np.array(row.turn_wxyz)) for row in table.rows])
-        self._offsets: F64 = np.array([row.offset_m for row in table.rows], np.float64)
+        self._offsets = np.array([_offset_of(row, scales, skeleton) for row in table.rows], np.float64)
         self._has_offset = np.flatnonzero(self._offsets.any(axis=1))
         self._some_offsets = self._offsets[self._has_offset]
         self.foot_joints = np.array([HUMAN_JOINTS.index(table.rows[i].position_of[0]) for i in feet], np.intp)
@@ -88,11 +95,15 @@ class Targets:
         out[:, 2] += self._lift
         np.matmul(self._turn, rotations_wxyz[self._rotation_of][:, :, None], out=self._turned)
         self.quats_wxyz[:] = self._turned[:, :, 0]
+        if self._lock_feet:
+            self._feel_feet(positions)
         if len(self._has_offset):
             out[self._has_offset] += _rotate(self.quats_wxyz[self._has_offset], self._some_offsets)
-        self._place_feet(positions)
+        for row, lock in zip(self._feet, self.locks, strict=True):
+            self._place_foot(out[row], lock)
 
-    def _place_feet(self, positions: F64) -> None:
+    def _feel_feet(self, positions: F64) -> None:
+        """Which feet stand; those turn flat."""
         feet = positions[self.foot_joints]
         if self._is_first:
             self._feet_before[:] = feet
@@ -101,11 +112,32 @@ class Targets:
         self._feet_before[:] = feet
         lowest = float(feet[:, 2].min()) if len(feet) else 0.0
         for i, (row, lock) in enumerate(zip(self._feet, self.locks, strict=True)):
-            target = self.positions[row]
-            target[2] = max(float(target[2]), self._sole_m)
-            if self._lock_feet:
-                speed = float(np.sqrt(moved[i] @ moved[i])) / self._frame_s
-                lock.hold(target, speed, float(feet[i, 2]) - lowest)
+            speed = math.sqrt(float(moved[i] @ moved[i])) / self._frame_s
+            lock.feel(speed, float(feet[i, 2]) - lowest)
+            if lock.share > 0:
+                self.quats_wxyz[row] = flattened(self.quats_wxyz[row], lock.share)
+
+    def _place_foot(self, target: F64, lock: FootLock) -> None:
+        """A standing foot where it stood; one little above the ground on it, none below."""
+        above = max(float(target[2]) - self._sole_m, 0.0)
+        near = max(0.0, 1 - (above / FLOAT_M) ** 2)
+        target[2] = self._sole_m + above * (1 - lock.share * near)
+        if self._lock_feet:
+            lock.hold(target)
+
+
+def flattened(quat_wxyz: F64, share: float) -> F64:
+    """A foot turned towards lying flat, heading kept: all of its roll, and of its pitch what no raised heel explains."""
+    heading = rotation.quat_about_z(rotation.heading_rad(quat_wxyz))
+    w, x, y, z = rotation.multiply(rotation.conjugate(heading), quat_wxyz)
+    sine = math.sqrt(x * x + y * y + z * z)
+    ratio = 2 * math.atan2(sine, abs(w)) / sine if sine > 1e-9 else 2.0
+    roll, pitch = math.copysign(ratio, w) * x, math.copysign(ratio, w) * y
+    kept = math.copysign(max(0.0, abs(pitch) - FLAT_PITCH_RAD), pitch)
+    roll, pitch = roll * (1 - share), pitch + share * (kept - pitch)
+    angle = math.hypot(roll, pitch)
+    scale = math.sin(angle / 2) / angle if angle > 1e-9 else 0.5
+    return np.array(rotation.multiply(heading, (math.cos(angle / 2), scale * roll, scale * pitch, 0.0)))
 
 
 def _mean_of(names: tuple[str, ...]) -> F64:
@@ -113,6 +145,17 @@ def _mean_of(names: tuple[str, ...]) -> F64:
     for name in names:
         row[HUMAN_JOINTS.index(name)] += 1 / len(names)
     return row
+
+
+def _offset_of(row: Row, scales: dict[str, float], skeleton: Skeleton) -> tuple[float, float, float]:
+    """A row's offset; of a foot as far ahead as it takes to stand below the hips as the robot's does, at rest."""
+    x, y, z = row.offset_m
+    if row.rest_ahead_m is None:
+        return x, y, z
+    rest = skeleton.at_rest()
+    hips = (rest[HUMAN_JOINTS.index("left_hip"), 2] + rest[HUMAN_JOINTS.index("right_hip"), 2]) / 2
+    ahead = float(_mean_of(row.position_of) @ rest[:, 2] - hips)
+    return x + row.rest_ahead_m - scales[row.scale] * ahead, y, z
 
 
 def _right_product(b: F64) -> F64:
