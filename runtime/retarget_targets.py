@@ -21,7 +21,9 @@ F64 = npt.NDArray[np.float64]
 FLOAT_M = 0.05
 """A standing foot lower than this above the ground stands on it; estimates and mocap float by 2 cm."""
 FLAT_PITCH_RAD = 0.2
-"""Of a standing foot; more is a raised heel. The shared clips' soles pitch by up to 0.12 while flat."""
+"""Of a standing foot; soles of motion capture pitch by up to 0.12 while they are flat."""
+HEEL_PITCH_RAD = 0.6
+"""From here on a pitched foot is a raised heel or toe, and stays as it is."""
 
 
 class Targets:
@@ -127,14 +129,15 @@ class Targets:
 
 
 def flattened(quat_wxyz: F64, share: float) -> F64:
-    """A foot turned towards lying flat, heading kept: all of its roll, and of its pitch what no raised heel explains."""
+    """A foot turned towards lying flat, heading kept, unless its pitch is that of a raised heel."""
     heading = rotation.quat_about_z(rotation.heading_rad(quat_wxyz))
     w, x, y, z = rotation.multiply(rotation.conjugate(heading), quat_wxyz)
     sine = math.sqrt(x * x + y * y + z * z)
     ratio = 2 * math.atan2(sine, abs(w)) / sine if sine > 1e-9 else 2.0
     roll, pitch = math.copysign(ratio, w) * x, math.copysign(ratio, w) * y
-    kept = math.copysign(max(0.0, abs(pitch) - FLAT_PITCH_RAD), pitch)
-    roll, pitch = roll * (1 - share), pitch + share * (kept - pitch)
+    raised = min(max((abs(pitch) - FLAT_PITCH_RAD) / (HEEL_PITCH_RAD - FLAT_PITCH_RAD), 0.0), 1.0)
+    flat = share * (1 - raised * raised * (3 - 2 * raised))
+    roll, pitch = roll * (1 - flat), pitch * (1 - flat)
     angle = math.hypot(roll, pitch)
     scale = math.sin(angle / 2) / angle if angle > 1e-9 else 0.5
     return np.array(rotation.multiply(heading, (math.cos(angle / 2), scale * roll, scale * pitch, 0.0)))
