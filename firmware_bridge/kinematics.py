@@ -63,6 +63,7 @@ class Kinematics:
         self._bodies = np.array([self._body(name) for name, _ in points], np.intp)
         self._offsets: F64 = np.array([offset for _, offset in points], np.float64).reshape(-1, 3)
         self._is_offset = bool(self._offsets.any())
+        self._root = int(model.jnt_bodyid[0])
         k = len(points)
         self.positions: F64 = np.zeros((k, 3))
         self.quats_wxyz: F64 = np.zeros((k, 4))
@@ -100,6 +101,11 @@ class Kinematics:
         for translation, turn, point, body in self._rows:
             mujoco.mj_jac(model, data, translation, turn, point, body)
         return self.jacobian
+
+    @property
+    def centre_of_mass(self) -> F64:
+        """(3,) in world, as of the last `differentiate`."""
+        return np.asarray(self.data.subtree_com[self._root])
 
     def integrate(self, q: F64, tangent: F64) -> None:
         """q moved along a tangent, in place."""

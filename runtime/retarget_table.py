@@ -127,6 +127,27 @@ class Contact:
 
 
 @dataclass(frozen=True)
+class Balancing:
+    """How a standing robot is kept over its feet; see `balance.py`.
+
+    Attributes:
+        sole_centre_m: the middle of the sole, ahead of a foot's point.
+        slack_m: how far the centre of mass may be ahead of it or behind.
+        time_s: of shifting the body.
+        most_m: largest shift.
+        crouch_m: below this height the root's is compressed, never to reach the lowest.
+        lowest_m: of the root.
+    """
+
+    sole_centre_m: float
+    slack_m: float
+    time_s: float
+    most_m: float
+    crouch_m: float
+    lowest_m: float
+
+
+@dataclass(frozen=True)
 class RetargetTable:
     """One robot's table.
 
@@ -143,6 +164,7 @@ class RetargetTable:
     rows: tuple[Row, ...]
     solving: Solving
     contact: Contact
+    balancing: Balancing
 
     @property
     def points(self) -> list[tuple[str, tuple[float, float, float]]]:
@@ -179,7 +201,7 @@ def load_retarget_table(name_or_file: str) -> RetargetTable:
 
 
 def _table(reader: Reader, data: Any, beside: Path) -> RetargetTable:
-    keys = {"schema", "robot", "plant", "source", "scales", "solver", "contact", "rows"}
+    keys = {"schema", "robot", "plant", "source", "scales", "solver", "contact", "balance", "rows"}
     reader.keys("the file", data, keys, keys)
     reader.one_of("schema", data["schema"], (SCHEMA,))
     reader.keys("scales", data["scales"], None)
@@ -190,7 +212,7 @@ def _table(reader: Reader, data: Any, beside: Path) -> RetargetTable:
         if row.anchor is not None and row.anchor not in [above.body for above in rows[:i]]:
             raise reader.refuse(f"rows[{i}].anchor", "the body of a row above", row.anchor)
     return RetargetTable(reader.text("robot", data["robot"]), reader.text("plant", data["plant"]), beside, scales, rows,
-                         _solving(reader, data["solver"]), _contact(reader, data["contact"]))
+                         _solving(reader, data["solver"]), _contact(reader, data["contact"]), _balancing(reader, data["balance"]))
 
 
 def _scale(reader: Reader, name: str, given: Any) -> Scale:
@@ -259,3 +281,13 @@ def _contact(reader: Reader, given: Any) -> Contact:
     if values["begin_m_s"] > values["end_m_s"]:
         raise reader.refuse("contact.end_m_s", "at least begin_m_s", given["end_m_s"])
     return Contact(**values)
+
+
+def _balancing(reader: Reader, given: Any) -> Balancing:
+    bounds = {"sole_centre_m": (-1.0, 1.0), "slack_m": (0.0, 1.0), "time_s": (0.05, 10.0), "most_m": (0.0, 1.0),
+              "crouch_m": (0.0, 5.0), "lowest_m": (0.0, 5.0)}
+    reader.keys("balance", given, set(bounds), set(bounds))
+    values = {name: reader.number(f"balance.{name}", given[name], *span) for name, span in bounds.items()}
+    if values["lowest_m"] >= values["crouch_m"]:
+        raise reader.refuse("balance.lowest_m", "less than crouch_m", given["lowest_m"])
+    return Balancing(**values)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import rotation
+from runtime.balance import Balance
 from runtime.foot_lock import FootLock
 from runtime.human_motion import HUMAN_JOINTS, Skeleton
 from runtime.retarget_table import RetargetTable, Row
@@ -68,6 +69,9 @@ class Targets:
         self.foot_joints = np.array([HUMAN_JOINTS.index(table.rows[i].position_of[0]) for i in feet], np.intp)
         self._feet, self._lock_feet, self._frame_s = feet, lock_feet, frame_s
         self.locks = tuple(FootLock(table.contact, frame_s) for _ in feet)
+        self.balance = Balance(table.balancing, frame_s)
+        self._body = np.array([i for i in range(k) if i not in feet], np.intp)
+        self._moved = np.zeros(3)
         self.positions: F64 = np.zeros((k, 3))
         self.quats_wxyz: F64 = np.zeros((k, 4))
         self._turned = np.zeros((k, 4, 1))
@@ -87,6 +91,7 @@ class Targets:
     def reset(self) -> None:
         """As before the first frame."""
         self._is_first = True
+        self.balance.reset()
         for lock in self.locks:
             lock.reset()
 
@@ -101,8 +106,24 @@ class Targets:
             self._feel_feet(positions)
         if len(self._has_offset):
             out[self._has_offset] += _rotate(self.quats_wxyz[self._has_offset], self._some_offsets)
+        out[self._body] += self._shift()
         for row, lock in zip(self._feet, self.locks, strict=True):
             self._place_foot(out[row], lock)
+
+    def _shift(self) -> F64:
+        """(3,) what the body, feet excepted, is moved by: over the feet, and up out of too deep a crouch."""
+        shift, balancing = self._moved, self.table.balancing
+        shift[:2] = self.balance.shift
+        height, room = float(self.positions[0, 2]), balancing.crouch_m - balancing.lowest_m
+        depth = max(balancing.crouch_m - height, 0.0)
+        shift[2] = depth - room * (1 - math.exp(-depth / room))
+        return shift
+
+    def settle(self, centre_of_mass: F64, frame_s: float | None = None) -> None:
+        """Shifts the body for the next frame by where the centre of mass has come to be in this one."""
+        feet = self.positions[list(self._feet)]
+        headings = [rotation.heading_rad(self.quats_wxyz[row]) for row in self._feet]
+        self.balance.watch(centre_of_mass, feet, headings, [lock.share for lock in self.locks], frame_s)
 
     def _feel_feet(self, positions: F64) -> None:
         """Which feet stand; those turn flat."""
@@ -135,6 +156,8 @@ def flattened(quat_wxyz: F64, share: float) -> F64:
     sine = math.sqrt(x * x + y * y + z * z)
     ratio = 2 * math.atan2(sine, abs(w)) / sine if sine > 1e-9 else 2.0
     roll, pitch = math.copysign(ratio, w) * x, math.copysign(ratio, w) * y
+    if abs(pitch) >= HEEL_PITCH_RAD:
+        return quat_wxyz
     raised = min(max((abs(pitch) - FLAT_PITCH_RAD) / (HEEL_PITCH_RAD - FLAT_PITCH_RAD), 0.0), 1.0)
     flat = share * (1 - raised * raised * (3 - 2 * raised))
     roll, pitch = roll * (1 - flat), pitch * (1 - flat)

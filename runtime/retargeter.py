@@ -25,6 +25,9 @@ ROOT_Q = 7
 WORST_FIRST_M = 0.15
 """Mean distance of the points of a first frame: good ones are within 0.05, a T-pose read sideways is at 0.3."""
 
+FIRST_FRAMES = 75
+"""For which a motion stands still before it begins: five times the table's time of shifting at 50 Hz."""
+
 
 def kinematics_of(table: RetargetTable) -> Kinematics:
     """The kinematics of a table's plant, one point a row.
@@ -101,12 +104,22 @@ class Retargeter:
         q[:3], q[3:7] = targets.positions[0], targets.quats_wxyz[0]
         solver.start(q)
         solver.solve_first(targets.positions, targets.quats_wxyz)
+        self._stand(positions, rotations_wxyz)
         error = self.position_errors().mean()
         if not error <= WORST_FIRST_M:
             raise Refused("first frame", expected=f"points within {WORST_FIRST_M} m of their targets on average",
                           found=f"{error:.2f} m", what_to_do="cut the motion's begin, or check its axes and rest pose")
         self._has_begun = True
         return float(error)
+
+    def _stand(self, positions: F64, rotations_wxyz: F64) -> None:
+        """Settles feet and balance of the first frame, as if the human had stood like this for a while."""
+        targets, solver = self.targets, self.solver
+        for _ in range(FIRST_FRAMES):
+            targets.aim(positions, rotations_wxyz)
+            solver.solve(targets.positions, targets.quats_wxyz)
+            targets.settle(solver.kinematics.centre_of_mass)
+        solver.start(solver.q)
 
     def step(self, positions: F64, rotations_wxyz: F64, out: ReferenceFrame | None = None) -> bool:
         """The next frame, into `out`; False where it is not finite: the robot then stays as it was, at rest.
@@ -125,6 +138,7 @@ class Retargeter:
             if sound:
                 self.targets.aim(positions, rotations_wxyz)
                 self.solver.solve(self.targets.positions, self.targets.quats_wxyz)
+                self.targets.settle(self.solver.kinematics.centre_of_mass)
             else:
                 self.held += 1
                 self.solver.start(self.solver.q)
