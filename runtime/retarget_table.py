@@ -137,6 +137,8 @@ class Balancing:
         most_m: largest shift.
         crouch_m: below this height the root's is compressed, never to reach the lowest.
         lowest_m: of the root.
+        lean_rad: beyond this the root's lean is compressed, and the body above with it, never to reach the most.
+        most_lean_rad: less than the gate's limit of tilt.
     """
 
     sole_centre_m: float
@@ -145,6 +147,8 @@ class Balancing:
     most_m: float
     crouch_m: float
     lowest_m: float
+    lean_rad: float
+    most_lean_rad: float
 
 
 @dataclass(frozen=True)
@@ -285,9 +289,11 @@ def _contact(reader: Reader, given: Any) -> Contact:
 
 def _balancing(reader: Reader, given: Any) -> Balancing:
     bounds = {"sole_centre_m": (-1.0, 1.0), "slack_m": (0.0, 1.0), "time_s": (0.05, 10.0), "most_m": (0.0, 1.0),
-              "crouch_m": (0.0, 5.0), "lowest_m": (0.0, 5.0)}
+              "crouch_m": (0.0, 5.0), "lowest_m": (0.0, 5.0), "lean_rad": (0.0, 3.1), "most_lean_rad": (0.0, 3.14)}
     reader.keys("balance", given, set(bounds), set(bounds))
     values = {name: reader.number(f"balance.{name}", given[name], *span) for name, span in bounds.items()}
     if values["lowest_m"] >= values["crouch_m"]:
         raise reader.refuse("balance.lowest_m", "less than crouch_m", given["lowest_m"])
+    if values["lean_rad"] >= values["most_lean_rad"]:
+        raise reader.refuse("balance.most_lean_rad", "more than lean_rad", given["most_lean_rad"])
     return Balancing(**values)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from runtime import rotation
 from runtime.balance import Balance
 from runtime.foot_lock import FootLock
-from runtime.human_motion import HUMAN_JOINTS, Skeleton
+from runtime.human_motion import HUMAN_JOINTS, HUMAN_PARENTS, Skeleton
 from runtime.retarget_table import RetargetTable, Row
 
 F64 = npt.NDArray[np.float64]
@@ -71,6 +71,7 @@ class Targets:
         self.locks = tuple(FootLock(table.contact, frame_s) for _ in feet)
         self.balance = Balance(table.balancing, frame_s)
         self._body = np.array([i for i in range(k) if i not in feet], np.intp)
+        self._above = np.array([i for i, row in enumerate(table.rows) if i == 0 or _is_above(row.rotation_of)], np.intp)
         self._moved = np.zeros(3)
         self.positions: F64 = np.zeros((k, 3))
         self.quats_wxyz: F64 = np.zeros((k, 4))
@@ -104,19 +105,35 @@ class Targets:
         self.quats_wxyz[:] = self._turned[:, :, 0]
         if self._lock_feet:
             self._feel_feet(positions)
+        self._straighten()
         if len(self._has_offset):
             out[self._has_offset] += _rotate(self.quats_wxyz[self._has_offset], self._some_offsets)
         out[self._body] += self._shift()
         for row, lock in zip(self._feet, self.locks, strict=True):
             self._place_foot(out[row], lock)
 
+    def _straighten(self) -> None:
+        """Turns the body above the legs back about the hips where the root would lean too far."""
+        balancing = self.table.balancing
+        w, x, y, z = self.quats_wxyz[0].tolist()
+        up_x, up_y = 2 * (x * z + w * y), 2 * (y * z - w * x)  # where the root's own z axis leads on the floor plan
+        lean = math.atan2(math.hypot(up_x, up_y), 1 - 2 * (x * x + y * y))
+        too_much = lean - compressed(lean, balancing.lean_rad, balancing.most_lean_rad)
+        if too_much < 1e-9:
+            return
+        sine = math.sin(too_much / 2) / math.hypot(up_x, up_y)
+        back = np.array([math.cos(too_much / 2), sine * up_y, -sine * up_x, 0.0])
+        above, hips = self._above, self.positions[0].copy()
+        turns = np.broadcast_to(back, (len(above), 4))
+        self.quats_wxyz[above] = rotation.multiply_many(turns, self.quats_wxyz[above])
+        self.positions[above] = hips + _rotate(turns, self.positions[above] - hips)
+
     def _shift(self) -> F64:
         """(3,) what the body, feet excepted, is moved by: over the feet, and up out of too deep a crouch."""
         shift, balancing = self._moved, self.table.balancing
         shift[:2] = self.balance.shift
-        height, room = float(self.positions[0, 2]), balancing.crouch_m - balancing.lowest_m
-        depth = max(balancing.crouch_m - height, 0.0)
-        shift[2] = depth - room * (1 - math.exp(-depth / room))
+        height = float(self.positions[0, 2])
+        shift[2] = -compressed(-height, -balancing.crouch_m, -balancing.lowest_m) - height
         return shift
 
     def settle(self, centre_of_mass: F64, frame_s: float | None = None) -> None:
@@ -149,6 +166,14 @@ class Targets:
             lock.hold(target)
 
 
+def compressed(value: float, soft: float, hard: float) -> float:
+    """The same up to `soft`; what goes beyond comes ever nearer to `hard`."""
+    if value <= soft:
+        return value
+    room = hard - soft
+    return soft + room * (1 - math.exp((soft - value) / room))
+
+
 def flattened(quat_wxyz: F64, share: float) -> F64:
     """A foot turned towards lying flat, heading kept, unless its pitch is that of a raised heel."""
     heading = rotation.quat_about_z(rotation.heading_rad(quat_wxyz))
@@ -171,6 +196,14 @@ def _mean_of(names: tuple[str, ...]) -> F64:
     for name in names:
         row[HUMAN_JOINTS.index(name)] += 1 / len(names)
     return row
+
+
+def _is_above(joint: str) -> bool:
+    """Whether a joint hangs on the spine."""
+    at, spine = HUMAN_JOINTS.index(joint), HUMAN_JOINTS.index("spine1")
+    while at > spine:
+        at = HUMAN_PARENTS[at]
+    return at == spine
 
 
 def _offset_of(row: Row, scales: dict[str, float], skeleton: Skeleton) -> tuple[float, float, float]:
