@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runtime.channels import CHANNELS, known_channel
-from runtime.clip import Clip
+from runtime.clip import WRISTS, Clip
 from runtime.errors import Refused
 from runtime.manifest import Manifest
 from runtime.terms import TERMS, reference_offsets
@@ -58,10 +58,10 @@ def mode_of(manifest: Manifest, name: str | None) -> str:
 
 
 def check_clip_feeds(manifest: Manifest, mode: str, clip: Clip) -> None:
-    """A motion brings every channel the mode reads.
+    """A motion brings every channel the mode reads, and joints where it follows joints.
 
     Raises:
-        Refused: with the channels it lacks.
+        Refused: with what it lacks.
     """
     _, channels = reference_needs(manifest)
     wanted = sorted(name for name, modes in channels.items() if CHANNELS[name].needed and modes & {"", mode})
@@ -72,6 +72,12 @@ def check_clip_feeds(manifest: Manifest, mode: str, clip: Clip) -> None:
             expected=f"channels {', '.join(wanted)}",
             found=f"{', '.join(sorted(clip.channels)) or 'none'} (missing {', '.join(missing)})",
             what_to_do="give a clip that carries them (docs/clips.md)" + (", or choose another --mode" if mode else ""),
+        )
+    if clip.joints == WRISTS and "smpl_joints" not in wanted:
+        raise Refused(
+            f"clip {clip.name} for {manifest.name}" + (f" in mode {mode}" if mode else ""),
+            expected="a robot's joints", found="a human's motion, of which only the wrists are a robot's",
+            what_to_do="convert it again with `exoactor motion convert --retarget`",
         )
 
 

@@ -6,7 +6,9 @@ import argparse
 
 from export.jobs import Jobs, add_job_arguments, run_job
 
-JOBS: Jobs = {}
+JOBS: Jobs = {
+    "check": ("export.motion.check_command", "say whether a motion can be followed, check by check; repair it"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
