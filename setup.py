@@ -46,6 +46,8 @@ DEV = [
     *dict.fromkeys(SIM + ROBOT + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
 ]
 
+SHOW = ["viser>=1.0", *SIM]
+
 FUZZ = ['atheris>=2.3; python_version < "3.13"']  # wheels for x86-64 Linux; without it, seeded mutants are tried
 
 FLOORS = ("runtime", "firmware_bridge", "calibration", "export")
@@ -70,7 +72,7 @@ setup(
     ],
     python_requires=">=3.10",
     install_requires=["numpy>=1.26"],
-    extras_require={"sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "dev": DEV, "fuzz": FUZZ},
+    extras_require={"sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "show": SHOW, "dev": DEV, "fuzz": FUZZ},
     py_modules=["exoactor"],
     packages=find_packages(
         include=[f"{floor}{below}" for floor in FLOORS for below in ("", ".*")],

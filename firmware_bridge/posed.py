@@ -69,6 +69,7 @@ class PosedPlant:
         bodies = [_id(model, mujoco.mjtObj.mjOBJ_BODY, name) for name in feet]
         self._foot_geoms = [[g for g in self._felt if model.geom_bodyid[g] == body] for body in bodies]
         self._foot_bodies = bodies
+        self._seen: list[int] = []
         self._built: set[tuple[int, int]] = set()
         self._place(self._state(np.zeros(3), np.array([1.0, 0, 0, 0]), standing))
         self._built = {pair for _, pair in self._overlaps(0.0)}
@@ -84,6 +85,21 @@ class PosedPlant:
         """(T, nq) the plant's own state of each frame."""
         rows = zip(root_pos, root_quat_wxyz, joint_pos, strict=True)
         return np.array([self._state(*row) for row in rows])
+
+    def shapes(self) -> list[tuple[str, F64, tuple[int, int, int]]]:
+        """What the robot looks like: "box", "cylinder" or "ball", (3,) half sizes in m, RGB; a mesh as its box."""
+        self._seen = [g for g in range(self.model.ngeom) if self.model.geom_bodyid[g] and self.model.geom_rgba[g, 3]]
+        return [(_KINDS.get(int(self.model.geom_type[g]), "box"), _half_size(self.model, g), _colour(self.model, g))
+                for g in self._seen]
+
+    def shape_poses(self, state: F64) -> tuple[F64, F64]:
+        """(m, 3) places and (m, 4) w, x, y, z of the shapes, in world, in a state."""
+        self.data.qpos[:] = state
+        mujoco.mj_kinematics(self.model, self.data)
+        quats = np.zeros((len(self._seen), 4))
+        for quat, g in zip(quats, self._seen, strict=True):
+            mujoco.mju_mat2Quat(quat, self.data.geom_xmat[g])
+        return self.data.geom_xpos[self._seen].copy(), quats
 
     def _place(self, q: F64) -> None:
         self.data.qpos[:] = q
@@ -127,6 +143,26 @@ class PosedPlant:
             overlap[t] = worst[0]
             pairs.append(" and ".join(self.model.body(b).name for b in worst[1]) if worst[0] else "")
         return Posed(lowest, feet, points, overlap, tuple(pairs))
+
+
+_KINDS = {
+    int(mujoco.mjtGeom.mjGEOM_SPHERE): "ball", int(mujoco.mjtGeom.mjGEOM_ELLIPSOID): "ball",
+    int(mujoco.mjtGeom.mjGEOM_CAPSULE): "cylinder", int(mujoco.mjtGeom.mjGEOM_CYLINDER): "cylinder",
+}
+
+
+def _half_size(model: Any, geom: int) -> F64:
+    size = np.array(model.geom_size[geom], np.float64)
+    if int(model.geom_type[geom]) == mujoco.mjtGeom.mjGEOM_MESH:
+        return np.asarray(model.geom_aabb[geom, 3:], np.float64)
+    return np.full(3, size[0]) if int(model.geom_type[geom]) == mujoco.mjtGeom.mjGEOM_SPHERE else size
+
+
+def _colour(model: Any, geom: int) -> tuple[int, int, int]:
+    material = int(model.geom_matid[geom])
+    rgba = model.mat_rgba[material] if material >= 0 else model.geom_rgba[geom]
+    red, green, blue = (int(255 * value) for value in rgba[:3])
+    return red, green, blue
 
 
 def _id(model: Any, kind: Any, name: str) -> int:

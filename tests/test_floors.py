@@ -31,6 +31,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "onnx": ("export/",),
     "nacl": ("runtime/signature.py",),
     "tqdm": ("export/",),
+    "viser": ("export/motion/viewer.py",),
     "yaml": ("export/",),
     "smplx": ("export/",),
     "scipy": ("export/", "calibration/"),
