@@ -47,6 +47,8 @@ DEV = [
     *dict.fromkeys(SIM + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
 ]
 
+SHOW = ["viser>=1.0", *SIM]
+
 FUZZ = ['atheris>=2.3; python_version < "3.13"']  # wheels for x86-64 Linux; without it, seeded mutants are tried
 
 FLOORS = ("runtime", "firmware_bridge", "calibration", "export")
@@ -72,7 +74,8 @@ setup(
     python_requires=">=3.10",
     install_requires=["numpy>=1.26"],
     extras_require={
-        "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "dev": DEV, "bench": SIM + BENCH, "fuzz": FUZZ,
+        "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "show": SHOW, "dev": DEV,
+        "bench": SIM + BENCH, "fuzz": FUZZ,
     },
     py_modules=["exoactor"],
     packages=find_packages(

@@ -173,7 +173,7 @@ def clip_of(name: str, arrays: dict[str, npt.NDArray[Any]], robot: Robot) -> Cli
         raise Refused(what, expected="unit quaternions within 0.01",
                       found=f"norm {np.linalg.norm(quat[frame]):.3f} in frame {frame} ({frame / fps:.2f} s)",
                       what_to_do="normalise the rotation, and check that the key holds quaternions")
-    _check_convention(what, root_pos, quat)
+    check_convention(what, root_pos, quat)
     _check_range(what, names, fps, joint_pos, robot)
     channels = read_channels(what, arrays if "format" in arrays else {}, len(joint_pos), fps)
     joints = str(arrays["joints"]) if "format" in arrays and "joints" in arrays else ALL_JOINTS
@@ -240,7 +240,7 @@ def _check_shapes(
     robot.order.index_of(JointOrder(names))
 
 
-def _check_convention(what: str, root_pos: F64, quat: F64) -> None:
+def check_convention(what: str, root_pos: F64, quat: F64) -> None:
     """Refuses rotations that only make sense in another order of their four numbers.
 
     An upright robot's quaternion has small x and y. Read in the wrong order it stands on its head, lies down as it
