@@ -28,6 +28,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tensorrt": ("runtime/engine.py",),
     "torch": ("export/",),
     "onnx": ("export/",),
+    "zmq": ("runtime/stream_socket.py",),
     "nacl": ("runtime/signature.py",),
     "tqdm": ("export/",),
     "yaml": ("export/",),
