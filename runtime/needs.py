@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.channels import CHANNELS, known_channel
+from runtime.channels import CHANNELS, ChannelTable, known_channel
 from runtime.clip import WRISTS, Clip
 from runtime.errors import Refused
 from runtime.manifest import Manifest
@@ -40,6 +40,19 @@ def reference_needs(manifest: Manifest) -> tuple[list[int], dict[str, set[str]]]
         for name in stage.instead.values():
             channels.setdefault(name, set()).update(others)
     return offsets, channels
+
+
+def stream_needs(manifest: Manifest, mode: str) -> tuple[ChannelTable, float]:
+    """What a stream brings a controller in a mode besides joints and root, and how far it looks ahead, s."""
+    _, channels = reference_needs(manifest)
+    names = [name for name, modes in channels.items() if modes & {"", mode}]
+    offsets = [0]
+    for inputs in (*(stage.inputs for stage in manifest.stages), manifest.inputs):
+        for term, modes in terms_of(inputs):
+            kind = TERMS[term["term"]]
+            if "frames" in kind.settings and (modes is None or mode in modes):
+                offsets += reference_offsets(kind.full(term))
+    return ChannelTable(names), max(offsets) / manifest.rate_hz
 
 
 def mode_of(manifest: Manifest, name: str | None) -> str:

@@ -31,6 +31,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tensorrt": ("runtime/engine.py",),
     "torch": ("export/",),
     "onnx": ("export/",),
+    "zmq": ("runtime/stream_socket.py",),
     "nacl": ("runtime/signature.py",),
     "tqdm": ("export/",),
     "viser": ("export/motion/viewer.py",),
