@@ -52,15 +52,20 @@ class Skeleton:
     offsets_m: F64
     source: str
 
+    def at_rest(self) -> F64:
+        """(24, 3) the joints from the pelvis, in the rest axes."""
+        rest = np.zeros((len(HUMAN_PARENTS), 3))
+        for joint, parent in enumerate(HUMAN_PARENTS[1:], start=1):
+            rest[joint] = rest[parent] + self.offsets_m[joint]
+        return rest
+
     @property
     def height_m(self) -> float:
         """From sole to crown, about: foot joints to head joint at rest, and 0.17 m for what lies beyond these two.
 
         0.17 gives the plain skeleton the 1.69 m of an adult; only ratios of heights matter here.
         """
-        y = np.zeros(len(HUMAN_PARENTS))
-        for joint, parent in enumerate(HUMAN_PARENTS[1:], start=1):
-            y[joint] = y[parent] + self.offsets_m[joint, 1]
+        y = self.at_rest()[:, 1]
         feet = [HUMAN_JOINTS.index(name) for name in ("left_foot", "right_foot")]
         return float(y[HUMAN_JOINTS.index("head")] - y[feet].mean() + 0.17)
 
