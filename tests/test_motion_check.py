@@ -355,6 +355,20 @@ def test_teleports_in_the_first_frames_are_refused_and_trimmed(frames, metres):
     np.testing.assert_array_equal(mended.root_pos, WALK.root_pos[frames:])
 
 
+def test_a_human_s_motion_is_checked_as_the_robot_would_do_it(tmp_path, capsys):
+    pytest.importorskip("scipy", reason="missing dependency: scipy")
+    save_human_motion(tmp_path / "h.npz", human())
+    assert exoactor.main(["motion", "check", str(tmp_path / "h.npz"), "--retarget", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["kind"] == "robot" and "self_collision" in {row["check"] for row in told["findings"]}
+
+
+def test_other_files_than_motions_are_refused(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("hello")
+    assert exoactor.main(["motion", "check", str(tmp_path / "a.txt")]) == 2
+    assert exoactor.main(["motion", "check", str(tmp_path / "none.npz")]) == 2
+
+
 def test_the_page_has_the_code_s_own_table():
     text = (Path(__file__).parents[1] / "docs" / "motion_check.md").read_text("utf-8")
     assert f"<!-- checks -->\n{table_markdown()}\n<!-- /checks -->" in text

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from export.motion.content import ReadOptions
+from export.motion.formats import read_motion
 from export.motion.robot_motion import RobotMotion
 from runtime import human_motion
 from runtime.channels import PREFIX, known_channel
@@ -20,7 +20,6 @@ from runtime.human_motion import HumanMotion, human_motion_of
 from runtime.npz_file import read_npz
 from runtime.robot import JointOrder, Robot
 
-FORMATS = "export.motion.formats"
 F64 = npt.NDArray[np.float64]
 
 
@@ -41,13 +40,7 @@ def read_any(name_or_path: str, robot: Robot, source: str | None = None) -> Huma
         motion = _npz(path)
         if motion is not None:
             return motion
-    if importlib.util.find_spec(FORMATS) is None:
-        raise Refused(f"motion {path.name}", expected="an npz clip of docs/clips.md, or a human's motion",
-                      found="another file", what_to_do="convert it first")
-    formats = importlib.import_module(FORMATS)
-    options = importlib.import_module("export.motion.content").ReadOptions(robot=robot)
-    read: HumanMotion | RobotMotion = formats.read_motion(path, source, options)
-    return read
+    return read_motion(path, source, ReadOptions(robot=robot))
 
 
 def _npz(path: Path) -> HumanMotion | RobotMotion | None:
