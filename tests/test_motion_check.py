@@ -322,6 +322,53 @@ def test_every_file_that_check_accepts_can_be_loaded(tmp_path):
         load_clip(tmp_path / f"{name}.npz", ROBOT)
 
 
+OWN = {"format": "exoactor-clip/1", "fps": 50.0, "joint_names": np.array(ROBOT.order.names),
+       "joint_pos": WALK.joint_pos[:20], "root_pos": WALK.root_pos[:20], "root_quat_wxyz": WALK.root_quat_wxyz[:20]}
+
+
+@pytest.mark.parametrize("edit", [
+    {"format": "exoactor-clip/9"}, {"joints": "legs"}, {"channel_tail": np.zeros((20, 3))},
+    {"channel_token": np.zeros((19, 64))}, {"fps": np.nan}, {"fps": np.array([1.0, 2.0])}, {"fps": 0.0},
+    {"joint_pos": np.zeros((20, 28))}, {"joint_pos": np.zeros(20)}, {"root_pos": np.zeros((19, 3))},
+    {"root_quat_wxyz": np.zeros((20, 4))}, {"joint_names": np.arange(29)}, {"root_pos": np.zeros((20, 3), complex)},
+    {"fps": 1e300}, {"channel_vr_orientation": np.zeros((20, 12))},
+], ids=lambda edit: "-".join(edit) + str(next(iter(edit.values())))[:12].replace("\n", ""))
+def test_what_no_run_would_load_is_refused(edit, tmp_path, capsys):
+    np.savez(tmp_path / "odd.npz", **{**OWN, **edit})
+    assert exoactor.main(["motion", "check", str(tmp_path / "odd.npz")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_sound_file_that_those_were_made_of_is_accepted(tmp_path):
+    np.savez(tmp_path / "even.npz", **OWN)
+    assert exoactor.main(["motion", "check", str(tmp_path / "even.npz")]) == 0
+
+
+@pytest.mark.parametrize("frames", [1, 5, 20])
+@pytest.mark.parametrize("metres", [0.15, 2.0, 20.0])
+def test_teleports_in_the_first_frames_are_refused_and_trimmed(frames, metres):
+    motion = changed(root_pos=add(slice(0, frames), metres * np.array([0.6, 0.7, 0.4])))
+    findings = check_robot_motion(motion, ROBOT, pose=POSE)
+    assert not accepted(findings)
+    mended, changes = repair_motion(motion, ROBOT, findings)
+    assert changes[0].startswith(f"trim: {frames} frames") and accepted(list(verdicts(mended).values()))
+    np.testing.assert_array_equal(mended.root_pos, WALK.root_pos[frames:])
+
+
+def test_a_human_s_motion_is_checked_as_the_robot_would_do_it(tmp_path, capsys):
+    pytest.importorskip("scipy", reason="missing dependency: scipy")
+    save_human_motion(tmp_path / "h.npz", human())
+    assert exoactor.main(["motion", "check", str(tmp_path / "h.npz"), "--retarget", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["kind"] == "robot" and "self_collision" in {row["check"] for row in told["findings"]}
+
+
+def test_other_files_than_motions_are_refused(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("hello")
+    assert exoactor.main(["motion", "check", str(tmp_path / "a.txt")]) == 2
+    assert exoactor.main(["motion", "check", str(tmp_path / "none.npz")]) == 2
+
+
 def test_the_page_has_the_code_s_own_table():
     text = (Path(__file__).parents[1] / "docs" / "motion_check.md").read_text("utf-8")
     assert f"<!-- checks -->\n{table_markdown()}\n<!-- /checks -->" in text

@@ -18,6 +18,8 @@ from runtime.robot import Robot
 F64 = npt.NDArray[np.float64]
 GROUND_PERCENTILE = 5
 """Of the lowest point over time: a few frames below are penetration, not the floor's height."""
+FIRST = ("joints", "frames", "finite", "quaternion_norm", "rate")
+"""Checks without which nothing further can be measured."""
 NEAR_M = 0.05
 """Above the ground: a foot lower than this may stand."""
 STANDING_M_S = 0.5
@@ -59,7 +61,7 @@ def check_robot_motion(
         Refused: no plant of the robot.
     """
     findings = check_data(motion, robot)
-    if not accepted([f for f in findings if f.check in ("joints", "frames", "finite", "quaternion_norm")]):
+    if not accepted([f for f in findings if f.check in FIRST]):
         return findings
     standing = standing_pose(motion, robot, pose)
     findings += check_movement(motion, robot, standing if pose is not None else None)

@@ -82,18 +82,10 @@ def controller_pose(name: str, robot: Robot) -> dict[str, float] | None:
 
 
 def retargeted(motion: HumanMotion, robot: Robot) -> RobotMotion:
-    """What the retargeter makes of a human's motion.
+    """What the retargeter makes of a human's motion; refuses as `retarget`."""
+    from export.motion.retarget import retarget  # the solver is loaded where it is asked for
 
-    Raises:
-        Refused: there is none in this installation.
-    """
-    import importlib
-    import importlib.util
-
-    if importlib.util.find_spec("export.motion.retarget") is None:
-        raise Refused("--retarget", expected="a retargeter", found="none in this installation",
-                      what_to_do="update exoactor, or check a motion that was retargeted already")
-    clip, _ = importlib.import_module("export.motion.retarget").retarget(motion, robot)
+    clip, _ = retarget(motion, robot)
     return of_clip(clip)
 
 

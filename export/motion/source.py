@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from export.motion.content import ReadOptions
+from export.motion.formats import read_motion
 from export.motion.robot_motion import RobotMotion
 from runtime import human_motion
-from runtime.channels import CHANNELS, PREFIX
-from runtime.clip import ALL_JOINTS, clip_names, find_clip
+from runtime.channels import PREFIX, known_channel
+from runtime.clip import ALL_JOINTS, WRISTS, clip_names, find_clip
+from runtime.clip import FORMAT as CLIP_FORMAT
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion, human_motion_of
 from runtime.npz_file import read_npz
 from runtime.robot import JointOrder, Robot
 
-FORMATS = "export.motion.formats"
 F64 = npt.NDArray[np.float64]
 
 
@@ -40,13 +40,7 @@ def read_any(name_or_path: str, robot: Robot, source: str | None = None) -> Huma
         motion = _npz(path)
         if motion is not None:
             return motion
-    if importlib.util.find_spec(FORMATS) is None:
-        raise Refused(f"motion {path.name}", expected="an npz clip of docs/clips.md, or a human's motion",
-                      found="another file", what_to_do="convert it first")
-    formats = importlib.import_module(FORMATS)
-    options = importlib.import_module("export.motion.content").ReadOptions(robot=robot)
-    read: HumanMotion | RobotMotion = formats.read_motion(path, source, options)
-    return read
+    return read_motion(path, source, ReadOptions(robot=robot))
 
 
 def _npz(path: Path) -> HumanMotion | RobotMotion | None:
@@ -60,8 +54,12 @@ def _npz(path: Path) -> HumanMotion | RobotMotion | None:
     own = str(arrays.get("format", ""))
     if own == human_motion.FORMAT:
         return human_motion_of(path.stem, arrays)
-    quat = next((key for key in ("root_quat_wxyz", "root_quat_xyzw", "root_rot") if key in arrays), None)
-    joints = "joint_pos" if "format" in arrays else "dof_pos"
+    if own not in ("", CLIP_FORMAT):
+        raise Refused(f"motion {path.name}", expected=f"format {CLIP_FORMAT} or {human_motion.FORMAT}", found=own,
+                      what_to_do="convert it with the version that wrote it")
+    keys = ("root_quat_wxyz",) if own else ("root_quat_xyzw", "root_rot")
+    quat = next((key for key in keys if key in arrays), None)
+    joints = "joint_pos" if own else "dof_pos"
     if quat is None or any(key not in arrays for key in ("fps", "joint_names", joints, "root_pos")):
         return None
     return _robot_motion(path, arrays, joints, quat)
@@ -77,14 +75,20 @@ def _robot_motion(path: Path, arrays: dict[str, Any], joints: str, quat: str) ->
     frames = len(joint_pos)
     fps = float(_real_one(what, arrays["fps"]))
     rotation = _real(what, arrays, quat, 4, frames)
-    channels = {key.removeprefix(PREFIX): _real(what, arrays, key, CHANNELS[key.removeprefix(PREFIX)].width, frames)
-                for key in arrays if key.startswith(PREFIX) and key.removeprefix(PREFIX) in CHANNELS}
+    channels = {}
+    for key in (key for key in arrays if key.startswith(PREFIX) and "format" in arrays):
+        channel = known_channel(key.removeprefix(PREFIX), f"{what}, {key}")
+        channels[key.removeprefix(PREFIX)] = _real(what, arrays, key, channel.width, frames)
+    kind = str(arrays["joints"]) if "format" in arrays and "joints" in arrays else ALL_JOINTS
+    if kind not in (ALL_JOINTS, WRISTS):
+        raise Refused(what, expected=f"`joints` {ALL_JOINTS} or {WRISTS}", found=kind,
+                      what_to_do="convert the motion again")
     velocity = next((key for key in ("joint_vel", "dof_vel") if key in arrays), None)
     return RobotMotion(
         path.stem, fps, order, joint_pos, _real(what, arrays, "root_pos", 3, frames),
         rotation if quat == "root_quat_wxyz" else rotation[:, [3, 0, 1, 2]], channels,
         joint_vel=None if velocity is None else _real(what, arrays, velocity, len(order), frames),
-        joints=str(arrays.get("joints", ALL_JOINTS)),
+        joints=kind,
     )
 
 
