@@ -32,15 +32,18 @@ REFUSAL_FAMILIES = (("firmware_bridge.errors", "BridgeError"), ("runtime.errors"
 # Third-party library: the extra of this package that brings it.
 EXTRA_OF_LIBRARY = {
     "cyclonedds": "robot",
+    "distributed": "cluster",
     "mcap": "robot",
     "mujoco": "sim",
     "nacl": "robot",
     "onnx": "export",
     "onnxruntime": "robot",
+    "ray": "cluster",
     "serial": "robot",
     "smplx": "export",
     "tensorrt": "gpu",
     "torch": "export",
+    "tqdm": "export",
     "yaml": "export",
 }
 

@@ -77,7 +77,7 @@ setup(
     install_requires=["numpy>=1.26"],
     extras_require={
         "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "show": SHOW, "dev": DEV,
-        "stream": [PYZMQ], "bench": SIM + BENCH, "fuzz": FUZZ,
+        "stream": [PYZMQ], "cluster": ["distributed>=2024.1", "ray>=2.9"], "bench": SIM + BENCH, "fuzz": FUZZ,
     },
     py_modules=["exoactor"],
     packages=find_packages(

@@ -23,6 +23,8 @@ FENCES: dict[str, tuple[str, ...]] = {
     "mcap": ("runtime/log_file.py",),
     "mujoco": ("firmware_bridge/simulated_robot.py", "firmware_bridge/plant.py", "firmware_bridge/picture.py",
                "firmware_bridge/kinematics.py", "firmware_bridge/posed.py"),
+    "ray": ("export/motion/convert_command.py",),
+    "distributed": ("export/motion/convert_command.py",),
     "mink": ("runtime/retarget_bench.py",),
     "daqp": ("runtime/retarget_bench.py",),
     "cyclonedds": ("firmware_bridge/libddsc.py", "firmware_bridge/stock_path.py"),

@@ -7,6 +7,7 @@ import argparse
 from export.jobs import Jobs, add_job_arguments, run_job
 
 JOBS: Jobs = {
+    "convert": ("export.motion.convert_command", "bring motions of any source to a clip or to SONIC's folders"),
     "skeleton": ("export.motion.skeleton", "write the bones of a body model as a small file"),
     "check": ("export.motion.check_command", "say whether a motion can be followed, check by check; repair it"),
     "show": ("export.motion.show_command", "picture it: contact sheet, moving picture, plots with limits, viewer"),

@@ -11,7 +11,10 @@ from export.motion.hands import with_hands
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
 
-FORMATS = ("clip", "human", "amass", "gvhmr", "wham", "phalp", "tram", "omomo", "kimodo", "bvh")
+FORMATS = (
+    "clip", "human", "amass", "gvhmr", "wham", "phalp", "tram", "omomo", "kimodo", "bvh", "twist", "beyondmimic",
+    "holosoma", "unitree_csv", "bones_csv", "sonic_folder", "motion_lib",
+)
 """Modules of this folder with `SUMMARY`, `recognise(content)` and `read(content, options)`."""
 
 
