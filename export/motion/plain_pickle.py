@@ -18,6 +18,7 @@ import io
 import json
 import lzma
 import pickle
+import re
 import resource
 import subprocess
 import sys
@@ -35,6 +36,7 @@ MOST_BYTES = 2 << 30
 MOST_MEMORY = 8 << 30
 LONGEST_S = 300
 DEEPEST = 12
+_PLAIN_DTYPE = re.compile(r"[<>=|]?([?bB]|[biufc](1|2|4|8|16)|[SaU][0-9]{1,6}|O8?)")
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _TORCH_TYPES = {
     "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
@@ -66,11 +68,60 @@ class _Numbers:
         return None
 
 
+class _Dtype:
+    """Stands for numpy's dtype: of plain kinds, and never with a state set from outside.
+
+    numpy takes the state of a dtype as it comes, also for the ones that it shares everywhere: a pickle that marks
+    float64 as holding objects makes numpy follow numbers as addresses.
+    """
+
+    def __init__(self, code: Any = "", *rest: Any) -> None:
+        code = code.decode("latin1") if isinstance(code, bytes) else code
+        if not isinstance(code, str) or not _PLAIN_DTYPE.fullmatch(code):
+            raise Forbidden(f"dtype {str(code)[:40]!r}")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: Any) -> None:
+        order: Any = state[1] if isinstance(state, tuple) and len(state) >= 5 else None
+        order = order.decode("latin1") if isinstance(order, bytes) else order
+        if order not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
+            raise Forbidden("a dtype of parts")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """Stands for numpy's array until its state tells what is in it."""
+
+    def __init__(self, *rest: Any) -> None:
+        self.value: Any = np.zeros(0)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, is_fortran, raw = state
+        shape = tuple(int(size) for size in shape)
+        if not isinstance(kind, _Dtype) or min(shape, default=0) < 0:
+            raise ValueError("an array without a shape or dtype")
+        if kind.dtype.hasobject:
+            if not isinstance(raw, list) or len(raw) != int(np.prod(shape, dtype=object)):
+                raise ValueError("an array of objects without them")
+            self.value = raw
+            return
+        raw = raw.encode("latin1") if isinstance(raw, str) else raw
+        self.value = _shaped(raw, kind.dtype, shape, "F" if is_fortran else "C")
+
+
+def _shaped(raw: Any, dtype: Any, shape: Any, order: str) -> Any:
+    """A copy of bytes as an array."""
+    if dtype.hasobject or not isinstance(raw, (bytes, bytearray, memoryview)):
+        raise ValueError("an array's bytes are none")
+    return np.frombuffer(raw, dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
 class _Inline:
     """joblib's note that an array's bytes follow in the stream."""
 
     shape: Any = ()
-    order, dtype = "C", np.dtype("f8")
+    order = "C"
+    dtype: Any = None
     numpy_array_alignment_bytes: int | None = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -80,14 +131,17 @@ class _Inline:
         """The array, from where the stream stands."""
         if self.numpy_array_alignment_bytes is not None:
             stream.read(stream.read(1)[0])
-        if self.dtype.hasobject:
+        if not isinstance(self.dtype, _Dtype):
+            raise ValueError("an array without a dtype")
+        if self.dtype.dtype.hasobject:
             return PlainUnpickler(stream).load()
-        count = int(np.prod(self.shape, dtype=np.int64))
-        size = count * self.dtype.itemsize
-        raw = stream.read(size)
-        if not 0 <= size <= MOST_BYTES or len(raw) != size:
+        size = self.dtype.dtype.itemsize
+        for length in self.shape:
+            size *= int(length)
+        raw = stream.read(size) if 0 <= size <= MOST_BYTES else b""
+        if len(raw) != size:
             raise ValueError("an array is cut short")
-        return np.frombuffer(raw, self.dtype).reshape(self.shape, order="F" if self.order == "F" else "C")
+        return _shaped(raw, self.dtype.dtype, self.shape, self.order)
 
 
 class _StorageType:
@@ -112,13 +166,11 @@ def _parameter(data: Any, *rest: Any) -> Any:
     return data
 
 
-def _reconstruct(kind: Any, shape: Any, code: Any) -> Any:
-    """numpy's `_reconstruct`, for plain arrays only."""
-    return np.ndarray.__new__(np.ndarray, (0,), "b")
-
-
 def _scalar(dtype: Any, raw: Any = None) -> Any:
-    return np.frombuffer(raw.encode("latin1") if isinstance(raw, str) else raw, dtype)[0]
+    raw = raw.encode("latin1") if isinstance(raw, str) else raw
+    if not isinstance(dtype, _Dtype):
+        raise ValueError("a number without a dtype")
+    return _shaped(raw, dtype.dtype, (1,), "C")[0]
 
 
 def _make(kind: Any, *rest: Any) -> Any:
@@ -129,7 +181,9 @@ def _make(kind: Any, *rest: Any) -> Any:
 
 
 def _buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
-    return np.frombuffer(raw, dtype).reshape(shape, order=order)
+    if not isinstance(dtype, _Dtype):
+        raise ValueError("an array without a dtype")
+    return _shaped(raw, dtype.dtype, shape, order)
 
 
 def _encode(text: str, coding: str = "latin1") -> bytes:
@@ -154,13 +208,11 @@ class PlainUnpickler(pickle._Unpickler):  # the one written in Python can be ext
 
     def find_class(self, module: str, name: str) -> Any:
         if name in ("_reconstruct", "scalar") and module in _NUMPY:
-            return _reconstruct if name == "_reconstruct" else _scalar
+            return _Array if name == "_reconstruct" else _scalar
         if name == "_frombuffer" and module in ("numpy.core.numeric", "numpy._core.numeric"):
             return _buffer
         if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if module == "numpy.dtypes" and name.endswith("DType"):
-            return getattr(np.dtypes, name)
+            return _Array if name == "ndarray" else _Dtype
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) in (("collections", "defaultdict"), ("__builtin__", "dict"), ("builtins", "dict")):
@@ -197,7 +249,7 @@ class PlainUnpickler(pickle._Unpickler):  # the one written in Python can be ext
             self.stack[-1].__setstate__(state)
             self.stack[-1] = self.stack[-1].read(self._stream)
             return
-        if not isinstance(self.stack[-2], (np.ndarray, np.dtype, _Numbers, collections.OrderedDict)):
+        if not isinstance(self.stack[-2], (_Array, _Dtype, _Numbers, collections.OrderedDict)):
             raise Forbidden(f"a state for {type(self.stack[-2]).__name__}")
         pickle._Unpickler.load_build(self)  # type: ignore[attr-defined]
 
@@ -219,8 +271,11 @@ def load_plain(raw: bytes) -> Any:
         shape, _, dtype = read_header(stream)
         if not dtype.hasobject:
             return np.load(io.BytesIO(raw), allow_pickle=False)
-        values = np.asarray(PlainUnpickler(stream).load(), object)
-        return values.reshape(shape).item() if shape == () else list(values.reshape(-1))
+        found = PlainUnpickler(stream).load()
+        values = found.value if isinstance(found, _Array) else found
+        if shape != () or not isinstance(values, list):
+            return values
+        return values[0] if values else None
     return PlainUnpickler(io.BytesIO(_unpacked(raw))).load()
 
 
@@ -262,8 +317,8 @@ def describe(value: Any, arrays: dict[str, Any], depth: int = 0) -> Any:
         raise ValueError(f"nested deeper than {DEEPEST}")
     if isinstance(value, _Numbers):
         return describe(value.plain(), arrays, depth + 1)
-    if isinstance(value, np.ndarray) and value.dtype.hasobject:
-        return {"list": [describe(item, arrays, depth + 1) for item in value.reshape(-1)]}
+    if isinstance(value, _Array):
+        return describe(value.value, arrays, depth + 1)
     if isinstance(value, (np.ndarray, np.generic)):
         arrays[f"a{len(arrays)}"] = np.asarray(value)
         return {"array": f"a{len(arrays) - 1}"}
