@@ -21,7 +21,8 @@ ON_ROBOT = ("runtime/", "firmware_bridge/")
 FENCES: dict[str, tuple[str, ...]] = {
     "numpy": ("",),
     "mcap": ("runtime/log_file.py",),
-    "mujoco": ("firmware_bridge/simulated_robot.py", "firmware_bridge/plant.py", "firmware_bridge/picture.py"),
+    "mujoco": ("firmware_bridge/simulated_robot.py", "firmware_bridge/plant.py", "firmware_bridge/picture.py",
+               "firmware_bridge/scene.py"),
     "cyclonedds": ("firmware_bridge/libddsc.py", "firmware_bridge/stock_path.py"),
     "serial": ("firmware_bridge/serial_bus.py", "firmware_bridge/serial_button.py"),
     "onnxruntime": ("runtime/model.py", "export/"),
