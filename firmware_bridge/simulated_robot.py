@@ -147,6 +147,10 @@ class SimulatedRobot:
         """(4,) w, x, y, z, pelvis in world; what a perfect IMU would say."""
         return np.asarray(self.data.qpos[3:7])
 
+    def body_places(self, bodies: Sequence[str]) -> F64:
+        """(bodies, 3) in world, m, where the robot is now."""
+        return np.array([self.data.body(name).xpos for name in bodies])
+
     def object_poses(self) -> dict[str, F64]:
         """Of each thing of the scene (7,): position in world, m, and orientation w, x, y, z."""
         bodies = {thing.name: self.data.body(PREFIX + thing.name) for thing in self.scene.things}
