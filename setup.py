@@ -31,7 +31,8 @@ GPU = [
     CYCLONEDDS,
     PYNACL,
 ]
-EXPORT = ["torch>=2.4", "onnx>=1.16", ONNXRUNTIME, "PyYAML>=6", "smplx>=0.1.28", "tqdm>=4.60", *SIM]
+EXPORT = ["torch>=2.4", "onnx>=1.16", ONNXRUNTIME, "PyYAML>=6", "scipy>=1.11", "smplx>=0.1.28", "tqdm>=4.60", *SIM]
+BENCH = ["mink>=1.0", "daqp>=0.6"]  # the method that `bench --only retarget` compares with
 DEV = [
     "pytest>=8",
     "pytest-xdist>=3.5",
@@ -43,7 +44,7 @@ DEV = [
     "types-PyYAML",
     # One release, so that tests need no GPU build: a range would take the newest, with gigabytes of CUDA.
     'torch==2.13.0; python_version >= "3.11"',
-    *dict.fromkeys(SIM + ROBOT + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
+    *dict.fromkeys(SIM + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
 ]
 
 FUZZ = ['atheris>=2.3; python_version < "3.13"']  # wheels for x86-64 Linux; without it, seeded mutants are tried
@@ -70,15 +71,17 @@ setup(
     ],
     python_requires=">=3.10",
     install_requires=["numpy>=1.26"],
-    extras_require={"sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "dev": DEV, "fuzz": FUZZ},
+    extras_require={
+        "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "dev": DEV, "bench": SIM + BENCH, "fuzz": FUZZ,
+    },
     py_modules=["exoactor"],
     packages=find_packages(
         include=[f"{floor}{below}" for floor in FLOORS for below in ("", ".*")],
     ),
     package_data={
         "runtime": [
-            "robots/*.json", "controllers/*.json", "controllers/*/*", "estimators/*/*", "clips/*.npz",
-            "trusted_keys/*.pub", "*.json",
+            "robots/*.json", "retargets/*.json", "controllers/*.json", "controllers/*/*", "estimators/*/*",
+            "clips/*.npz", "trusted_keys/*.pub", "*.json",
         ],
         "firmware_bridge": ["plants/*.xml"],
     },

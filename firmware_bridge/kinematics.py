@@ -49,6 +49,7 @@ class Kinematics:
     """
 
     def __init__(self, path: Path, points: Sequence[Point]) -> None:
+        self._path, self._points = path, tuple(points)
         self.model = model = _compile(path)
         self.data = mujoco.MjData(model)
         kinds = [int(kind) for kind in model.jnt_type]
@@ -81,6 +82,13 @@ class Kinematics:
             raise BridgeError("kinematics", expected=f"a body among {', '.join(names)}", found=name,
                               what_to_do="correct the body's name")
         return int(found)
+
+    def model_with_points(self, names: Sequence[str]) -> Any:
+        """Another model of the same plant, with a site of a given name at every point: for other solvers."""
+        spec = mujoco.MjSpec.from_file(str(self._path))
+        for name, (body, offset) in zip(names, self._points, strict=True):
+            spec.body(body).add_site(name=name, pos=list(offset))
+        return spec.compile()
 
     def place(self, q: F64) -> None:
         """Moves the robot to q (7 + n,) and refreshes `positions` and `quats_wxyz`."""

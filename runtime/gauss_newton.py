@@ -79,12 +79,18 @@ class GaussNewton:
         self._error = np.zeros((k, 6))
         self._weighted = np.zeros((6 * k, size))
         self._normal = np.zeros((size, size))
+        self._step = np.zeros(size)
         self._turns = RotationError(k)
         self._prior = np.concatenate([np.zeros(3), np.full(3, solving.root_turn_prior), np.ones(n)]) * solving.prior
         self._before, self._delta = self.q.copy(), np.zeros(size)
         self.change: F64 = np.zeros(size)
         self._reach = solving.speed_rad_s * frame_s
         self._low, self._high = self._lower.copy(), self._upper.copy()
+
+    @property
+    def limits(self) -> tuple[F64, F64]:
+        """(n,) each: the ranges that solutions stay in."""
+        return self._lower, self._upper
 
     def start(self, q: F64) -> None:
         """Stand at q, at rest."""
@@ -144,14 +150,14 @@ class GaussNewton:
             diagonal += prior
         joints = self.q[ROOT_Q:]
         slope = gradient[ROOT_V:]
-        held = ((joints <= self._low + AT_LIMIT_RAD) & (slope > 0)) | ((joints >= self._high - AT_LIMIT_RAD) & (slope < 0))
+        held = (joints <= self._low + AT_LIMIT_RAD) & (slope > 0)
+        held |= (joints >= self._high - AT_LIMIT_RAD) & (slope < 0)
         if held.any():
             places = np.flatnonzero(held) + ROOT_V
             normal[places] = 0
             normal[:, places] = 0
             normal[places, places] = 1
             gradient[places] = 0
-        step = np.linalg.solve(normal, gradient)
-        np.negative(step, out=step)
-        kinematics.integrate(self.q, step)
+        np.negative(np.linalg.solve(normal, gradient), out=self._step)
+        kinematics.integrate(self.q, self._step)
         np.clip(joints, self._low, self._high, out=joints)

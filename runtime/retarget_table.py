@@ -210,13 +210,16 @@ def _table(reader: Reader, data: Any, beside: Path) -> RetargetTable:
     reader.one_of("schema", data["schema"], (SCHEMA,))
     reader.keys("scales", data["scales"], None)
     scales = {name: _scale(reader, name, given) for name, given in data["scales"].items()}
-    rows = tuple(_row(reader, f"rows[{i}]", given, scales) for i, given in enumerate(reader.listed("rows", data["rows"])))
+    listed = reader.listed("rows", data["rows"])
+    rows = tuple(_row(reader, f"rows[{i}]", given, scales) for i, given in enumerate(listed))
     reader.distinct("rows: bodies", [row.body for row in rows])
     for i, row in enumerate(rows):
         if row.anchor is not None and row.anchor not in [above.body for above in rows[:i]]:
             raise reader.refuse(f"rows[{i}].anchor", "the body of a row above", row.anchor)
-    return RetargetTable(reader.text("robot", data["robot"]), reader.text("plant", data["plant"]), beside, scales, rows,
-                         _solving(reader, data["solver"]), _contact(reader, data["contact"]), _balancing(reader, data["balance"]))
+    return RetargetTable(
+        reader.text("robot", data["robot"]), reader.text("plant", data["plant"]), beside, scales, rows,
+        _solving(reader, data["solver"]), _contact(reader, data["contact"]), _balancing(reader, data["balance"]),
+    )
 
 
 def _scale(reader: Reader, name: str, given: Any) -> Scale:

@@ -1,4 +1,4 @@
-"""From a human's joints to where a robot's points should be: scaled limb by limb, turned, the feet held where they stand.
+"""From a human's joints to where a robot's points should be: scaled limb by limb, turned, standing feet held.
 
 Targets are linear in the human's joints: x = B p + R o, with the scales of the human's own bones in B and each row's
 offset o in its turned axes. Rows without an anchor are scaled about the ground, so that a foot that stands on it stands
@@ -77,6 +77,7 @@ class Targets:
         self.quats_wxyz: F64 = np.zeros((k, 4))
         self._turned = np.zeros((k, 4, 1))
         self._feet_before = np.zeros((len(feet), 3))
+        self._tilts = np.zeros((len(feet), 4))
         self._is_first = True
         self.set_ground(0.0)
 
@@ -88,6 +89,16 @@ class Targets:
     def set_ground(self, height_m: float) -> None:
         """Height of the human's foot joints while the feet stand on the ground; it becomes the robot's."""
         self._lift = self._sole_m - self._ground_share * height_m
+
+    def level_feet(self, tilts_rad: F64) -> None:
+        """Takes a roll and a pitch (feet, 2) off the feet's rotations, for bones whose rest pose has them not flat."""
+        for row, (roll, pitch) in zip(self._feet, tilts_rad, strict=True):
+            back = rotation.conjugate(rotation.quat_from_rpy(float(roll), float(pitch), 0.0))
+            self._turn[row] = _right_product(np.array(back)) @ self._turn[row]
+
+    def standing_tilts(self) -> list[tuple[int, float, float]]:
+        """Foot, roll and pitch, rad, of each foot that stands, before it was turned flat."""
+        return [(i, *rotation.roll_pitch_yaw(self._tilts[i])[:2]) for i, lock in enumerate(self.locks) if lock.stands]
 
     def reset(self) -> None:
         """As before the first frame."""
@@ -154,6 +165,7 @@ class Targets:
         for i, (row, lock) in enumerate(zip(self._feet, self.locks, strict=True)):
             speed = math.sqrt(float(moved[i] @ moved[i])) / self._frame_s
             lock.feel(speed, float(feet[i, 2]) - lowest)
+            self._tilts[i] = self.quats_wxyz[row]
             if lock.share > 0:
                 self.quats_wxyz[row] = flattened(self.quats_wxyz[row], lock.share)
 
@@ -228,4 +240,5 @@ def _rotate(q: F64, v: F64) -> F64:
     w, x, y, z = q.T
     vx, vy, vz = v.T
     tx, ty, tz = 2 * (y * vz - z * vy), 2 * (z * vx - x * vz), 2 * (x * vy - y * vx)
-    return np.stack([vx + w * tx + y * tz - z * ty, vy + w * ty + z * tx - x * tz, vz + w * tz + x * ty - y * tx], axis=1)
+    turned = (vx + w * tx + y * tz - z * ty, vy + w * ty + z * tx - x * tz, vz + w * tz + x * ty - y * tx)
+    return np.stack(turned, axis=1)

@@ -53,7 +53,7 @@ class Retargeter:
         lock_feet: hold the feet that stand.
 
     Attributes:
-        q: (7 + n,) the last solution, in the plant's order.
+        plant_index: (n,) where the joints of `order` stand in the plant's.
         held: frames that were not finite, for which the last one stayed.
 
     Raises:
@@ -64,10 +64,11 @@ class Retargeter:
                  order: JointOrder | None = None, *, lock_feet: bool = True) -> None:
         if set(kinematics.joints) != set(robot.order.names):
             odd = sorted(set(kinematics.joints) ^ set(robot.order.names))
-            raise Refused(f"plant {table.plant}", expected=f"the joints of {robot.name}", found=f"other {', '.join(odd)}",
+            raise Refused(f"plant {table.plant}", expected=f"the joints of {robot.name}",
+                          found=f"others: {', '.join(odd)}",
                           what_to_do="name the plant of this robot in the retarget table")
         self.order = order or robot.order
-        self._out = JointOrder(kinematics.joints).index_of(self.order)
+        self.plant_index = JointOrder(kinematics.joints).index_of(self.order)
         rows = [robot.joints[i] for i in robot.order.index_of(JointOrder(kinematics.joints))]
         margin = table.solving.margin_rad
         lower = np.maximum([row.lower_rad for row in rows], kinematics.lower) + margin
@@ -149,8 +150,8 @@ class Retargeter:
     def fill(self, out: ReferenceFrame) -> None:
         """The last solution as a reference frame, joints in `order`."""
         q, change = self.solver.q, self.solver.change
-        out.joint_pos[:] = q[ROOT_Q:][self._out]
-        out.joint_vel[:] = change[ROOT_Q - 1:][self._out] * self.fps
+        out.joint_pos[:] = q[ROOT_Q:][self.plant_index]
+        out.joint_vel[:] = change[ROOT_Q - 1:][self.plant_index] * self.fps
         out.root_pos[:] = q[:3]
         out.root_quat_wxyz[:] = q[3:7]
         out.root_rpy[:] = rotation.roll_pitch_yaw(q[3:7])

@@ -62,17 +62,16 @@ def run(args: argparse.Namespace) -> int:
 
 def trial(name: str, seed: int, *, controller: str, model: str | None = None, out: str | None = None) -> dict[str, Any]:
     """One trial of a task: what came of it, and the tracking metrics."""
-    from export.evaluation.reference import reference_of
+    from export.evaluation.reference import length_ratio, reference_of
     from export.evaluation.tasks import TASKS
     from export.evaluation.trial import play, reference_bodies
     from runtime.clip import save_clip
     from runtime.human_motion import save_human_motion
 
     number = next(i for i, task in enumerate(TASKS) if task.name == name)
-    clip_of, scale = reference_of()
-    plan = TASKS[number].plan(np.random.default_rng([number, seed]), scale)
+    plan = TASKS[number].plan(np.random.default_rng([number, seed]), length_ratio())
     motion = plan.actor.motion(f"{name} {seed}")
-    clip = clip_of(motion)
+    clip = reference_of(motion)
     scene = plan.furnish(reference_bodies(clip))
     if out is not None:
         folder = Path(out) / f"{name.replace(' ', '_')}_{seed}"

@@ -1,0 +1,196 @@
+"""The retargeter beside a solver of GMR's method, on the same kinematics and targets, in turns, in one process.
+
+GMR solves every frame by itself: two stages of inverse kinematics (mink's frame tasks, daqp, joint limits), the second
+with all weights, each repeated while the error falls. Ours here takes the same targets; scaling them is in neither.
+Method, weights and constants: YanjieZe/GMR @ 4f9e8b7 `motion_retarget.py`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime import rotation
+from runtime.errors import Refused
+from runtime.gauss_newton import GaussNewton
+from runtime.human_motion import HUMAN_JOINTS, HumanMotion, load_human_motion, make_human_motion
+from runtime.retarget_quality import frame_costs, jerk_rms, points_of, skate_mm_s, stance
+from runtime.retarget_table import RetargetTable, load_retarget_table
+from runtime.retargeter import Retargeter, kinematics_of
+from runtime.robot import load_robot
+
+F64 = npt.NDArray[np.float64]
+FPS = 50.0
+SECONDS = 8.0
+TURNS = 6
+DAMPING, LM_DAMPING = 0.5, 1.0
+LEAST_GAIN, MOST_REPEATS = 1e-3, 10
+FIRST_STAGE_ROTATION = 10.0
+
+
+def walk_and_reach(seconds: float = SECONDS) -> HumanMotion:
+    """A human of our own making who walks on, swings the arms, then bends and reaches: smooth, with feet that lift."""
+    t = np.arange(round(seconds * FPS)) / FPS
+    vectors = np.zeros((len(t), len(HUMAN_JOINTS), 3))
+    place = {name: i for i, name in enumerate(HUMAN_JOINTS)}
+    phase = 2 * np.pi * 0.8 * t
+    walking = 0.5 - 0.5 * np.tanh(3 * (t - 0.6 * seconds))
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        swing = walking * np.sin(phase + (0 if sign > 0 else np.pi))
+        lift = walking * np.clip(np.cos(phase + (0 if sign > 0 else np.pi)), 0, None)
+        vectors[:, place[f"{side}_hip"], 0] = -0.35 * swing - 0.25 * lift
+        vectors[:, place[f"{side}_knee"], 0] = 0.15 + 0.7 * lift
+        vectors[:, place[f"{side}_shoulder"], 2] = -sign * 1.2
+        vectors[:, place[f"{side}_shoulder"], 1] = sign * 0.4 * swing - sign * (1 - walking) * 0.9
+        vectors[:, place[f"{side}_elbow"], 1] = -sign * (0.3 + 0.2 * walking)
+    for name in ("spine1", "spine2", "spine3"):
+        vectors[:, place[name], 0] = 0.12 * (1 - walking)
+    local = rotation.quat_from_vector_many(vectors)
+    upright = np.array(rotation.quat_from_rpy(np.pi / 2, 0.0, np.pi / 2))
+    local[:, 0] = rotation.multiply_many(np.broadcast_to(upright, (len(t), 4)), local[:, 0])
+    pelvis = np.zeros((len(t), 3))
+    pelvis[:, 0] = np.cumsum(0.8 * walking) / FPS
+    motion = make_human_motion("walk and reach", FPS, local, pelvis)
+    feet = motion.in_world()[0][:, [place["left_foot"], place["right_foot"]]]
+    lowest = feet[:, :, 2].min(axis=1)
+    standing = feet[:, :, 2].argmin(axis=1)
+    slip = np.diff(feet[:, :, :2], axis=0)[np.arange(len(t) - 1), standing[1:]]
+    pelvis[1:, :2] -= np.cumsum(slip, axis=0)
+    pelvis[:, 2] = 0.03 - lowest
+    return make_human_motion("walk and reach", FPS, local, pelvis)
+
+
+def targets_of(table: RetargetTable, motion: HumanMotion, retargeter: Retargeter) -> tuple[F64, F64, F64]:
+    """Positions (T, k, 3), rotations (T, k, 4) of the table's targets, and the states (T, 7 + n) of a whole pass."""
+    joints, turns = motion.in_world()
+    frames, k = motion.frames, len(table.rows)
+    positions, quats, qs = np.empty((frames, k, 3)), np.empty((frames, k, 4)), np.empty((frames, len(retargeter.q)))
+    retargeter.begin(joints[0], turns[0])
+    for t in range(frames):
+        retargeter.step(joints[t], turns[t])
+        positions[t], quats[t], qs[t] = retargeter.targets.positions, retargeter.targets.quats_wxyz, retargeter.q
+    return positions, quats, qs
+
+
+class TwoStage:
+    """GMR's method on our kinematics.
+
+    Raises:
+        Refused: mink or daqp is not installed.
+    """
+
+    def __init__(self, table: RetargetTable, model: Any, first: F64) -> None:
+        try:
+            mink = importlib.import_module("mink")
+            importlib.import_module("daqp")
+        except ImportError as error:
+            raise Refused("bench retarget", expected="mink and daqp, for the method it compares with",
+                          found=f"cannot import: {error}", what_to_do="pip install 'exoactor[bench]'") from error
+        self._mink = mink
+        self._at = mink.Configuration(model, q=first)
+        self._limits = [mink.ConfigurationLimit(model)]
+        self._step_s = float(model.opt.timestep)
+        points = [self._frame(model, i, row.body, row.point_m) for i, row in enumerate(table.rows)]
+        stages: tuple[list[Any], list[Any]] = ([], [])
+        for (name, kind), row in zip(points, table.rows, strict=True):
+            whole = row.position_weight >= 100
+            for tasks, at, turn in ((stages[0], row.position_weight if whole else 0.0, FIRST_STAGE_ROTATION),
+                                    (stages[1], row.position_weight, row.rotation_weight)):
+                tasks.append(mink.FrameTask(frame_name=name, frame_type=kind, position_cost=at, orientation_cost=turn,
+                                            lm_damping=LM_DAMPING))
+        self._stages = stages
+
+    @staticmethod
+    def _frame(model: Any, row: int, body: str, point: tuple[float, float, float]) -> tuple[str, str]:
+        return (f"row {row}", "site") if any(point) else (body, "body")
+
+    def solve(self, positions: F64, quats_wxyz: F64) -> F64:
+        """The state for one frame's targets."""
+        mink = self._mink
+        for tasks in self._stages:
+            for task, position, quat in zip(tasks, positions, quats_wxyz, strict=True):
+                task.set_target(mink.SE3.from_rotation_and_translation(mink.SO3(quat), position))
+        for tasks in self._stages:
+            before = self._advance(tasks)
+            for _ in range(MOST_REPEATS):
+                now = self._advance(tasks)
+                if before - now <= LEAST_GAIN:
+                    break
+                before = now
+        return np.array(self._at.q)
+
+    def _advance(self, tasks: list[Any]) -> float:
+        velocity = self._mink.solve_ik(self._at, tasks, self._step_s, "daqp", damping=DAMPING, limits=self._limits)
+        self._at.integrate_inplace(velocity, self._step_s)
+        return float(np.linalg.norm(np.concatenate([task.compute_error(self._at) for task in tasks])))
+
+
+def measure_retarget(motion_file: Path | None = None) -> dict[str, Any]:
+    """Frames a second, and what comes out of them: ours over GMR's method, on the same targets.
+
+    Raises:
+        Refused: mink or daqp is missing; a motion that is none.
+    """
+    motion = walk_and_reach() if motion_file is None else load_human_motion(motion_file)
+    table, robot = load_retarget_table("g1_29dof"), load_robot("g1_29dof")
+    kinematics = kinematics_of(table)
+    retargeter = Retargeter(table, robot, kinematics, motion.skeleton, motion.fps)
+    positions, quats, streamed = targets_of(table, motion, retargeter)
+    base = TwoStage(table, kinematics.model_with_points([f"row {i}" for i in range(len(table.rows))]), streamed[0])
+    solver = retargeter.solver
+    ours, theirs = np.empty_like(streamed), np.empty_like(streamed)
+    spent: dict[str, list[float]] = {"ours": [], "theirs": []}
+    for _ in range(TURNS):
+        spent["theirs"].append(_turn(lambda t: base.solve(positions[t], quats[t]), theirs))
+        solver.start(streamed[0])
+        spent["ours"].append(_turn(lambda t: _ours(solver, positions[t], quats[t]), ours))
+    points, base_points = points_of(kinematics, ours), points_of(kinematics, theirs)
+    feet, targets = list(table.feet), (positions, quats)
+    stands = stance(motion.in_world()[0][:, retargeter.targets.foot_joints], motion.fps)
+    cost, base_cost = (float(frame_costs(table, at, targets)[1:].mean()) for at in (points, base_points))
+    skate, base_skate = (skate_mm_s(at[0][:, feet], stands, motion.fps) for at in (points, base_points))
+    jerk, base_jerk = jerk_rms(ours[1:], motion.fps), jerk_rms(theirs[1:], motion.fps)
+    stream_us = _stream(table, robot, kinematics, motion)
+    low, high = solver.limits
+    return {
+        "retarget_ratio": float(np.median(spent["theirs"]) / np.median(spent["ours"])),
+        "retarget_fps": motion.frames / float(np.median(spent["ours"])),
+        "retarget_base_fps": motion.frames / float(np.median(spent["theirs"])),
+        "cost_ratio": cost / base_cost, "jerk_ratio": jerk / base_jerk, "skate_ratio": skate / max(base_skate, 1e-9),
+        "cost": cost, "jerk_rad_s3": jerk, "skate_mm_s": skate, "base_cost": base_cost, "base_jerk_rad_s3": base_jerk,
+        "base_skate_mm_s": base_skate, "p99_ms": float(np.percentile(stream_us, 99)) / 1e3,
+        "retarget_frame_us": float(np.median(stream_us)),
+        "limit_hits": int(((ours[:, 7:] < low) | (ours[:, 7:] > high)).sum()), "motion": motion.name,
+        "frames": motion.frames,
+    }
+
+
+def _ours(solver: GaussNewton, positions: F64, quats: F64) -> F64:
+    solver.solve(positions, quats)
+    return solver.q
+
+
+def _turn(solve: Any, out: F64) -> float:
+    """Seconds of processor for all frames."""
+    start = time.process_time()
+    for t in range(len(out)):
+        out[t] = solve(t)
+    return time.process_time() - start
+
+
+def _stream(table: RetargetTable, robot: Any, kinematics: Any, motion: HumanMotion) -> F64:
+    """Microseconds of each frame of a stream, scaling and feet included."""
+    retargeter = Retargeter(table, robot, kinematics, motion.skeleton, motion.fps)
+    joints, turns = motion.in_world()
+    retargeter.begin(joints[0], turns[0])
+    spent = np.empty(motion.frames)
+    for t in range(motion.frames):
+        start = time.perf_counter_ns()
+        retargeter.step(joints[t], turns[t])
+        spent[t] = (time.perf_counter_ns() - start) / 1e3
+    return spent
