@@ -1,4 +1,4 @@
-"""Things around a simulated robot: read from data, where they are told to be, felt by the robot, refused if malformed."""
+"""Things around a simulated robot: read from data, where they should be, felt by the robot, refused if malformed."""
 
 from __future__ import annotations
 

@@ -116,8 +116,9 @@ def _mean(rows: list[dict[str, Any]], key: str) -> float | None:
 
 def table(result: dict[str, Any]) -> str:
     """The result for a person."""
-    lines = [f"{'task':<16}{'success':>8}{'falls':>7}{'tracked':>8}{'mpjpe_g':>9}{'mpjpe_l':>9}{'joints':>8}{'drift':>8}",
-             f"{'':<16}{'':>8}{'':>7}{'':>8}{'mm':>9}{'mm':>9}{'rad':>8}{'m/m':>8}"]
+    lines = [f"{'task':<16}{'success':>8}{'falls':>7}{'tracked':>8}"
+             f"{'mpjpe_g':>9}{'mpjpe_l':>9}{'joints':>8}{'drift':>8}",
+             f"{'':<39}{'mm':>9}{'mm':>9}{'rad':>8}{'m/m':>8}"]
     for task in result["tasks"]:
         cells = "".join("-".rjust(width) if task["all"][key] is None else f"{task['all'][key]:{width}.{digits}f}"
                         for key, width, digits in zip(SHOWN, (9, 9, 8, 8), (0, 0, 3, 2), strict=True))
@@ -125,5 +126,6 @@ def table(result: dict[str, Any]) -> str:
                      f"{task['tracking_success_rate']:>8.0%}{cells}")
     for row in result["trials"]:
         fault = f", {row['ended_by']}" if row["ended_by"] else ", fell" if row["fell"] else ""
-        lines.append(f"  {row['task']} {row['seed']}: {'done' if row['success'] else 'not done'}: {row['measure']}{fault}")
+        done = "done" if row["success"] else "not done"
+        lines.append(f"  {row['task']} {row['seed']}: {done}: {row['measure']}{fault}")
     return "\n".join(lines)

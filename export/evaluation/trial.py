@@ -27,13 +27,14 @@ from runtime.settings import GATE_HZ
 
 F64 = npt.NDArray[np.float64]
 
+SIDES = ("left", "right")
 BODIES = (
-    "pelvis", *(f"{side}_{part}_link" for side in ("left", "right") for part in ("hip_roll", "knee", "ankle_roll")),
-    "torso_link", *(f"{side}_{part}_link" for side in ("left", "right") for part in ("shoulder_roll", "elbow", "wrist_yaw")),
+    "pelvis", *(f"{side}_{part}_link" for side in SIDES for part in ("hip_roll", "knee", "ankle_roll")),
+    "torso_link", *(f"{side}_{part}_link" for side in SIDES for part in ("shoulder_roll", "elbow", "wrist_yaw")),
 )
 """The bodies that BeyondMimic tracks on a G1, the root first."""
-FEET = tuple(BODIES.index(f"{side}_ankle_roll_link") for side in ("left", "right"))
-WRISTS = tuple(BODIES.index(f"{side}_wrist_yaw_link") for side in ("left", "right"))
+FEET = tuple(BODIES.index(f"{side}_ankle_roll_link") for side in SIDES)
+WRISTS = tuple(BODIES.index(f"{side}_wrist_yaw_link") for side in SIDES)
 FALL_UPRIGHT = 0.5
 """Cosine of the pelvis's lean from which the robot counts as fallen."""
 FALL_HEIGHT_M = 0.3

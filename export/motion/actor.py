@@ -46,6 +46,11 @@ def min_jerk(frames: int) -> F64:
     return np.asarray(s**3 * (10 - 15 * s + 6 * s * s))
 
 
+def _raised(frames: int, swing: int) -> F64:
+    """(frames,) how high a swinging foot is, 1 at its highest: up before it goes forwards, down after it."""
+    return np.asarray(np.sin(np.pi * np.minimum(np.arange(1, frames + 1) / swing, 1.0)) ** 2)
+
+
 class Actor:
     """One human that stands at a place and then does what it is told, action after action.
 
@@ -120,10 +125,10 @@ class Actor:
         now, start = self._now, dict(self._now)
         frames = max(5, round(seconds * FPS))
         swing = round(0.9 * frames)
-        for s in [*min_jerk(swing), *[1.0] * (frames - swing)]:
+        for s, raised in zip([*min_jerk(swing), *[1.0] * (frames - swing)], _raised(frames, swing), strict=True):
             for name, goal in ((f"{side}_x", x), (f"{side}_y", y), (f"{side}_yaw", heading)):
                 now[name] = start[name] + s * (goal - start[name])
-            now[f"{side}_lift"] = lift * (4 * s * (1 - s)) ** 1.5
+            now[f"{side}_lift"] = lift * raised
             self._write()
 
     def walk(self, way: F64, speed: float, lift: float = 0.07) -> None:
@@ -174,7 +179,8 @@ class Actor:
         upright = rotation.multiply_many(about(2, heading), np.broadcast_to(REST_TO_WORLD, (len(rows), 4)))
         local[:, 0] = rotation.multiply_many(upright, about(0, c["lean"]))
         for part in ("spine1", "spine2", "spine3"):
-            local[:, HUMAN_JOINTS.index(part)] = rotation.multiply_many(about(1, c["twist"] / 3), about(0, c["bend"] / 3))
+            turned = rotation.multiply_many(about(1, c["twist"] / 3), about(0, c["bend"] / 3))
+            local[:, HUMAN_JOINTS.index(part)] = turned
         feet = {side: np.stack([c[f"{side}_x"], c[f"{side}_y"], ANKLE_M + c[f"{side}_lift"]], axis=1) for side in SIDES}
         highest = np.min([reach_height(self.skeleton, side, pelvis, local[:, 0], feet[side], LEG_REACH)
                           for side in SIDES], axis=0)
@@ -185,7 +191,8 @@ class Actor:
             leg_rotations(self.skeleton, side, pelvis, local, feet[side], foot)
             swing = c[f"{side}_swing"] + sign * _ARM_SWING_RAD_M * smoothed(apart)
             arm_rotations(side, local, swing, c[f"{side}_out"], c[f"{side}_turn"], c[f"{side}_elbow"])
-        return make_human_motion(name, FPS, local, pelvis, self.skeleton, hand_states=np.array(self._hand_rows, np.int8),
+        hands = np.array(self._hand_rows, np.int8)
+        return make_human_motion(name, FPS, local, pelvis, self.skeleton, hand_states=hands,
                                  notes=("made from parameters, measured off nobody",))
 
 

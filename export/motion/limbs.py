@@ -17,7 +17,8 @@ LEG_REACH = 0.985
 
 
 def _bones(skeleton: Skeleton, side: str) -> tuple[F64, F64, F64]:
-    return tuple(skeleton.offsets_m[HUMAN_JOINTS.index(f"{side}_{part}")] for part in ("hip", "knee", "ankle"))  # type: ignore[return-value]
+    hip, thigh, shin = (skeleton.offsets_m[HUMAN_JOINTS.index(f"{side}_{part}")] for part in ("hip", "knee", "ankle"))
+    return hip, thigh, shin
 
 
 def reach_height(skeleton: Skeleton, side: str, pelvis: F64, turn_wxyz: F64, ankle: F64, reach: float) -> F64:
@@ -53,7 +54,8 @@ def leg_rotations(skeleton: Skeleton, side: str, pelvis: F64, local_wxyz: F64, a
     c = ((way**2).sum(axis=1) - thigh @ thigh - shin @ shin) / 2 - thigh[0] * shin[0]
     cosine = c / np.hypot(a, b)
     if np.abs(cosine).max() > 1:
-        raise Refused("motion", expected="feet within the legs' reach", found=f"an ankle {np.linalg.norm(way, axis=1).max():.2f} m away",
+        far = float(np.linalg.norm(way, axis=1).max())
+        raise Refused("motion", expected="feet within the legs' reach", found=f"an ankle {far:.2f} m away",
                       what_to_do="lower the pelvis or take shorter steps")
     knee = np.zeros((len(way), 3))
     knee[:, 0] = np.arctan2(b, a) + np.arccos(cosine)

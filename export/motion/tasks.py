@@ -34,13 +34,16 @@ def go_round(actor: Actor, centre: Place, goal: Place, radius: float, speed: flo
     along = s * float(np.linalg.norm(end - start))
     bulge = radius * np.exp(-0.5 * ((along - reach) / (0.8 * radius)) ** 2)
     bulge -= bulge[0] * (1 - s) + bulge[-1] * s
+    bulge *= radius / bulge.max()
     way = start + along[:, None] * ahead + bulge[:, None] * left
     first = way[5] - way[0]
     actor.turn_to(math.atan2(first[1], first[0]))
     actor.walk(way, speed)
 
 
-def reach(actor: Actor, side: str, swing: float = 1.1, elbow: float = 0.4, out: float = 0.05, seconds: float = 1.2) -> None:
+def reach(
+    actor: Actor, side: str, swing: float = 1.1, elbow: float = 0.4, out: float = 0.05, seconds: float = 1.2
+) -> None:
     """One arm forwards."""
     actor.move(seconds, **{f"{side}_swing": swing, f"{side}_elbow": elbow, f"{side}_out": out})
 
