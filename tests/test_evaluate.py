@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from exoactor import main
 from export.evaluation.command import summary
 from export.evaluation.tasks import TASKS
-from exoactor import main
 from firmware_bridge.scene import load_scene
 from runtime.human_motion import load_human_motion
 
