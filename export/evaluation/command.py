@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     if args.workers == 1:
         rows = [one(*job) for job in jobs]
     else:
+        for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(library, "1")  # the workers' own: each takes one core, not all of them
         with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
             rows = list(pool.map(one, *zip(*jobs, strict=True)))
     result = {"tier": args.tier, "controller": args.controller, "seeds": args.seeds,
