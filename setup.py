@@ -15,6 +15,7 @@ MCAP = "mcap>=1.1"
 ONNXRUNTIME = "onnxruntime>=1.21"  # 1.23.2 is the last one for Python 3.10
 PYSERIAL = "pyserial>=3.5"
 PYNACL = "PyNaCl>=1.5"
+PYZMQ = "pyzmq>=25"
 
 # JetPack 6 (aarch64, Python 3.10) has no use for either: its TensorRT comes with the system, its
 # onnxruntime-gpu from NVIDIA's own index.
@@ -42,10 +43,13 @@ DEV = [
     "import-linter>=2.1",
     "packaging>=23",
     "types-PyYAML",
+    PYZMQ,
     # One release, so that tests need no GPU build: a range would take the newest, with gigabytes of CUDA.
     'torch==2.13.0; python_version >= "3.11"',
     *dict.fromkeys(SIM + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
 ]
+
+SHOW = ["viser>=1.0", *SIM]
 
 FUZZ = ['atheris>=2.3; python_version < "3.13"']  # wheels for x86-64 Linux; without it, seeded mutants are tried
 
@@ -72,7 +76,8 @@ setup(
     python_requires=">=3.10",
     install_requires=["numpy>=1.26"],
     extras_require={
-        "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "dev": DEV, "bench": SIM + BENCH, "fuzz": FUZZ,
+        "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "show": SHOW, "dev": DEV,
+        "stream": [PYZMQ], "bench": SIM + BENCH, "fuzz": FUZZ,
     },
     py_modules=["exoactor"],
     packages=find_packages(

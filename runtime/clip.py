@@ -3,7 +3,8 @@
 Two layouts are told apart by their keys:
 
 - ours: `format` = "exoactor-clip/1", `fps`, `joint_names` (n), `joint_pos` (N, n) rad, `root_pos` (N, 3) m,
-  `root_quat_wxyz` (N, 4), and `channel_<name>` (N, width) for each channel it carries; root in a z-up world.
+  `root_quat_wxyz` (N, 4), and `channel_<name>` (N, width) for each channel it carries; root in a z-up world. `joints`
+  = "wrists" where it is a human's motion, of which a robot's joints hold no more than the wrists.
 - the npz form of TWIST/GMR motions: `fps`, `joint_names`, `dof_pos` (N, n), `root_pos`, `root_quat_xyzw` (or
   `root_rot`, also x, y, z, w); further keys are ignored.
 
@@ -33,6 +34,7 @@ CLIPS = Path(__file__).with_name("clips")
 OWN_CLIP = "walk"
 """What it plays when neither controller nor clip is named."""
 FORMAT = "exoactor-clip/1"
+ALL_JOINTS, WRISTS = "all", "wrists"
 MAX_ROOT_SPEED_M_S = 6.0
 """Above a sprinting robot, far below the 40 m/s and more of published clips that teleport in their first frames."""
 MAX_JOINT_SPEED_RATIO = 1.5
@@ -51,6 +53,8 @@ class Clip:
         root_quat_wxyz: (N, 4), base in world.
         root_ang_vel: (N, 3) in world, rad/s.
         channels: name -> (N, width), what it carries beyond joints (`channels.py`).
+        joints: ALL, or WRISTS where the other joints are none of the motion: a human's, for controllers that follow
+            humans.
     """
 
     name: str
@@ -63,6 +67,7 @@ class Clip:
     root_quat_wxyz: F64
     root_ang_vel: F64
     channels: dict[str, F64] = field(default_factory=dict)
+    joints: str = ALL_JOINTS
 
     @property
     def duration_s(self) -> float:
@@ -72,7 +77,7 @@ class Clip:
 
 def make_clip(
     name: str, fps: float, order: JointOrder, joint_pos: F64, root_pos: F64, root_quat_wxyz: F64,
-    channels: dict[str, F64] | None = None,
+    channels: dict[str, F64] | None = None, *, joints: str = ALL_JOINTS,
 ) -> Clip:
     """A clip with velocities by central differences (one-sided at the ends)."""
     q = root_quat_wxyz / np.linalg.norm(root_quat_wxyz, axis=1, keepdims=True)
@@ -96,6 +101,7 @@ def make_clip(
         root_quat_wxyz=q,
         root_ang_vel=turn,
         channels=channels or {},
+        joints=joints,
     )
 
 
@@ -132,7 +138,9 @@ def load_clip(path: Path | str, robot: Robot) -> Clip:
 
 def save_clip(path: Path | str, clip: Clip) -> None:
     """Write our own layout."""
-    channels: dict[str, Any] = {PREFIX + name: values for name, values in clip.channels.items()}
+    more: dict[str, Any] = {PREFIX + name: values for name, values in clip.channels.items()}
+    if clip.joints != ALL_JOINTS:
+        more["joints"] = np.array(clip.joints)
     np.savez_compressed(
         path,
         format=np.array(FORMAT),
@@ -141,7 +149,7 @@ def save_clip(path: Path | str, clip: Clip) -> None:
         joint_pos=clip.joint_pos,
         root_pos=clip.root_pos,
         root_quat_wxyz=clip.root_quat_wxyz,
-        **channels,
+        **more,
     )
 
 
@@ -165,10 +173,14 @@ def clip_of(name: str, arrays: dict[str, npt.NDArray[Any]], robot: Robot) -> Cli
         raise Refused(what, expected="unit quaternions within 0.01",
                       found=f"norm {np.linalg.norm(quat[frame]):.3f} in frame {frame} ({frame / fps:.2f} s)",
                       what_to_do="normalise the rotation, and check that the key holds quaternions")
-    _check_convention(what, root_pos, quat)
+    check_convention(what, root_pos, quat)
     _check_range(what, names, fps, joint_pos, robot)
     channels = read_channels(what, arrays if "format" in arrays else {}, len(joint_pos), fps)
-    clip = make_clip(name, fps, JointOrder(names), joint_pos, root_pos, quat, channels)
+    joints = str(arrays["joints"]) if "format" in arrays and "joints" in arrays else ALL_JOINTS
+    if joints not in (ALL_JOINTS, WRISTS):
+        raise Refused(what, expected=f"`joints` {ALL_JOINTS} or {WRISTS}", found=joints,
+                      what_to_do="convert the motion again")
+    clip = make_clip(name, fps, JointOrder(names), joint_pos, root_pos, quat, channels, joints=joints)
     _check_speed(what, clip, robot)
     return clip
 
@@ -228,7 +240,7 @@ def _check_shapes(
     robot.order.index_of(JointOrder(names))
 
 
-def _check_convention(what: str, root_pos: F64, quat: F64) -> None:
+def check_convention(what: str, root_pos: F64, quat: F64) -> None:
     """Refuses rotations that only make sense in another order of their four numbers.
 
     An upright robot's quaternion has small x and y. Read in the wrong order it stands on its head, lies down as it

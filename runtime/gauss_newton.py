@@ -4,7 +4,7 @@ Each frame minimises the weighted distances of points and rotations, plus a pull
 frame's change, carried on, would put it. Without that pull full steps hop between the minima of an arm. Joints at a
 limit that the gradient pushes outwards are held; after each step joints are clipped to their ranges and to a fastest
 change since the last frame. After Nocedal and Wright, Numerical Optimization, 10.3 (Gauss-Newton) and 16.7 (gradient
-projection); the weights are those of YanjieZe/GMR @ 4f9e8b7.
+projection).
 """
 
 from __future__ import annotations

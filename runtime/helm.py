@@ -32,6 +32,8 @@ from runtime.stream_reference import StreamReference
 F32 = npt.NDArray[np.float32]
 OPERATED = frozenset({*TELEOP, Source.STREAM})
 """The sources that steer only while the dead-man is held."""
+ASKED_NS, NEVER_NS = 1_000_000_000, 1 << 62
+"""How long a stream that was asked for may take to be healthy; the one that a run starts with, for ever."""
 GESTURE_NS = 500_000_000
 """How long a gesture may wait for the gate to track: the supervisor relays it within some milliseconds."""
 
@@ -45,7 +47,9 @@ class Helm:
         limits: of the robot.
         steered: the velocity controller that operators steer; the same as `controller` where that one takes commands,
             None where there is none.
-        stream: the streamed reference, for trackers of a run with an operator.
+        stream: the streamed reference, for trackers of a run with an operator or with a streamed motion.
+        is_streamed: the stream is the run's own motion: whatever asks for that asks for the stream, for which nobody
+            has to hold a dead-man.
 
     Attributes:
         operator: (1,) `OPERATOR_DTYPE`, the newest record; kept up to date by the caller.
@@ -56,7 +60,7 @@ class Helm:
 
     def __init__(
         self, pilot: Pilot, controller: Controller, limits: Limits, *, steered: Controller | None = None,
-        stream: StreamReference | None = None,
+        stream: StreamReference | None = None, is_streamed: bool = False,
     ) -> None:
         self._pilot, self._controller, self._steered, self._stream = pilot, controller, steered, stream
         self._late_ns = round(limits.operator_hold_s * 1e9)
@@ -68,6 +72,9 @@ class Helm:
         self._asked: F32 = self.operator["command"][0]
         self.source, self.flags = Source.NONE, 0
         self.notices: deque[str] = deque(maxlen=16)
+        self._is_streamed = is_streamed
+        self._operated = OPERATED - {Source.STREAM} if is_streamed else OPERATED
+        self._wanted_until_ns, self._has_wanted = 0, False
         self._engaged: set[Source] = set()
         self._engages = -1
         self._gesture: tuple[int, Source] | None = None
@@ -118,30 +125,63 @@ class Helm:
             self._gesture = None
         before, self._mode = self._mode, mode
         is_held = bool(record["held"][0])
-        if self._stream is not None and (not is_held or mode > Mode.HOLD):
+        if self._stream is not None and self._lets_go_of_stream(is_held, mode):
             self._stream.disengage()  # in HOLD its silence still counts: it may become the reason to stand
         if not is_held:
-            self._engaged -= OPERATED
+            self._engaged -= self._operated
         if mode is not Mode.TRACK:
             self._engaged.clear()
+            self._wanted_until_ns = 0
             return
+        if self._wanted_until_ns:
+            self._engage_when_healthy(state, now_ns)
         if before is not Mode.TRACK and (self._gesture is None or not self._pilot.has_tracked):
             self._engage(Source.CLIP, state, now_ns)
         if self._gesture is not None:
             self._engage(self._gesture[1], state, now_ns)
             self._gesture = None
 
+    def _lets_go_of_stream(self, is_held: bool, mode: Mode) -> bool:
+        assert self._stream is not None
+        if not self._is_streamed:
+            return not is_held or mode > Mode.HOLD
+        is_over = self._pilot.has_tracked and not self._pilot.has_motion_left
+        return is_over or mode > Mode.HOLD or (mode is Mode.HOLD and not self._stream.is_late)
+
+    def _engage_when_healthy(self, state: RobotState, now_ns: int) -> None:
+        """The run's own stream was asked for: once it is healthy it is followed, or refused, and no longer wanted."""
+        assert self._stream is not None
+        if self._stream.is_healthy or now_ns > self._wanted_until_ns:
+            self._wanted_until_ns = 0
+            refusal = self._stream.engage(state, self._controller.window.now, now_ns)
+            if not self._pilot.has_motion_left:
+                self._stream.disengage()
+                refusal = "the run's time is over"
+            if refusal:
+                self.notices.append(f"the stream is not followed: {refusal}; it has to be asked for again")
+            else:
+                self._engaged -= OPERATED
+                self._engaged.add(Source.STREAM)
+
+    def _want_stream(self, now_ns: int) -> None:
+        """At the start of the run for as long as it takes, later for a second."""
+        self._wanted_until_ns = now_ns + ASKED_NS if self._has_wanted else NEVER_NS
+        self._has_wanted = True
+
     def _engage(self, source: Source, state: RobotState, now_ns: int) -> None:
         """What a gesture asks for, if it can be had."""
         if source is Source.NONE:  # a run that only has emergency stops: a gesture lets it go on
             source = Source.CLIP
+        if self._is_streamed and source is Source.CLIP:
+            self._want_stream(now_ns)
+            return
         if source in OPERATED and not self.operator["held"][0]:
             refusal = "the dead-man is released"
         elif source in TELEOP:
             refusal = "" if self._steered is not None else "this run has no velocity controller"
         elif source is Source.STREAM:
-            refusal = "this controller follows no stream"
-            if self._stream is not None:
+            refusal = "this controller follows no stream" if not self._is_streamed else "hand back to the run's own"
+            if self._stream is not None and not self._is_streamed:
                 refusal = self._stream.engage(state, self._controller.window.now, now_ns)
         elif source is Source.CLIP:
             refusal = "" if self._pilot.has_motion_left else "the motion is over"
@@ -172,6 +212,7 @@ class Helm:
             self._engaged &= {source}
             pilot.was_helped = True
         if (source in TELEOP or source is Source.CLIP) and self._stream is not None:
+            self._wanted_until_ns = 0
             self._stream.disengage()
         if source in TELEOP:
             if handover is None:

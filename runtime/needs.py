@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.channels import CHANNELS, known_channel
-from runtime.clip import Clip
+from runtime.channels import CHANNELS, ChannelTable, known_channel
+from runtime.clip import WRISTS, Clip
 from runtime.errors import Refused
 from runtime.manifest import Manifest
 from runtime.terms import TERMS, reference_offsets
@@ -42,6 +42,19 @@ def reference_needs(manifest: Manifest) -> tuple[list[int], dict[str, set[str]]]
     return offsets, channels
 
 
+def stream_needs(manifest: Manifest, mode: str) -> tuple[ChannelTable, float]:
+    """What a stream brings a controller in a mode besides joints and root, and how far it looks ahead, s."""
+    _, channels = reference_needs(manifest)
+    names = [name for name, modes in channels.items() if modes & {"", mode}]
+    offsets = [0]
+    for inputs in (*(stage.inputs for stage in manifest.stages), manifest.inputs):
+        for term, modes in terms_of(inputs):
+            kind = TERMS[term["term"]]
+            if "frames" in kind.settings and (modes is None or mode in modes):
+                offsets += reference_offsets(kind.full(term))
+    return ChannelTable(names), max(offsets) / manifest.rate_hz
+
+
 def mode_of(manifest: Manifest, name: str | None) -> str:
     """The mode a run is to be in: the one named, else the manifest's first; "" for a controller without modes.
 
@@ -58,10 +71,10 @@ def mode_of(manifest: Manifest, name: str | None) -> str:
 
 
 def check_clip_feeds(manifest: Manifest, mode: str, clip: Clip) -> None:
-    """A motion brings every channel the mode reads.
+    """A motion brings every channel the mode reads, and joints where it follows joints.
 
     Raises:
-        Refused: with the channels it lacks.
+        Refused: with what it lacks.
     """
     _, channels = reference_needs(manifest)
     wanted = sorted(name for name, modes in channels.items() if CHANNELS[name].needed and modes & {"", mode})
@@ -72,6 +85,12 @@ def check_clip_feeds(manifest: Manifest, mode: str, clip: Clip) -> None:
             expected=f"channels {', '.join(wanted)}",
             found=f"{', '.join(sorted(clip.channels)) or 'none'} (missing {', '.join(missing)})",
             what_to_do="give a clip that carries them (docs/clips.md)" + (", or choose another --mode" if mode else ""),
+        )
+    if clip.joints == WRISTS and "smpl_joints" not in wanted:
+        raise Refused(
+            f"clip {clip.name} for {manifest.name}" + (f" in mode {mode}" if mode else ""),
+            expected="a robot's joints", found="a human's motion, of which only the wrists are a robot's",
+            what_to_do="convert it again with `exoactor motion convert --retarget`",
         )
 
 

@@ -19,6 +19,8 @@ then the run is finished.
 
 from __future__ import annotations
 
+import math
+import sys
 from enum import IntEnum
 
 import numpy as np
@@ -77,6 +79,8 @@ class Pilot:
         play_s: how long to play.
         command: (vx, vy, yaw rate) for a velocity controller.
         has_operator: whether somebody is there to say how it goes on after HOLD and STAND.
+        waits: the motion is streamed: it stands until a live source is followed, and after that until `play_s` since it
+            began to track are over.
 
     Attributes:
         phase: what it is doing.
@@ -94,11 +98,13 @@ class Pilot:
         command: tuple[float, float, float] = (0.0, 0.0, 0.0),
         *,
         has_operator: bool = False,
+        waits: bool = False,
     ) -> None:
         manifest = controller.manifest
         self._controller, self._source = controller, source
         self._period_s = 1 / manifest.rate_hz
-        self._play_ticks = max(1, round(play_s * manifest.rate_hz))
+        self._play_ticks = max(1, round(play_s * manifest.rate_hz)) if play_s < math.inf else sys.maxsize
+        self._waits, self._tracked = waits, 0
         self._command = np.array(command, np.float32)
         self._idle = idle_frame(manifest)
         self._first, self._last = controller.window.new_frame(), controller.window.new_frame()
@@ -124,7 +130,7 @@ class Pilot:
         self._ramp_ticks = 1
         self._mode = Mode.DISARMED
         self._never_tracked = True
-        self._has_operator, self.was_helped, self._ends = has_operator, False, True
+        self._has_operator, self.was_helped, self._ends = has_operator or waits, waits, not waits
         self._live: ReferenceSource | None = None
         self._played = 0
         self._blend_from = controller.window.new_frame()
@@ -175,8 +181,8 @@ class Pilot:
 
     @property
     def has_motion_left(self) -> bool:
-        """Whether there is anything to resume."""
-        return self._played_ticks() < self._play_ticks
+        """Whether there is anything to resume, or, of a streamed motion, time."""
+        return (self._tracked if self._waits else self._played_ticks()) < self._play_ticks
 
     def resume(self) -> None:
         """The run's own motion, on from where it stopped; what was commanded last blends over while it plays."""
@@ -242,7 +248,7 @@ class Pilot:
                 self._tick = 0 if before < Mode.HOLD else self._tick
                 return
             self.leave(hold=mode is Mode.HOLD)
-            self._ends = not self._has_operator
+            self._ends = not self._has_operator or (self._waits and not self.has_motion_left)
             if mode is Mode.STAND and self.phase is Phase.BLEND_OUT:
                 self._tick = max(self._tick, 0)
 
@@ -271,7 +277,7 @@ class Pilot:
     def _leave_from_here(self, *, hold: bool) -> None:
         self._note_played()
         self._take_leave()
-        self._ends = not (self._has_operator and self.was_helped)
+        self._ends = not (self._has_operator and self.was_helped) or (self._waits and not self.has_motion_left)
         self._last_command[:] = self._controller.inputs.command * (0.0 if hold else 1.0)
         self._go(Phase.BLEND_OUT)
         if hold:
@@ -280,7 +286,10 @@ class Pilot:
     def _advance(self) -> None:
         ticks, settle, blend_in = self._tick, self._settle_ticks, self._blend_in_ticks
         blend_out = round(BLEND_OUT_S / self._period_s)
-        if self.phase is Phase.SETTLE and ticks >= settle:
+        if self._waits:
+            self._look_at_the_time()
+            ticks = self._tick
+        if self.phase is Phase.SETTLE and ticks >= settle and not self._waits:
             self._go(Phase.BLEND_IN if blend_in else Phase.PLAY)
         elif self.phase is Phase.BLEND_IN and ticks >= blend_in:
             self._go(Phase.PLAY)
@@ -295,6 +304,16 @@ class Pilot:
         elif self.phase is Phase.SETTLE_OUT and self._ends and ticks >= round(SETTLE_S / self._period_s):
             self._go(Phase.FINISHED)
         self._fill(self._tick, blend_in, blend_out)
+
+    def _look_at_the_time(self) -> None:
+        """The run of a streamed motion ends after its time, whatever it does then."""
+        self._tracked += 1
+        if self._tracked < self._play_ticks or self._ends:
+            return
+        self._ends = True
+        if self.phase is Phase.ASIDE or self.phase not in (Phase.BLEND_OUT, Phase.SETTLE_OUT):
+            self._leave_from_here(hold=False)
+            self._ends = True
 
     def _fill(self, tick: int, blend_in: int, blend_out: int) -> None:
         inputs, phase = self._controller.inputs, self.phase

@@ -21,7 +21,7 @@ from runtime.helm import Helm
 from runtime.manifest import Manifest
 from runtime.model_metadata import adopt_metadata
 from runtime.model_reference import ModelReference, refuse_other_motion
-from runtime.needs import check_clip_feeds, mode_of
+from runtime.needs import check_clip_feeds, mode_of, stream_needs
 from runtime.pilot import Pilot
 from runtime.records import policy_log_dtype, target_dtype
 from runtime.reference import ClipReference, ReferenceSource
@@ -67,12 +67,18 @@ class Policy:
             source = inside = ModelReference(self.controller, manifest.embedded)
             play_s = min(play_s, inside.play_s)
         has_operator = settings.teleop is not None
-        self.pilot = Pilot(self.controller, source, play_s, settings.command, has_operator=has_operator)
+        is_streamed = settings.stream is not None
+        self.pilot = Pilot(self.controller, source, play_s, settings.command, has_operator=has_operator,
+                           waits=is_streamed)
         self.stream: StreamReference | None = None
         is_plain = manifest.embedded is None and not self.controller.window.now.channels
-        if has_operator and manifest.kind == "tracker" and is_plain:
+        if is_streamed:
+            channels, ahead_s = stream_needs(manifest, mode)
+            self.stream = StreamReference(manifest.robot, manifest.order, manifest.robot.limits, channels, ahead_s)
+        elif has_operator and manifest.kind == "tracker" and is_plain:
             self.stream = StreamReference(manifest.robot, manifest.order, manifest.robot.limits)
-        self.helm = Helm(self.pilot, self.controller, manifest.robot.limits, steered=self._steered, stream=self.stream)
+        self.helm = Helm(self.pilot, self.controller, manifest.robot.limits, steered=self._steered, stream=self.stream,
+                         is_streamed=is_streamed)
         motors, joints = manifest.robot.motors, len(manifest.order)
         self.target = np.zeros(1, target_dtype(motors))
         observation = sum(entry.values.size for entry, _, _ in self.controller.observations)
@@ -135,7 +141,7 @@ class Policy:
                 place[:] = self.estimator.values
         self._block[:] = self.helm.tick(mode, state, now_ns)
         target = self.target
-        target["flags"] = self.helm.flags
+        target["flags"], target["source"] = self.helm.flags, self.helm.source
         target["made_ns"], target["state_ns"], target["phase"] = now_ns, state.received_ns, self.pilot.phase
         target["sequence"] += 1
 
@@ -196,6 +202,12 @@ def _named(network: str, say: Callable[[str], None] | None) -> Callable[[str], N
 
 def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ReferenceSource | None, float]:
     """What to follow and for how long; no source yet where the motion lies inside the network."""
+    if settings.stream is not None:
+        if manifest.kind != "tracker" or manifest.embedded is not None or settings.clip is not None:
+            raise Refused("--stream", expected="a tracker that is given its motion, and no --clip",
+                          found=f"{manifest.name}" + (f" and --clip {settings.clip}" if settings.clip else ""),
+                          what_to_do="choose another controller, or leave one of the two out")
+        return None, math.inf if settings.duration_s is None else settings.duration_s
     if manifest.embedded is not None:
         refuse_other_motion(manifest, settings.clip, settings.command)
         return None, math.inf if settings.duration_s is None else settings.duration_s

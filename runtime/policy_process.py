@@ -18,6 +18,7 @@ from firmware_bridge.errors import BridgeError
 from runtime.events import emit, emit_refusal
 from runtime.faults import BIT, Mode
 from runtime.loop_checks import Misses
+from runtime.needs import stream_needs
 from runtime.policy import Policy
 from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time
 from runtime.records import OPERATOR_DTYPE, POLICY_RING, STREAM_RING, status_dtype, stream_dtype, target_dtype
@@ -56,6 +57,9 @@ class PolicyProcess:
         if settings.has_operator:
             self._operator = Slot(shared / "operator", OPERATOR_DTYPE, run)
             self._stream = Ring(shared / "stream_ring", stream_dtype(len(robot.joints)), run, STREAM_RING)
+        if settings.stream is not None:
+            size = stream_needs(policy.manifest, policy.controller.mode)[0].size
+            self._stream = Ring(shared / "own_stream_ring", stream_dtype(len(robot.joints), size), run, STREAM_RING)
         self._ring = Ring(shared / "policy_ring", policy.log.dtype, run, POLICY_RING, create=True)
         self._state = RobotState(robot.motors)
         self._misses = Misses(robot.limits, round(1e9 / policy.manifest.rate_hz))

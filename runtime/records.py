@@ -32,7 +32,7 @@ def status_dtype(motors: int) -> Dtype:
 
 
 def target_dtype(motors: int) -> Dtype:
-    """Policy -> gate; `flags` are those of the table that the policy process raises."""
+    """Policy -> gate; `flags` are those of the table that the policy process raises, `source` is what steers."""
     return np.dtype(
         [
             ("made_ns", "<i8"),
@@ -40,7 +40,7 @@ def target_dtype(motors: int) -> Dtype:
             ("sequence", "<u8"),
             ("flags", "<u8"),
             ("phase", "<u4"),
-            ("spare", "<u4"),
+            ("source", "<u4"),
             ("block", "<f4", (motors, 5)),
         ]
     )
@@ -81,9 +81,10 @@ emergency-stop sources that are pressed (for half a second at least), or that ha
 """
 
 
-def stream_dtype(joints: int) -> Dtype:
-    """Operator process -> policy: one streamed reference frame; joints in the order of the ROBOT's table.
+def stream_dtype(joints: int, channels: int = 0) -> Dtype:
+    """Operator or stream process -> policy: one streamed reference frame; joints in the order of the ROBOT's table.
 
+    channels: numbers of the channels besides (`ChannelTable.size`), for controllers that read any.
     form: `operator_message.stream_form` of the frame: the protocol's version and the list of joint names. A frame whose
     form is not this robot's says nothing else: its numbers are NaN.
     """
@@ -97,8 +98,43 @@ def stream_dtype(joints: int) -> Dtype:
             ("joint_vel", "<f4", (joints,)),
             ("root_pos", "<f4", (3,)),
             ("root_quat_wxyz", "<f4", (4,)),
+            *([("channels", "<f4", (channels,))] if channels else []),
         ]
     )
+
+
+STREAM_DTYPE: Dtype = np.dtype(
+    [
+        ("beat_ns", "<i8"),
+        ("planner_ns", "<i8"),
+        ("starts", "<u8"),
+        ("stops", "<u8"),
+        ("messages", "<u8"),
+        ("frames", "<u8"),
+        ("malformed", "<u8"),
+        ("dropped", "<u8"),
+        ("repeated", "<u8"),
+        ("overtaken", "<u8"),
+        ("missing", "<u8"),
+        ("restarts", "<u8"),
+        ("other_version", "<u8"),
+        ("planner", "<u8"),
+        ("hands", "<f4", (2, 7)),
+        ("movement", "<f4", (3,)),
+        ("facing", "<f4", (3,)),
+        ("speed_m_s", "<f4"),
+        ("height_m", "<f4"),
+        ("planner_mode", "<i4"),
+        ("version", "<u4"),
+    ]
+)
+"""Stream process -> policy, supervisor: what came besides frames, and what became of the messages.
+
+beat_ns: when that process last looked. starts, stops: counted gestures of topic `command`. planner_ns: when the newest
+message of topic `planner` arrived, 0 before; its contents follow. hands: rad, left first, NaN where none came. version:
+of the newest pose, 0 before. The others count messages (`messages`, `malformed`, `dropped`, `planner`,
+`other_version`) and frame numbers.
+"""
 
 
 def _fields(dtype: Dtype) -> list[tuple[str, Any]]:
@@ -125,8 +161,14 @@ def gate_log_dtype(motors: int) -> Dtype:
     )
 
 
-def policy_log_dtype(motors: int, joints: int, observation: int, estimate: int = 0) -> Dtype:
-    """One line of the policy's log, at its own rate. `reference_q` in POLICY order; `estimate` where there is one."""
+def policy_log_dtype(
+    motors: int, joints: int, observation: int, estimate: int = 0, *, has_stream: bool = False
+) -> Dtype:
+    """One line of the policy's log, at its own rate. `reference_q` in POLICY order; `estimate` where there is one.
+
+    Of a run that follows a stream also what steers (`mux.Source`) and, NaN while nothing is followed, how long after
+    its fastest arrival a frame is played (`stream_added_s`), and how old the newest frame is (`stream_age_s`).
+    """
     return np.dtype(
         [
             ("now_ns", "<i8"),
@@ -145,6 +187,7 @@ def policy_log_dtype(motors: int, joints: int, observation: int, estimate: int =
             ("target", "<f4", (motors, 5)),
             ("observation", "<f4", (observation,)),
             *([("estimate", "<f4", (estimate,))] if estimate else []),
+            *([("stream_added_s", "<f4"), ("stream_age_s", "<f4"), ("source", "<u4")] if has_stream else []),
             ("phase", "<u4"),
             ("mode", "<u4"),
         ]

@@ -39,7 +39,9 @@ def frame_costs(table: RetargetTable, points: tuple[F64, F64], targets: tuple[F6
 
 
 def jerk_rms(qs: F64, fps: float) -> float:
-    """Root mean square of the joints' third differences, rad/s^3."""
+    """Root mean square of the joints' third differences, rad/s^3; of fewer than four frames, zero."""
+    if len(qs) < 4:
+        return 0.0
     return float(np.sqrt(((np.diff(qs[:, ROOT_Q:], 3, axis=0) * fps**3) ** 2).mean()))
 
 

@@ -25,6 +25,7 @@ from runtime.preflight_list import WATCHED_BY_RUN, list_for_run
 from runtime.robot import NO_WIRE, robot_path
 from runtime.settings import RunSettings
 from runtime.steered import NO_CONTROLLER, USUAL
+from runtime.stream_socket import check_stream
 
 if TYPE_CHECKING:
     from firmware_bridge.simulated_robot import SimulatedRobot
@@ -50,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")
     parser.add_argument("--clip", help="motion for a tracker: .npz file, or a shipped one by name: "
                         f"{', '.join(clip_names())} (without --controller: {OWN_CLIP})")
+    parser.add_argument("--stream", metavar="tcp://HOST:PORT",
+                        help="motion for a tracker from a sender of SONIC's protocol, e.g. tcp://127.0.0.1:5556")
+    parser.add_argument("--stream-topic", default="pose", metavar="TOPIC", help="of its poses (default: pose)")
+    parser.add_argument("--stream-key", metavar="FILE", help="its CURVE certificate (needed off loopback)")
     parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
                         help="m/s, m/s, rad/s for a velocity controller")
     parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
@@ -102,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
     if args.controller is None:
-        args.controller, args.clip = OWN_CONTROLLER, args.clip or OWN_CLIP
+        args.controller, args.clip = OWN_CONTROLLER, args.clip or (None if args.stream else OWN_CLIP)
     _check_arguments(args)
     admitted = admit(args.controller, target=args.robot, allow_unsigned=args.allow_unsigned)
     warnings = [*admitted.warnings, *loosened(admitted.manifest.robot.limits)]
@@ -201,6 +206,11 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if args.lockstep and args.dry_run:
         raise Refused("--dry-run", expected="a run over DDS", found="--lockstep",
                       what_to_do="simulated time has nothing to keep quiet towards: leave one of the two out")
+    if args.stream is not None:
+        check_stream(args.stream, args.stream_key, args.stream_topic)
+        if args.lockstep:
+            raise Refused("--stream", expected="a run in real time", found="--lockstep",
+                          what_to_do="simulated time hears no network: leave one of the two out")
     if args.lockstep and args.robot != "sim":
         raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
                       what_to_do="simulated time needs our own simulated robot: leave one of the two out")
@@ -237,6 +247,9 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         teleop_controller=args.teleop_controller,
         teleop_model=args.teleop_model,
         clip=args.clip,
+        stream=args.stream,
+        stream_topic=args.stream_topic,
+        stream_key=args.stream_key,
         command=parse_command(args.command),
         duration_s=args.duration,
         target=args.robot,

@@ -43,6 +43,8 @@ class RunSettings:
         operator_bind, operator_key: where operators' messages arrive, HOST:PORT, and the file of their key.
         calibration, serial: a calibration file, and the serial number of the robot it has to be for.
         terminal: path of the run's terminal, where its keys are a source.
+        stream: where the run's own motion is streamed from, tcp://HOST:PORT, or None; `stream_topic` of its poses,
+            `stream_key` the file of the publisher's public key.
     """
 
     controller: str
@@ -80,6 +82,9 @@ class RunSettings:
     operator_bind: str = "127.0.0.1:5570"
     operator_key: str | None = None
     terminal: str | None = None
+    stream: str | None = None
+    stream_topic: str = "pose"
+    stream_key: str | None = None
 
     @property
     def has_operator(self) -> bool:

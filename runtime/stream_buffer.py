@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import rotation
+from runtime.channels import CHANNELS, ChannelTable, mix_rotations
 from runtime.limits import Limits
 from runtime.operator_message import pose_form, stream_form
 from runtime.records import stream_dtype
@@ -34,6 +35,9 @@ FADE_NS = 500_000_000
 JUMP_M = 0.3
 """A root that moves by more between two frames jumps; a run of 3 m/s bridges a gap of 100 ms with as much."""
 NORM_TOLERANCE = 1e-2
+STEPPED = frozenset({"token"})
+"""Channels that are one or another thing, with nothing in between; a token of the next frame is not a jump either."""
+IN_METRES = ("smpl_joints", "vr_position", "vr5_position")
 LEAST_FRAMES = 10
 """Frames of a second before a ratio says anything."""
 
@@ -44,11 +48,13 @@ class StreamBuffer:
     Args:
         robot: whose table the frames' joints follow.
         order: of the controller.
+        channels: what it reads besides joints and root.
 
     Attributes:
         count: frames kept; the newest stands last.
         times_ns: (FRAMES,) int64, the sender's clock.
-        rows: (FRAMES, 2n + 7): joint_pos, joint_vel (POLICY order), root_pos, root_quat_wxyz.
+        rows: (FRAMES, 2n + 7 + channels): joint_pos, joint_vel (POLICY order), root_pos, root_quat_wxyz, channels;
+            `place`, `quat` and `extra` are the slices of the last three.
         newest_ns: when the newest was received.
         offset_ns: our clock minus the sender's, by the minimum filter.
         bad: unreadable frames in a row.
@@ -59,11 +65,21 @@ class StreamBuffer:
         is_followed: somebody follows, so that nothing may begin anew; likewise.
     """
 
-    def __init__(self, robot: Robot, order: JointOrder, limits: Limits) -> None:
-        n = len(order)
-        self.joints = n
+    def __init__(
+        self, robot: Robot, order: JointOrder, limits: Limits, channels: ChannelTable | None = None
+    ) -> None:
+        n, self._channels = len(order), channels or ChannelTable()
+        self.joints, width = n, 2 * n + 7 + self._channels.size
+        self.place, self.quat, self.extra = (
+            slice(2 * n, 2 * n + 3), slice(2 * n + 3, 2 * n + 7), slice(2 * n + 7, width)
+        )
+        places = {name: slice(self.extra.start + place.start, self.extra.start + place.stop)
+                  for name, place in self._channels.places.items()}
+        self._turning = [places[name] for name in places if CHANNELS[name].rotations]
+        self._metres = [places[name] for name in IN_METRES if name in places]
+        self._stepped = [places[name] for name in STEPPED if name in places]
         self._form = stream_form(pose_form(robot.order.names).names)
-        self._record = np.zeros(1, stream_dtype(len(robot.joints)))
+        self._record = np.zeros(1, stream_dtype(len(robot.joints), self._channels.size))
         self._bytes = self._record.view(np.uint8)
         self._index = robot.order.index_of(order)
         motors = robot.motor_index(order)
@@ -74,10 +90,10 @@ class StreamBuffer:
         self.times_ns = np.zeros(FRAMES, np.int64)
         self._received_ns = np.zeros(FRAMES, np.int64)
         self._was_limited = np.zeros(FRAMES, np.bool_)
-        self.rows: F64 = np.zeros((FRAMES, 2 * n + 7))
-        self._row: F64 = np.zeros(2 * n + 7)
-        self._candidate: F64 = np.zeros(2 * n + 7)
-        self.jump_from: F64 = np.zeros(2 * n + 7)
+        self.rows: F64 = np.zeros((FRAMES, width))
+        self._row: F64 = np.zeros(width)
+        self._candidate: F64 = np.zeros(width)
+        self.jump_from: F64 = np.zeros(width)
         self._has_candidate = False
         self.bad = self.refused = self.late = self.limited = 0
         self.has_other_form = False
@@ -112,7 +128,7 @@ class StreamBuffer:
             self._begin_anew()
         self._follow_clock(offset_ns, received_ns)
         if self.count and (sent_ns <= int(self.times_ns[-1]) or (self.is_followed and sent_ns < self.played_ns)):
-            self.late += 1
+            self.late += not self._insert(sent_ns, received_ns)
             return
         if self.count and self._is_far(self.rows[-1]) and not self._goes_on_from_a_jump(sent_ns):
             self.refused += 1
@@ -124,23 +140,60 @@ class StreamBuffer:
         """The record into `_row`; false when it is no frame: not finite, or no unit quaternion."""
         n, row = self.joints, self._row
         row[:n], row[n : 2 * n] = record["joint_pos"][self._index], record["joint_vel"][self._index]
-        row[2 * n : 2 * n + 3], row[2 * n + 3 :] = record["root_pos"], record["root_quat_wxyz"]
+        row[self.place], row[self.quat] = record["root_pos"], record["root_quat_wxyz"]
+        if self._channels.size:
+            row[self.extra] = record["channels"]
         if not math.isfinite(float(row.sum())):
             return False
-        norm = math.sqrt(float(np.dot(row[-4:], row[-4:])))
+        quat = row[self.quat]
+        norm = math.sqrt(float(np.dot(quat, quat)))
         if abs(norm - 1) > NORM_TOLERANCE:
             return False
-        row[-4:] /= norm
+        quat /= norm
+        for place in self._turning:
+            quats = row[place].reshape(-1, 4)
+            norms = np.linalg.norm(quats, axis=1, keepdims=True)
+            if (np.abs(norms - 1) > NORM_TOLERANCE).any():
+                return False
+            quats /= norms
         return True
 
     def _is_far(self, other: F64) -> bool:
         """Whether the row just read is further from another than a motion gets in a frame."""
         n, row = self.joints, self._row
-        turn = 2 * math.acos(min(1.0, abs(float(np.dot(row[-4:], other[-4:])))))
+        turn = 2 * math.acos(min(1.0, abs(float(np.dot(row[self.quat], other[self.quat])))))
         return bool(
             np.abs(row[:n] - other[:n]).max() > self._jump_rad or turn > self._jump_rad
-            or np.abs(row[2 * n : 2 * n + 3] - other[2 * n : 2 * n + 3]).max() > JUMP_M
-        )
+            or np.abs(row[self.place] - other[self.place]).max() > JUMP_M
+        ) or self._has_far_channel(other)
+
+    def _has_far_channel(self, other: F64) -> bool:
+        row = self._row
+        if any(np.abs(row[place] - other[place]).max() > JUMP_M for place in self._metres):
+            return True
+        for place in self._turning:
+            cosines = np.abs((row[place] * other[place]).reshape(-1, 4).sum(axis=1))
+            if 2 * math.acos(min(1.0, float(cosines.min()))) > self._jump_rad:
+                return True
+        return False
+
+    def _insert(self, sent_ns: int, received_ns: int) -> bool:
+        """A frame that was overtaken to its place; false for one that was there, was played, or does not fit there."""
+        first = FRAMES - self.count
+        at = first + int(np.searchsorted(self.times_ns[first:], sent_ns))
+        if at == first or sent_ns < self.played_ns or self.times_ns[at] == sent_ns or self.jump_ns > self.played_ns:
+            return False
+        if self._is_far(self.rows[at - 1]) or self._is_far(self.rows[at]):
+            return False
+        is_limited = self._limit()
+        for values, value in (
+            (self.times_ns, sent_ns), (self._received_ns, received_ns), (self._was_limited, is_limited),
+            (self.rows, self._row),
+        ):
+            values[: at - 1] = values[1:at]
+            values[at - 1] = value
+        self.count = min(self.count + 1, FRAMES)
+        return True
 
     def _goes_on_from_a_jump(self, sent_ns: int) -> bool:
         """A jump is believed when a second frame confirms it, and one at a time; then the stream is faded over to."""
@@ -156,11 +209,7 @@ class StreamBuffer:
 
     def _append(self, sent_ns: int, received_ns: int) -> None:
         """The row within the joints' limits to the end; the oldest falls out."""
-        joints = self._row[: 2 * self.joints]
-        is_limited = bool((joints < self._low).any() or (joints > self._high).any())
-        np.maximum(joints, self._low, out=joints)
-        np.minimum(joints, self._high, out=joints)
-        self.limited += is_limited
+        is_limited = self._limit()
         for values, newest in (
             (self.times_ns, sent_ns), (self._received_ns, received_ns), (self._was_limited, is_limited),
             (self.rows, self._row),
@@ -169,6 +218,15 @@ class StreamBuffer:
             values[-1] = newest
         self.count = min(self.count + 1, FRAMES)
         self.newest_ns = received_ns
+
+    def _limit(self) -> bool:
+        """Bring the row within the joints' limits; whether it was outside."""
+        joints = self._row[: 2 * self.joints]
+        is_limited = bool((joints < self._low).any() or (joints > self._high).any())
+        np.maximum(joints, self._low, out=joints)
+        np.minimum(joints, self._high, out=joints)
+        self.limited += is_limited
+        return is_limited
 
     def _follow_clock(self, offset_ns: int, received_ns: int) -> None:
         if received_ns - self._half_ns > OFFSET_NS:
@@ -185,7 +243,7 @@ class StreamBuffer:
         return float(np.count_nonzero(recent & self._was_limited[first:])) / frames if frames >= LEAST_FRAMES else 0.0
 
     def row_at(self, sent_ns: int, out: F64) -> tuple[int, int]:
-        """The stream at a time of the sender into `out` (2n + 7,), clamped to what is there.
+        """The stream at a time of the sender into `out`, a row, clamped to what is there.
 
         Returns:
             The places of the frames before and after: the same one where there is nothing to interpolate.
@@ -200,7 +258,16 @@ class StreamBuffer:
             high = low  # nothing lies between the two sides of a jump
         span = int(self.times_ns[high] - self.times_ns[low])
         s = (sent_ns - int(self.times_ns[low])) / span if span > 0 else 0.0
-        a, b = self.rows[low], self.rows[high]
-        out[:] = (1 - s) * a + s * b
-        out[-4:] = rotation.slerp(a[-4:], b[-4:], s)
+        self.mix(self.rows[low], self.rows[high], s, out)
         return low, high
+
+    def mix(self, a: F64, b: F64, s: float, out: F64) -> None:
+        """(1 - s) a + s b of rows; rotations go the short way, and what has nothing in between is a's until b's."""
+        quat = self.quat
+        turned = rotation.slerp(a[quat], b[quat], s)
+        steps = [(place, (b if s >= 1 else a)[place].copy()) for place in self._stepped]
+        turns = [(place, mix_rotations(a[place], b[place], s)) for place in self._turning]
+        out[:] = (1 - s) * a + s * b
+        out[quat] = turned
+        for place, values in (*steps, *turns):
+            out[place] = values

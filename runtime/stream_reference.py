@@ -1,7 +1,8 @@
 """A streamed reference as a source of frames: played a fixed time behind its sender, anchored where it was engaged.
 
 The jitter buffer is as deep as the longest gap that is bridged, 100 ms: when the frames it holds have run out, the
-stream counts as late. Look-ahead frames lie within it and are real; beyond the newest frame the reference rests.
+stream counts as late. Look-ahead frames lie within it and are real; beyond the newest frame the reference rests. For a
+controller that looks further ahead it is deeper by as much.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import rotation
+from runtime.channels import ChannelTable
 from runtime.faults import BIT
 from runtime.limits import Limits
 from runtime.pilot import min_jerk
@@ -21,9 +23,12 @@ from runtime.state import RobotState
 from runtime.stream_buffer import FADE_NS, FRAMES, StreamBuffer
 
 F64 = npt.NDArray[np.float64]
-DEPTH_NS = 100_000_000
+DEPTH_NS, MARGIN_NS = 100_000_000, 80_000_000
+"""The least depth, and how much of it lies beyond the furthest look-ahead."""
 SLEW = 0.01
 """How much faster or slower than time itself the stream is played while the clocks' difference is followed."""
+HEADED = ("smpl_quat_wxyz",)
+"""Channels that are a rotation in the world: they are anchored with the root, each from its own heading."""
 ENGAGE_FRAMES = 5
 ENGAGE_RAD, ENGAGE_M = 0.8, 0.2
 """Nobody engages with a first frame further from the robot's joints, tilt or reference height; blended over in half a
@@ -33,19 +38,38 @@ second, 0.8 rad is a peak of 3 rad/s, the speed of the ramp to the start pose at
 class StreamReference:
     """Frames of a stream, in a controller's order.
 
+    Args:
+        channels: what the controller reads besides joints and root.
+        ahead_s: how far it looks ahead.
+
     Attributes:
         buffer: where frames come in.
         is_engaged: it is being followed, or was until the gate fell back to HOLD.
-        is_healthy: it can be followed; as of the last `look`.
+        is_healthy: it can be followed; as of the last `look`. is_late: no frame for longer than the limit.
+        depth_ns: how long after its fastest arrival a frame is played.
+        added_s: the same as it is, while the clocks' difference is followed.
+        age_s: of the newest frame.
     """
 
-    def __init__(self, robot: Robot, order: JointOrder, limits: Limits) -> None:
-        self.buffer = StreamBuffer(robot, order, limits)
+    def __init__(
+        self, robot: Robot, order: JointOrder, limits: Limits, channels: ChannelTable | None = None,
+        ahead_s: float = 0.0,
+    ) -> None:
+        self.buffer = StreamBuffer(robot, order, limits, channels)
+        self.depth_ns = max(DEPTH_NS, round(ahead_s * 1e9) + MARGIN_NS)
+        table = channels or ChannelTable()
+        self._turning = {name: slice(self.buffer.extra.start + table.places[name].start,
+                                     self.buffer.extra.start + table.places[name].stop)
+                         for name in HEADED if name in table.places}
+        self._turns = dict.fromkeys(self._turning, (1.0, 0.0, 0.0, 0.0))
+        self._places = {name: slice(self.buffer.extra.start + place.start, self.buffer.extra.start + place.stop)
+                        for name, place in table.places.items()}
+        self.is_late, self.added_s, self.age_s = False, math.nan, math.nan
         self._limits, self._names = limits, order.names
         self._motors = robot.motor_index(order)
         self._hold_ns = round(limits.reference_hold_s * 1e9)
         self._stand_ns = round(limits.reference_stand_s * 1e9)
-        self._row: F64 = np.zeros(2 * len(order) + 7)
+        self._row: F64 = np.zeros_like(self.buffer.jump_from)
         self._anchor_from, self._anchor_to = np.zeros(2), np.zeros(2)
         self._turn_rad, self._turn = 0.0, (1.0, 0.0, 0.0, 0.0)
         self._offset_ns = self._looked_ns = self._refused = 0
@@ -65,21 +89,28 @@ class StreamReference:
         buffer, limits = self.buffer, self._limits
         self._follow_clock(now_ns)
         age_ns = now_ns - buffer.newest_ns
+        self.is_late, self.age_s = age_ns > self._hold_ns, age_ns * 1e-9
+        self.added_s = (now_ns - buffer.offset_ns - buffer.played_ns) * 1e-9
         is_bad = buffer.bad >= limits.bad_references
         is_limited = buffer.limited_ratio(now_ns) > limits.reference_limited_ratio
         has_jumped, self._refused = buffer.refused > self._refused, buffer.refused
         self.is_healthy = (
-            buffer.count >= ENGAGE_FRAMES and age_ns <= self._hold_ns
+            buffer.count >= ENGAGE_FRAMES and not self.is_late and self._is_filled()
             and not (is_bad or is_limited or buffer.has_other_form)
         )
         if not buffer.is_followed:
             return 0
         raised = {
-            "REFERENCE_LATE": age_ns > self._hold_ns, "REFERENCE_LOST": age_ns > self._stand_ns,
+            "REFERENCE_LATE": self.is_late, "REFERENCE_LOST": age_ns > self._stand_ns,
             "REFERENCE_JUMP": has_jumped, "REFERENCE_NON_FINITE": is_bad, "REFERENCE_LIMITED": is_limited,
             "STREAM_VERSION": buffer.has_other_form,
         }
         return sum(BIT[flag] for flag, is_raised in raised.items() if is_raised)
+
+    def _is_filled(self) -> bool:
+        """Whether what is played lies within what came, for a buffer deeper than the least."""
+        buffer = self.buffer
+        return self.depth_ns == DEPTH_NS or buffer.played_ns >= int(buffer.times_ns[FRAMES - buffer.count])
 
     def _follow_clock(self, now_ns: int) -> None:
         buffer = self.buffer
@@ -87,7 +118,7 @@ class StreamReference:
         most_ns = round((now_ns - self._looked_ns) * SLEW)
         self._offset_ns += min(max(error_ns, -most_ns), most_ns) if buffer.is_followed else error_ns
         self._looked_ns = now_ns
-        played_ns = now_ns - self._offset_ns - DEPTH_NS
+        played_ns = now_ns - self._offset_ns - self.depth_ns
         buffer.played_ns = max(buffer.played_ns, played_ns) if buffer.is_followed else played_ns
 
     def engage(self, state: RobotState, commanded: ReferenceFrame, now_ns: int) -> str:
@@ -102,12 +133,12 @@ class StreamReference:
             return "no healthy stream of reference frames"
         buffer, n = self.buffer, len(self._names)
         buffer.row_at(buffer.played_ns, self._row)
-        row = self._row
+        row, quat = self._row, self._row[buffer.quat]
         away = np.abs(row[:n] - state.q[self._motors])
         worst = int(away.argmax())
         if away[worst] > ENGAGE_RAD:
             return f"{self._names[worst]} of the stream is {away[worst]:.2f} rad from the robot's (most {ENGAGE_RAD})"
-        up = sum(a * b for a, b in zip(rotation.gravity_in_base(row[-4:]), rotation.gravity_in_base(state.quat_wxyz),
+        up = sum(a * b for a, b in zip(rotation.gravity_in_base(quat), rotation.gravity_in_base(state.quat_wxyz),
                                        strict=True))
         tilt = math.acos(min(max(up, -1.0), 1.0))
         if tilt > ENGAGE_RAD:
@@ -116,8 +147,11 @@ class StreamReference:
         if height_m > ENGAGE_M:
             return f"the stream's root is {height_m:.2f} m from the commanded height (most {ENGAGE_M})"
         self._anchor_from[:], self._anchor_to[:] = row[2 * n : 2 * n + 2], commanded.root_pos[:2]
-        self._turn_rad = float(commanded.root_rpy[2]) - rotation.roll_pitch_yaw(row[-4:])[2]
+        self._turn_rad = float(commanded.root_rpy[2]) - rotation.roll_pitch_yaw(quat)[2]
         self._turn = rotation.quat_about_z(self._turn_rad)
+        for name, place in self._turning.items():
+            turn_rad = rotation.heading_rad(commanded.channels[name]) - rotation.heading_rad(row[place])
+            self._turns[name] = rotation.quat_about_z(turn_rad)
         buffer.is_followed = True
         return ""
 
@@ -126,7 +160,7 @@ class StreamReference:
         self.buffer.is_followed = False
 
     def sample(self, time_s: float, out: ReferenceFrame) -> None:
-        """The reference `time_s` seconds from now (negative: before) into `out`; channels are left as they are."""
+        """The reference `time_s` seconds from now (negative: before) into `out`; channels it lacks stay."""
         buffer, row, n = self.buffer, self._row, len(self._names)
         sent_ns = buffer.played_ns + round(time_s * 1e9)
         low, high = buffer.row_at(sent_ns, row)
@@ -134,19 +168,20 @@ class StreamReference:
         lin_vel, ang_vel = self._root_velocity(low, high)
         s = min_jerk((sent_ns - buffer.jump_ns) / FADE_NS) if sent_ns >= buffer.jump_ns else 1.0
         if s < 1:
-            before = buffer.jump_from
-            quat = rotation.slerp(before[-4:], row[-4:], s)
-            row[:] = (1 - s) * before + s * row
-            row[-4:] = quat
+            buffer.mix(buffer.jump_from, row, s, row)
         out.joint_pos[:], out.joint_vel[:] = row[:n], row[n : 2 * n]
         place, turn = row[2 * n : 2 * n + 3] - (*self._anchor_from, 0.0), self._turn_rad
         cos, sin = math.cos(turn), math.sin(turn)
         out.root_pos[0] = self._anchor_to[0] + cos * place[0] - sin * place[1]
         out.root_pos[1] = self._anchor_to[1] + sin * place[0] + cos * place[1]
         out.root_pos[2] = place[2]
-        out.root_quat_wxyz[:] = rotation.multiply(self._turn, row[-4:])
+        out.root_quat_wxyz[:] = rotation.multiply(self._turn, row[buffer.quat])
         out.root_rpy[:] = rotation.roll_pitch_yaw(out.root_quat_wxyz)
         out.root_lin_vel[:], out.root_ang_vel[:] = s * lin_vel, s * ang_vel
+        for name, where in self._places.items():
+            out.channels[name][:] = row[where]
+        for name, turn_wxyz in self._turns.items():
+            out.channels[name][:] = rotation.multiply(turn_wxyz, out.channels[name])
         if is_over:
             out.stop()
 
@@ -160,6 +195,6 @@ class StreamReference:
             return np.zeros(3), np.zeros(3)
         a, b = buffer.rows[low], buffer.rows[high]
         moved = (b[2 * n : 2 * n + 3] - a[2 * n : 2 * n + 3]) / span_s
-        turned = np.array(rotation.multiply(rotation.conjugate(a[-4:]), b[-4:]))
+        turned = np.array(rotation.multiply(rotation.conjugate(a[buffer.quat]), b[buffer.quat]))
         turned = turned if turned[0] >= 0 else -turned
-        return np.array(rotation.rotate_inverse(a[-4:], moved)), 2 * turned[1:] / span_s
+        return np.array(rotation.rotate_inverse(a[buffer.quat], moved)), 2 * turned[1:] / span_s

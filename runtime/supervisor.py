@@ -24,6 +24,7 @@ from runtime.console import Console
 from runtime.errors import Refused
 from runtime.faults import FAULTS, Mode, Request, flag_names
 from runtime.manifest import Manifest
+from runtime.mux import Source
 from runtime.operator_view import OperatorView, relays_gesture, start_pose_text
 from runtime.pilot import READY_S, Phase
 from runtime.realtime import set_oom_score
@@ -31,19 +32,21 @@ from runtime.records import CONTROL_DTYPE, GATE_RING, gate_log_dtype, status_dty
 from runtime.service import Service
 from runtime.settings import GATE_HZ, RunSettings
 from runtime.slots import Ring, Slot
+from runtime.stream_asks import StreamView
 
 SHARED_ROOT = Path("/dev/shm")
 POLL_S = 0.005
 GATE_RESTARTS = 3
-READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "operator": 30.0, "gate": 30.0}
+READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "operator": 30.0, "stream": 30.0, "gate": 30.0}
 STOPS_TIMEOUT_S, STOPS_GRACE_S = 60.0, 1.0
 """For a person to switch on every stop that the run was told of; it is said what is waited for after the second."""
 OPERATOR_END_S = 1.0
+STREAM_DIED = "stream's process died"
 OPERATOR_DIED = "operator's process died: nobody heard the stops"
 CHILD_END_S = 8.0
 ARM_TIMEOUT_S = 3.0
 GATE_STUCK_NS = 300_000_000
-OOM_SCORES = {"telemetry": 500, "operator": 500, "policy": 300}
+OOM_SCORES = {"telemetry": 500, "stream": 500, "operator": 500, "policy": 300}
 """What the kernel may kill for memory first: the log before the policy, both before this process; the gate never."""
 
 
@@ -75,6 +78,9 @@ class Supervisor:
         self._operator: OperatorView | None = None
         if self.settings.operator:
             self._operator = OperatorView(self._shared, run, self.settings.operator, len(manifest.robot.joints))
+        self._stream: StreamView | None = None
+        if self.settings.stream is not None:
+            self._stream = StreamView(self.settings, manifest)
         self.children: dict[str, Child] = {}
         self._spare: Child | None = None
         self.notes: dict[str, Any] = {"warnings": [], "errors": [], "gate_restarts": 0, "alarms": []}
@@ -148,6 +154,8 @@ class Supervisor:
             backend=sizes["backend"]
         )
         self._spawn("telemetry", self._stage("telemetry", settings))
+        if self._stream is not None:
+            self._spawn("stream", self._stage("stream_process", settings))
         if self._operator is not None:
             self._spawn("operator", self._stage("operator_process", settings))
         ready = self._spawn("gate", self._stage("gate_process", settings))
@@ -235,9 +243,11 @@ class Supervisor:
             if phase is Phase.FINISHED and self._asked is not Request.DAMP:
                 self._ask(Request.DAMP)
             self._relay_gesture(mode, phase)
+            if self._stream is not None and mode in (Mode.TRACK, Mode.HOLD, Mode.STAND):
+                self._relay_stream(self._stream, mode)
             if mode is Mode.READY and phase is Phase.READY and self._asked is Request.ARM:
                 self._offer_tracking()
-            elif mode is Mode.TRACK and self._moves_a_robot and self._console.line() is not None:
+            elif mode is Mode.TRACK and self._typed_to_stand():
                 self._ask(Request.STAND)
 
     def _relay_gesture(self, mode: Mode, phase: Phase) -> None:
@@ -249,6 +259,23 @@ class Supervisor:
             return
         if relays_gesture(mode, at_start_pose=phase is Phase.READY, moves_a_robot=self._moves_a_robot):
             self._ask(Request.TRACK)
+
+    def _typed_to_stand(self) -> bool:
+        return self._moves_a_robot and self._stream is None and self._console.line() is not None
+
+    def _relay_stream(self, stream: StreamView, mode: Mode) -> None:
+        """Enter asks for the stream where the robot stands, and for standing where it follows."""
+        if self._asked is Request.DAMP:
+            return
+        if not self.children["stream"].is_alive() and STREAM_DIED not in self.notes["errors"]:
+            self.notes["errors"].append(STREAM_DIED)
+        source = Source(int(self._target.record["source"][0]))
+        is_typed = self._console.line() is not None
+        request = stream.look(mode, source, typed=is_typed and (mode is not Mode.TRACK or source is Source.STAND))
+        if request is Request.NONE and is_typed and mode is Mode.TRACK:
+            request = Request.STAND
+        if request is not Request.NONE:
+            self._ask(request)
 
     def _offer_tracking(self) -> None:
         """The start pose is held: a simulated robot tracks at once, a real one when its operator says so."""
@@ -345,7 +372,9 @@ class Supervisor:
         self._service.tell("STOPPING=1")
         if self._spare is not None:
             self._spare.end(CHILD_END_S)
-        for name in ("gate", "operator", "policy", "sim", "telemetry"):
+        if self._stream is not None:
+            self.notes["stream"] = self._stream.counts()
+        for name in ("gate", "operator", "stream", "policy", "sim", "telemetry"):
             if name in self.children:
                 self.children[name].end(CHILD_END_S)
         self._console.take_back()

@@ -100,6 +100,14 @@ def test_channel_table_is_the_code_s_own():
     assert between(page("clips"), "channels") == channels_table()
 
 
+def test_formats_table_is_the_modules_own():
+    from export.motion.formats import FORMATS, format_module
+
+    rows = (f"| `{name}` | {format_module(name).SUMMARY} |" for name in FORMATS)
+    lines = ["| format | told by |", "|---|---|", *rows]
+    assert between(page("motions"), "formats") == "\n".join(lines)
+
+
 def test_every_term_setting_is_documented():
     text = page("controllers")
     for term in TERMS.values():

@@ -12,7 +12,8 @@ from tests.fuzz.mutate import mutants
 from tests.fuzz.targets import TARGETS, feed, seeds
 from tests.gate_fuzz import fuzz, fuzz_machine
 
-MUTANTS = {"clip": 150, "golden": 100, "log": 300, "low_state": 150, "gate_target": 100}
+MUTANTS = {"clip": 150, "golden": 100, "log": 300, "low_state": 150, "gate_target": 100,
+           "motion_bvh": 150, "motion_npz": 250, "motion_pickle": 400, "motion_torch": 250}
 """How many of the slow ones; 400 of every other."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -366,6 +367,23 @@ def test_a_first_frame_that_cannot_be_met_is_refused() -> None:
         make_retargeter().begin(torn, turns[0])
 
 
+def test_a_stream_keeps_no_memory_of_its_frames() -> None:
+    joints, turns = walk_and_reach(4.0).in_world()
+    retargeter, out = make_retargeter(), ReferenceFrame(len(ROBOT.joints))
+    for t in range(100):
+        retargeter.step(joints[t], turns[t], out)
+    tracemalloc.start()
+    try:
+        retargeter.step(joints[100], turns[100], out)
+        before = tracemalloc.get_traced_memory()[0]
+        for t in range(101, 200):
+            retargeter.step(joints[t], turns[t], out)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 2000
+
+
 def test_velocities_of_a_stream_are_those_of_its_positions() -> None:
     joints, turns = walk_and_reach(2.0).in_world()
     retargeter, out = make_retargeter(), ReferenceFrame(len(ROBOT.joints))
@@ -394,6 +412,38 @@ def test_the_clip_is_one_that_the_runtime_takes(tmp_path: Path) -> None:
     again = clip_of("walk", read_npz(tmp_path / "walk.npz", "clip"), ROBOT)
     np.testing.assert_allclose(again.joint_pos, clip.joint_pos)
     assert report.first_error_m < 0.06 and max(report.position_errors_m.values()) < 0.12
+
+
+@pytest.mark.parametrize("frames", [3, 4, 5, 6])
+def test_the_shortest_motions_retarget_too(frames: int) -> None:
+    motion = walk_and_reach(1.0)
+    short = make_human_motion("short", FPS, motion.local_wxyz[:frames], motion.pelvis_m[:frames])
+    clip, report = retarget(short, ROBOT)
+    assert len(clip.joint_pos) == frames and np.isfinite(clip.joint_pos).all() and report.limit_hits == 0
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=10, deadline=None)
+def test_wild_motions_stay_within_the_ranges_or_are_refused(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    vectors = np.cumsum(random.normal(scale=0.2, size=(30, len(HUMAN_JOINTS), 3)), axis=0)
+    pelvis = np.cumsum(random.normal(scale=0.05, size=(30, 3)), axis=0)
+    wild = make_human_motion("wild", FPS, rotation.quat_from_vector_many(vectors), pelvis)
+    try:
+        clip, report = retarget(wild, ROBOT)
+    except Refused as error:
+        assert "first frame" in str(error)
+        return
+    assert report.limit_hits == 0
+    for joint, column in zip(ROBOT.joints, clip.joint_pos.T, strict=True):
+        assert joint.lower_rad <= column.min() and column.max() <= joint.upper_rad
+
+
+def test_a_long_motion_is_smoothed_in_windows_without_a_seam() -> None:
+    motion = walk_and_reach(24.0)
+    clip, _ = retarget(motion, ROBOT)
+    third = np.abs(np.diff(clip.joint_pos, 3, axis=0)).max(axis=1)
+    assert third[900:1010].max() < 1.5 * np.sort(third)[-30]
 
 
 def test_a_motion_at_another_rate_keeps_its_duration() -> None:

@@ -6,7 +6,11 @@ import argparse
 
 from export.jobs import Jobs, add_job_arguments, run_job
 
-JOBS: Jobs = {}
+JOBS: Jobs = {
+    "skeleton": ("export.motion.skeleton", "write the bones of a body model as a small file"),
+    "check": ("export.motion.check_command", "say whether a motion can be followed, check by check; repair it"),
+    "show": ("export.motion.show_command", "picture it: contact sheet, moving picture, plots with limits, viewer"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

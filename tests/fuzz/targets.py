@@ -39,6 +39,7 @@ from runtime.model_metadata import parse_list
 from runtime.robot import ROBOTS, load_robot, read_robot
 from runtime.settings import RunSettings
 from tests.fuzz.invariants import check_step
+from tests.fuzz.motion_targets import MOTION_TARGETS
 from tests.fuzz.operator_targets import OPERATOR_TARGETS
 
 RUNTIME = Path(golden.__file__).parent
@@ -196,7 +197,7 @@ TARGETS: dict[str, Target] = {
     "robot": Target(lambda data: read_robot("robot.json", data),
                     lambda: [path.read_bytes() for path in sorted(ROBOTS.glob("*.json"))]),
     "run_settings": Target(_in_file(RunSettings.load, "settings.json"), _settings),
-    **{name: Target(eat, made) for name, (eat, made) in OPERATOR_TARGETS.items()},
+    **{name: Target(eat, made) for name, (eat, made) in (MOTION_TARGETS | OPERATOR_TARGETS).items()},
     "signature": Target(lambda data: signature.check(b"signed", data, "bundle x"), _files("controllers/*/bundle.sig")),
 }
 

@@ -1,0 +1,104 @@
+"""SONIC's stream as a process: ZeroMQ in, a ring of frames and a slot of gestures out. Normal priority.
+
+    python -m runtime.stream_process SETTINGS.json
+
+After each look it rests at least as long as that took, so that a flood uses no more than half a core.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from firmware_bridge.errors import BridgeError
+from runtime.events import emit, emit_refusal
+from runtime.manifest import Manifest
+from runtime.manifest_reader import load_manifest
+from runtime.needs import mode_of, stream_needs
+from runtime.realtime import die_with_parent
+from runtime.records import STREAM_DTYPE, STREAM_RING, stream_dtype
+from runtime.settings import RunSettings
+from runtime.slots import Ring, Slot
+from runtime.stream_intake import StreamIntake
+from runtime.stream_socket import StreamSocket
+
+LOOK_S, MOST = 0.005, 64
+COUNTS = ("messages", "frames", "malformed", "repeated", "overtaken", "missing", "restarts", "planner")
+_stop = False
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    global _stop
+    _stop = True
+
+
+def default_q(manifest: Manifest) -> Any:
+    """(n,) rad: the controller's pose in the order of the robot's table, zero for joints it does not have."""
+    q = np.zeros(len(manifest.robot.joints))
+    q[manifest.robot.order.index_of(manifest.order)] = manifest.default_pose
+    return q
+
+
+class StreamProcess:
+    """Takes messages in and publishes what they say."""
+
+    def __init__(self, settings: RunSettings, manifest: Manifest, socket: StreamSocket) -> None:
+        channels, _ = stream_needs(manifest, mode_of(manifest, settings.mode))
+        shared, joints = Path(settings.shared), len(manifest.robot.joints)
+        self._socket = socket
+        self._ring = Ring(shared / "own_stream_ring", stream_dtype(joints, channels.size), settings.run, STREAM_RING)
+        self._slot = Slot(shared / "stream", STREAM_DTYPE, settings.run)
+        self._intake = StreamIntake(manifest.robot, channels, default_q(manifest), manifest.idle_height_m, self._push,
+                                    settings.stream_topic)
+
+    def _push(self, record: Any) -> None:
+        self._ring.record[0] = record[0]
+        self._ring.push()
+
+    def look(self) -> bool:
+        """What waits; true when there was anything."""
+        messages = self._socket.messages(MOST)
+        now_ns = time.monotonic_ns()
+        for data in messages:
+            self._intake.take(data, now_ns)
+        record, intake = self._slot.record, self._intake
+        record["beat_ns"], record["dropped"] = now_ns, self._socket.dropped
+        record["starts"], record["stops"], record["version"] = intake.starts, intake.stops, intake.version
+        record["other_version"], record["hands"][0] = intake.counts["other version"], intake.hands
+        for name in COUNTS:
+            record[name] = intake.counts[name]
+        self._slot.publish()
+        return bool(messages)
+
+
+def main(argv: list[str]) -> int:
+    """Entry of the process."""
+    settings = RunSettings.load(Path(argv[0]))
+    die_with_parent(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, _on_signal)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert settings.stream is not None
+        socket = StreamSocket(settings.stream, settings.stream_topic, settings.stream_key)
+        process = StreamProcess(settings, load_manifest(settings.controller), socket)
+    except BridgeError as error:
+        emit_refusal(error)
+        return 2
+    emit("ready", stream=settings.stream)
+    while not _stop:
+        began = time.monotonic()
+        process.look()
+        time.sleep(max(0.0005, time.monotonic() - began))
+        socket.wait(LOOK_S)
+    socket.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""Runs whose own motion is streamed, in lock-step: jitter, loss, reordering, an ended sender, and its return."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco", reason="missing dependency: mujoco")
+pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
+
+from export.recorder import settings_for
+from runtime.channels import ChannelTable
+from runtime.clip import load_clip
+from runtime.faults import FAULTS, Mode, Request
+from runtime.mux import Source
+from runtime.packed_message import ORDER, encode
+from runtime.pilot import Phase
+from runtime.robot import JointOrder
+from runtime.stream_asks import Asks
+from runtime.stream_intake import StreamIntake
+from runtime.stream_process import default_q
+from tests.handover_trial import OperatedRun
+from tests.scripted_operator import ScriptedOperator
+
+MS = 1_000_000
+DETECT_S = {fault.flag: fault.detect_s for fault in FAULTS}
+
+
+class StreamedRun(OperatedRun):
+    """A robot that follows a shipped clip, back and forth, over a bad link: 5 % lost, 5 % twice, 30 ms of jitter."""
+
+    def __init__(self, clip: str = "sway", seed: int = 0) -> None:
+        super().__init__(replace(settings_for("g1-tracker"), stream="tcp://127.0.0.1:1"), operator=ScriptedOperator())
+        manifest = self.policy.manifest
+        self._motion = load_clip(clip, manifest.robot)
+        self._joints = self._motion.joint_pos[:, self._motion.order.index_of(JointOrder(ORDER))]
+        self._frames: list[bytes] = []
+        self.intake = StreamIntake(manifest.robot, ChannelTable(), default_q(manifest), manifest.idle_height_m,
+                                   lambda record: self._frames.append(record.tobytes()))
+        self._draw, self._number, self._due = random.Random(seed), 0, list[tuple[int, bytes]]()
+        self.is_sending = True
+        self.operator.frames = self.hear
+
+    def hear(self, now_ns: int) -> Iterable[bytes]:
+        while (made_ns := 10**9 + self._number * 20 * MS) <= now_ns:
+            if self.is_sending:
+                for _ in range((self._draw.random() >= 0.05) + (self._draw.random() < 0.05)):
+                    self._due.append((made_ns + self._draw.randint(1, 31 * MS), self._message(self._number)))
+            self._number += 1
+        self._frames.clear()
+        for at_ns, data in sorted(due for due in self._due if due[0] <= now_ns):
+            self.intake.take(data, at_ns)
+        self._due = [due for due in self._due if due[0] > now_ns]
+        return list(self._frames)
+
+    def _message(self, number: int) -> bytes:
+        last = len(self._joints) - 1
+        place = int(number * self._motion.fps / 50) % (2 * last)
+        i = place if place <= last else 2 * last - place
+        row, after = self._joints[i], self._joints[min(i + 1, last)]
+        return encode("pose", 1, {
+            "joint_pos": row[None].astype(np.float32),
+            "joint_vel": ((after - row)[None] * self._motion.fps).astype(np.float32),
+            "body_quat": self._motion.root_quat_wxyz[i][None].astype(np.float32),
+            "frame_index": np.array([number], np.int64),
+        })
+
+    def ask(self) -> None:
+        """As the supervisor asks the gate for a gesture."""
+        self.request = Request.TRACK
+
+
+def test_a_bad_link_is_followed_without_a_fall_or_a_hold() -> None:
+    run = StreamedRun()
+    run.go_on(15.0)
+    assert run.modes == [Mode.DISARMED, Mode.READY, Mode.TRACK]
+    assert run.policy.helm.source is Source.STREAM
+    assert not run.fell
+    assert min(run.intake.counts[name] for name in ("missing", "overtaken", "repeated")) > 5
+
+
+def test_an_ended_sender_holds_then_stands_and_its_return_has_to_be_asked_for() -> None:
+    run = StreamedRun(seed=1)
+    run.go_on(8.0)
+    assert run.policy.helm.source is Source.STREAM
+    run.is_sending = False
+    run.go_on(0.031 + DETECT_S["REFERENCE_LATE"])
+    assert run.gate.machine.mode is Mode.HOLD
+    run.go_on(DETECT_S["REFERENCE_LOST"] - DETECT_S["REFERENCE_LATE"])
+    assert run.gate.machine.mode is Mode.STAND
+    run.go_on(3.0)
+    assert run.policy.pilot.phase is Phase.SETTLE_OUT
+    run.is_sending = True
+    run.go_on(3.0)
+    assert run.gate.machine.mode is Mode.STAND, "nothing engages by itself"
+    run.ask()
+    run.go_on(3.0)
+    assert run.policy.helm.source is Source.STREAM
+    assert not run.fell
+    assert run.steps["tracker"].demanded <= 1, "no step above the gate's rate limit"
+
+
+def test_without_a_sender_it_stands_and_follows_the_first_that_comes() -> None:
+    run = StreamedRun()
+    run.is_sending = False
+    run.go_on(6.0)
+    assert run.policy.pilot.phase is Phase.SETTLE
+    assert run.gate.machine.mode is Mode.TRACK
+    run.is_sending = True
+    run.go_on(3.0)
+    assert run.policy.helm.source is Source.STREAM
+    assert not run.fell
+
+
+def test_gestures_ask_once_and_never_begin_to_track() -> None:
+    asks = Asks()
+    assert asks.look(Mode.READY, Source.NONE, 1, 0) is Request.NONE
+    assert asks.look(Mode.TRACK, Source.STAND, 1, 0) is Request.NONE
+    assert asks.look(Mode.TRACK, Source.STAND, 2, 0) is Request.STAND
+    assert asks.look(Mode.STAND, Source.STAND, 2, 0) is Request.TRACK
+    assert asks.look(Mode.STAND, Source.STAND, 2, 0) is Request.NONE
+    assert asks.look(Mode.TRACK, Source.STREAM, 3, 0) is Request.NONE
+    assert asks.look(Mode.STAND, Source.STAND, 3, 0, typed=True) is Request.TRACK
+    assert asks.look(Mode.TRACK, Source.STREAM, 4, 1) is Request.DAMP
