@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "damp": ("runtime.damp_command", "take the stiffness away from a robot that nobody commands any more"),
     "export": ("export.command", "make what a robot loads: bundles, engines, distilled controllers, estimators"),
     "motion": ("export.motion.command", "bring a motion of any source to what a controller tracks; check it, show it"),
+    "evaluate": ("export.evaluation.command", "have a suite of tasks done in the plant, from human motion to robot"),
     "campaign": ("runtime.campaign_command", "inject every fault of the table and measure the answers"),
     "bench": ("runtime.bench_command", "measure the loop's cost and jitter against the stock path"),
 }

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_table import MotorTable
+from firmware_bridge.scene import Scene
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -44,11 +45,12 @@ class Plant:
     base: int
 
 
-def load_plant(path: Path, table: MotorTable | None = None) -> Plant:
+def load_plant(path: Path, table: MotorTable | None = None, scene: Scene | None = None) -> Plant:
     """Compile a plant and wire its joints to a robot's motor slots.
 
     Args:
         table: the motors by joint name; None takes the plant's own actuators, in their order, as motors.
+        scene: what stands around the robot.
 
     Raises:
         BridgeError: it does not compile; no floating base first; joints that the robot has and the plant lacks, or the
@@ -62,6 +64,8 @@ def load_plant(path: Path, table: MotorTable | None = None) -> Plant:
                           what_to_do="use a floating-base plant, the robot as its first body")
     if table is not None:
         model = _complete(path, model, table)
+    if scene is not None and scene.things:
+        model = _furnish(path, model, scene)
     _refuse_other_transmissions(model)
     driven = {model.joint(int(j)).name: a for a, j in enumerate(model.actuator_trnid[:, 0])}
     names = tuple(driven) if table is None else table.joints
@@ -111,6 +115,22 @@ def _complete(path: Path, model: Any, table: MotorTable) -> Any:
     for name in bare:
         spec.add_actuator(name=f"{name} motor", target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
     return spec.compile()
+
+
+def _furnish(path: Path, model: Any, scene: Scene) -> Any:
+    """The model with a scene around it, its actuators as `_complete` left them."""
+    spec = mujoco.MjSpec.from_file(str(path))
+    there = {actuator.name for actuator in spec.actuators}
+    for a in range(model.nu):
+        if model.actuator(a).name not in there:
+            spec.add_actuator(name=model.actuator(a).name, target=model.joint(int(model.actuator_trnid[a, 0])).name,
+                              trntype=mujoco.mjtTrn.mjTRN_JOINT)
+    scene.add_to(spec)
+    try:
+        return spec.compile()
+    except ValueError as error:
+        raise BridgeError(f"plant {path} with its scene", expected="a model that compiles", found=str(error),
+                          what_to_do="correct the scene") from error
 
 
 def _refuse_other_transmissions(model: Any) -> None:

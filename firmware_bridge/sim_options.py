@@ -22,6 +22,7 @@ def add_robot_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--robot-file", metavar="FILE.json",
                         help="robot table: names its motors, torque limits and heights (default: the controller's; "
                         "for `sim` the plant's own actuators, in their order)")
+    parser.add_argument("--scene", metavar="FILE.json", help="things that stand around it (docs/evaluate.md)")
     parser.add_argument("--mode-machine", type=int, help="the variant it says it is (default: 5 where the robot may)")
     parser.add_argument("--noise", type=float, default=0.0, metavar="RAD",
                         help="uniform noise: RAD on positions, 50x on velocities, 20x on the gyro")
@@ -43,6 +44,8 @@ def robot_option_words(args: argparse.Namespace) -> list[str]:
              "--loss", str(args.loss), "--seed", str(args.seed)]
     if args.robot_file:
         words += ["--robot-file", args.robot_file]
+    if args.scene:
+        words += ["--scene", str(Path(args.scene).absolute())]
     if args.mode_machine is not None:
         words += ["--mode-machine", str(args.mode_machine)]
     for push in args.push:
@@ -73,6 +76,7 @@ def make_robot(args: argparse.Namespace) -> SimulatedRobot:
         BridgeError: an option that makes no sense, or a plant that does not load.
     """
     from firmware_bridge.motor_table import read_motor_table
+    from firmware_bridge.scene import load_scene
     from firmware_bridge.simulated_robot import Disturbance, Push, SimulatedRobot
 
     pushes = []
@@ -93,7 +97,7 @@ def make_robot(args: argparse.Namespace) -> SimulatedRobot:
     )
     table = read_motor_table(Path(args.robot_file)) if args.robot_file else None
     return SimulatedRobot(args.plant, table=table, disturbance=disturbance, gantry=not args.no_gantry,
-                          mode_machine=args.mode_machine)
+                          mode_machine=args.mode_machine, scene=load_scene(args.scene) if args.scene else None)
 
 
 def make_ailments(args: argparse.Namespace, robot: SimulatedRobot) -> Ailments | None:

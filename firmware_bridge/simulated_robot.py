@@ -25,6 +25,7 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorCommand, MotorSample, Q
 from firmware_bridge.motor_table import PREFERRED_MODE, MotorTable
 from firmware_bridge.plant import hanging_height, load_plant
+from firmware_bridge.scene import PREFIX, Scene
 
 PLANTS = Path(__file__).with_name("plants")
 F32 = npt.NDArray[np.float32]
@@ -65,6 +66,7 @@ class SimulatedRobot:
         timestep_s: control period; physics makes `table.substeps` steps in it.
         gantry: hold the base until the legs are stiff and at rest.
         mode_machine: the variant it says it is; None: the table's.
+        scene: what stands around it; None: nothing.
     """
 
     GANTRY_MIN_S = 1.0
@@ -81,8 +83,10 @@ class SimulatedRobot:
         timestep_s: float = 0.002,
         gantry: bool = True,
         mode_machine: int | None = None,
+        scene: Scene | None = None,
     ) -> None:
-        loaded = load_plant(Path(plant), table)
+        loaded = load_plant(Path(plant), table, scene)
+        self.scene = scene or Scene()
         self.model, self.joint_names = loaded.model, loaded.joints
         self._slot, self._actuator = loaded.slot, loaded.actuator
         self._qpos, self._dof, self._base = loaded.qpos, loaded.dof, loaded.base
@@ -142,6 +146,26 @@ class SimulatedRobot:
     def base_orientation(self) -> F64:
         """(4,) w, x, y, z, pelvis in world; what a perfect IMU would say."""
         return np.asarray(self.data.qpos[3:7])
+
+    def body_places(self, bodies: Sequence[str]) -> F64:
+        """(bodies, 3) in world, m, where the robot is now."""
+        return np.array([self.data.body(name).xpos for name in bodies])
+
+    def object_poses(self) -> dict[str, F64]:
+        """Of each thing of the scene (7,): position in world, m, and orientation w, x, y, z."""
+        bodies = {thing.name: self.data.body(PREFIX + thing.name) for thing in self.scene.things}
+        return {name: np.concatenate([body.xpos, body.xquat]) for name, body in bodies.items()}
+
+    def object_force(self, name: str) -> float:
+        """N: how strongly the robot and a thing of the scene press on each other, along their contacts' normals."""
+        model, data, wrench = self.model, self.data, np.zeros(6)
+        thing, root, force = model.body(PREFIX + name).id, model.body_rootid[self._base], 0.0
+        for i in range(data.ncon):
+            bodies = model.geom_bodyid[data.contact[i].geom]
+            if thing in bodies and root in model.body_rootid[bodies]:
+                mujoco.mj_contactForce(model, data, i, wrench)
+                force += float(wrench[0])
+        return force
 
     def place(self, q: F64) -> None:
         """Set the joints (motors,) rad at rest, the pelvis at gantry height."""

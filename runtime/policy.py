@@ -153,6 +153,7 @@ class Policy:
         log["late_ns"], log["tick_ns"] = late_ns, tick_ns
         log["phase"], log["mode"], log["play_time_s"] = self.pilot.phase, mode, self.pilot.play_time_s
         log["root_height_m"] = frame.root_pos[2]
+        view["reference_xy_m"][:] = frame.root_pos[:2]
         view["root_quat_wxyz"][:] = frame.root_quat_wxyz
         view["command"][:] = self.helm.command
         view["reference_q"][:] = frame.joint_pos

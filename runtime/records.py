@@ -178,6 +178,7 @@ def policy_log_dtype(
             ("tick_ns", "<i8"),
             ("play_time_s", "<f8"),
             ("root_height_m", "<f4"),
+            ("reference_xy_m", "<f4", (2,)),
             ("root_quat_wxyz", "<f4", (4,)),
             ("command", "<f4", (3,)),
             ("reference_q", "<f4", (joints,)),

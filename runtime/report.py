@@ -15,6 +15,7 @@ from runtime.log_file import Log, read_log
 from runtime.manifest import Manifest
 from runtime.pilot import Phase
 from runtime.report_page import write_page
+from runtime.tracking_report import tracking_metrics_of
 
 Array = npt.NDArray[Any]
 FALL_UPRIGHT = 0.5
@@ -52,7 +53,7 @@ def make_report(
         "gate_ticks": len(gate),
         "duration_s": round((int(gate["now_ns"][-1]) - start_ns) * 1e-9, 3) if len(gate) else 0.0,
         "real_time_factor": None if real_time_factor is None else round(real_time_factor, 2),
-        "tracking": tracking(policy, truth, manifest),
+        "tracking": tracking(policy, truth, manifest) | tracking_metrics_of(policy, gate, truth, manifest),
         "estimator": estimator_errors(policy, truth),
         "timing": timing(gate, policy, manifest),
         "faults": faults,

@@ -140,8 +140,9 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     check_plant(policy, robot)
     ailments = make_ailments(args, robot)
     factor = run_lockstep(settings, policy, robot, out, parse_press(args.press), ailments)
+    objects = {name: pose.tolist() for name, pose in robot.object_poses().items()}
     return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0,
-                    "alarms": []}
+                    "alarms": [], **({"objects": objects} if objects else {})}
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:

@@ -1,0 +1,188 @@
+"""One task once: the human's motion retargeted, tracked by a controller in lock-step, and everything seen of it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.recorder import settings_for
+from firmware_bridge.kinematics import Kinematics
+from firmware_bridge.scene import Scene
+from firmware_bridge.sim_options import PLANT
+from firmware_bridge.simulated_robot import Disturbance, SimulatedRobot
+from runtime import rotation, tracking_metrics
+from runtime.clip import Clip, save_clip
+from runtime.errors import Refused
+from runtime.fault_table import FLAGS, Mode
+from runtime.lockstep import Lockstep
+from runtime.pilot import Phase
+from runtime.policy import Policy
+from runtime.robot import Robot
+from runtime.settings import GATE_HZ
+
+F64 = npt.NDArray[np.float64]
+
+SIDES = ("left", "right")
+BODIES = (
+    "pelvis", *(f"{side}_{part}_link" for side in SIDES for part in ("hip_roll", "knee", "ankle_roll")),
+    "torso_link", *(f"{side}_{part}_link" for side in SIDES for part in ("shoulder_roll", "elbow", "wrist_yaw")),
+)
+"""The bodies that BeyondMimic tracks on a G1, the root first."""
+FEET = tuple(BODIES.index(f"{side}_ankle_roll_link") for side in SIDES)
+WRISTS = tuple(BODIES.index(f"{side}_wrist_yaw_link") for side in SIDES)
+FALL_UPRIGHT = 0.5
+"""Cosine of the pelvis's lean from which the robot counts as fallen."""
+FALL_HEIGHT_M = 0.3
+NOISE_RAD = 0.002
+"""Half-width of the encoders' noise in all but the first trial; rates and gyro as `exoactor sim --noise` has them."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What happened while the motion played, one row a control period.
+
+    Attributes:
+        fps: rows a second.
+        bodies, wanted: (T, 14, 3) m, of the robot and of its reference, BODIES; both in the world.
+        quat_wxyz, wanted_wxyz: (T, 4) of the pelvis.
+        objects: name -> (T, 7) pose. forces: name -> (T,) N between it and the robot.
+        fell: whether the robot went down. ended_by: flag of the fault that ended it, or None.
+        has_finished: whether the motion played to its end.
+        metrics: `tracking_metrics` of it.
+    """
+
+    fps: float
+    bodies: F64
+    wanted: F64
+    quat_wxyz: F64
+    wanted_wxyz: F64
+    objects: dict[str, F64]
+    forces: dict[str, F64]
+    fell: bool
+    ended_by: str | None
+    has_finished: bool
+    metrics: dict[str, Any]
+
+
+def reference_bodies(clip: Clip) -> F64:
+    """(T, 14, 3) where the reference has BODIES."""
+    kinematics = Kinematics(PLANT, [(body, (0.0, 0.0, 0.0)) for body in BODIES])
+    index = [clip.order.names.index(name) for name in kinematics.joints]
+    out = np.zeros((len(clip.joint_pos), len(BODIES), 3))
+    for row, joints, place, quat in zip(out, clip.joint_pos, clip.root_pos, clip.root_quat_wxyz, strict=True):
+        kinematics.place(np.concatenate([place, quat, joints[index]]))
+        row[:] = kinematics.positions
+    return out
+
+
+def play(clip: Clip, scene: Scene, controller: str, model: str | None = None, seed: int = 0) -> Seen:
+    """Tracks a clip in a scene with a controller, until the motion or the robot has ended.
+
+    Args:
+        seed: of the sensor noise; 0: none.
+
+    Raises:
+        Refused, BridgeError: a controller or clip that cannot be run.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "clip.npz"
+        save_clip(file, clip)
+        settings = settings_for(controller, model=model, clip=str(file))
+        policy = Policy(settings)
+    noise = Disturbance(NOISE_RAD, 50 * NOISE_RAD, 20 * NOISE_RAD, seed=seed) if seed else None
+    robot = SimulatedRobot(PLANT, disturbance=noise, scene=scene)
+    lockstep, wanted, rows = Lockstep(settings, policy, robot), reference_bodies(clip), _Rows(robot)
+    every = GATE_HZ // round(clip.fps)
+    index = policy.manifest.robot.motor_index(clip.order)
+    with np.errstate(all="ignore"):
+        while lockstep.gate.machine.mode < Mode.DAMP and policy.pilot.phase < Phase.BLEND_OUT:
+            lockstep.operate()
+            lockstep.tick()
+            if policy.pilot.phase == Phase.PLAY and lockstep.ticks % every == 0:
+                rows.add(policy.pilot.play_time_s, robot.sample.q[index], robot.sample.dq[index])
+                if rows.has_fallen:
+                    break
+    machine = lockstep.gate.machine
+    cause = FLAGS[machine.cause].flag if machine.mode >= Mode.DAMP and machine.cause >= 0 else None
+    if not rows.times:
+        raise Refused("evaluation", expected="a robot that gets as far as the motion",
+                      found=f"{machine.mode.name}, {cause}", what_to_do="check the controller with exoactor run")
+    return _seen(rows, clip, wanted, policy.manifest.robot, cause, policy.pilot.phase >= Phase.BLEND_OUT)
+
+
+class _Rows:
+    """What is written down of a run, row by row."""
+
+    def __init__(self, robot: SimulatedRobot) -> None:
+        self._robot = robot
+        self.times: list[float] = []
+        self.bodies: list[F64] = []
+        self.quats: list[F64] = []
+        self.q: list[F64] = []
+        self.dq: list[F64] = []
+        self.objects: list[dict[str, F64]] = []
+        self.forces: list[dict[str, float]] = []
+
+    def add(self, time_s: float, q: npt.NDArray[Any], dq: npt.NDArray[Any]) -> None:
+        """One more, at a time of the motion."""
+        robot = self._robot
+        self.times.append(time_s)
+        self.bodies.append(robot.body_places(BODIES))
+        self.quats.append(robot.base_orientation.copy())
+        self.q.append(q.astype(np.float64))
+        self.dq.append(dq.astype(np.float64))
+        self.objects.append(robot.object_poses())
+        self.forces.append({thing.name: robot.object_force(thing.name) for thing in robot.scene.things})
+
+    @property
+    def has_fallen(self) -> bool:
+        """Whether the last row is of a robot that is down."""
+        _, x, y, _ = self.quats[-1]
+        return bool(1 - 2 * (x * x + y * y) < FALL_UPRIGHT or self.bodies[-1][0, 2] < FALL_HEIGHT_M)
+
+
+def _seen(rows: _Rows, clip: Clip, wanted: F64, robot: Robot, cause: str | None, has_finished: bool) -> Seen:
+    frame = np.clip(np.round(np.array(rows.times) * clip.fps).astype(np.intp), 0, len(wanted) - 1)
+    bodies, quats, q, dq = (np.array(values) for values in (rows.bodies, rows.quats, rows.q, rows.dq))
+    goal, goal_quats = _laid_on(wanted[frame], clip.root_quat_wxyz[frame], bodies[0, 0], quats[0])
+    joints = [robot.joints[robot.order.names.index(name)] for name in clip.order.names]
+    heading, goal_heading = _headings(quats), _headings(goal_quats)
+    failure = tracking_metrics.sonic_failure(bodies, goal, quats, goal_quats, [*FEET, *WRISTS])
+    metrics = {
+        "success": failure is None and has_finished and not rows.has_fallen,
+        "failed_at_s": None if failure is None else round(failure.frame / clip.fps, 3),
+        "failed_by": None if failure is None else failure.what,
+        **tracking_metrics.position_errors(bodies, goal, clip.fps),
+        **tracking_metrics.joint_errors(q, clip.joint_pos[frame]),
+        **tracking_metrics.root_drift(bodies[:, 0, :2], heading, goal[:, 0, :2], goal_heading),
+        "stance_skate_mm_s": tracking_metrics.stance_skate_mm_s(bodies[:, FEET], goal[:, FEET, 2], clip.fps),
+        **tracking_metrics.joint_motion(q, dq, np.array([joint.lower_rad for joint in joints]),
+                                        np.array([joint.upper_rad for joint in joints]), clip.fps),
+        "reference_to_joints_s": tracking_metrics.latency_s(q, clip.joint_pos[frame], clip.fps),
+    }
+    return Seen(
+        clip.fps, bodies, goal, quats, goal_quats,
+        {name: np.array([row[name] for row in rows.objects]) for name in rows.objects[0]},
+        {name: np.array([row[name] for row in rows.forces]) for name in rows.forces[0]},
+        rows.has_fallen or cause is not None, cause, has_finished, metrics,
+    )
+
+
+def _laid_on(wanted: F64, quats: F64, place: F64, quat: F64) -> tuple[F64, F64]:
+    """The reference moved and turned about the vertical so that its first root is over the robot's first one."""
+    turn = float(_headings(quat[None])[0] - _headings(quats[:1])[0])
+    about_z = np.array(rotation.quat_about_z(turn))
+    out = rotation.rotate_many(np.broadcast_to(about_z, (*wanted.shape[:2], 4)), wanted - wanted[0, 0])
+    out[..., :2] += place[:2]
+    out[..., 2] += wanted[0, 0, 2]
+    return out, rotation.multiply_many(np.broadcast_to(about_z, quats.shape), quats)
+
+
+def _headings(quats_wxyz: F64) -> F64:
+    w, x, y, z = quats_wxyz.T
+    return np.unwrap(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
