@@ -28,7 +28,7 @@ def model(joints: int = 24, vertices: int = 240) -> tuple[dict[str, Any], np.nda
         parent = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21][joint]
         places[joint] = PLAIN.offsets_m[joint] + (places[parent] if parent >= 0 else PELVIS)
     if joints > 24:
-        places[37] = places[23]
+        places[36], places[51] = places[22], places[23]
     owner = np.arange(vertices) % joints
     template = places[owner] + rng.normal(0, 0.03, (vertices, 3))
     regressor = np.zeros((joints, vertices))
@@ -51,7 +51,7 @@ def test_bones_are_the_model_s_and_grow_with_stature(tmp_path: Path) -> None:
     np.testing.assert_allclose(pelvis, 1.12 * places[0], atol=1e-12)
 
 
-def test_an_npz_of_smpl_h_gives_the_hands_by_their_index_fingers(tmp_path: Path) -> None:
+def test_an_npz_of_smpl_h_gives_the_hands_by_their_thumbs(tmp_path: Path) -> None:
     arrays, _ = model(52, 520)
     np.savez(tmp_path / "SMPLH_NEUTRAL.npz", **arrays)
     bones, _ = bones_of(tmp_path, "smplh", None)

@@ -261,3 +261,25 @@ def test_what_is_converted_passes_a_run_s_own_checks(tmp_path: Path) -> None:
     assert fact["frames"] == 61
     back = load_clip(tmp_path / "m.npz", G1)
     np.testing.assert_allclose(back.joint_pos, clip.joint_pos, atol=1e-6)
+
+
+def test_one_corrupt_frame_does_not_change_how_columns_are_read(tmp_path: Path) -> None:
+    data = dict(np.load(omniretarget(tmp_path / "o.npz", walking())))
+    data["qpos"][7, :4] = np.nan
+    np.savez(tmp_path / "bad.npz", **data)
+    motion = read_motion(tmp_path / "bad.npz")
+    assert isinstance(motion, RobotMotion)
+    assert np.isnan(motion.root_quat_wxyz[7]).all() and np.isfinite(motion.root_pos).all()
+
+
+def test_a_folder_whose_first_body_is_not_the_root_is_refused(tmp_path: Path) -> None:
+    folder = sonic_folder(tmp_path / "clip", walking())
+    (folder / "metadata.txt").write_text("Body part indexes:\n[4 0 10]\n")
+    with pytest.raises(Refused, match="body 4"):
+        read_motion(folder)
+
+
+def test_joints_that_the_robot_lacks_are_left_out_of_a_table_with_names(tmp_path: Path) -> None:
+    path = bones_csv(tmp_path / "b.csv", walking())
+    motion = read_motion(path, None, ReadOptions(robot=load_robot("g1_23dof")))
+    assert isinstance(motion, RobotMotion) and motion.joint_pos.shape[1] == 23

@@ -26,8 +26,8 @@ BETAS = 10
 BONES_FORMAT = "exoactor-bones/1"
 _FALLBACKS = {"smpl": ("smpl", "smplh", "smplx"), "smplh": ("smplh", "smpl", "smplx"),
               "smplx": ("smplx", "smplh", "smpl")}
-HAND_OF = {"smpl": (22, 23), "smplh": (22, 37), "smplx": (25, 40)}
-"""The two joints beyond the wrists: SMPL's hands, else the index fingers' first joints."""
+HAND_OF = {"smpl": (22, 23), "smplh": (36, 51), "smplx": (39, 54)}
+"""The two joints beyond the wrists: SMPL's hands, else the thumbs' last joints, as SONIC's sender takes them."""
 
 
 def find_model(folder: Path, model: str) -> tuple[Path, str]:

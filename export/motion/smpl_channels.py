@@ -2,9 +2,9 @@
 
 NVlabs/GR00T-WholeBodyControl @ 1983e88, `pico_manager_thread_server.py` and `torch_transform.py`, read and not run
 against its weights: the root's rotation without SMPL's base rotation b, q' = q conj(b), is the human's heading frame (x
-forward, z up), and the 24 joints are seen from it. Two things its own converters do not agree on are choices here: what
-the two joints beyond the wrists are, and whether the pelvis is taken off. Taken off, the joints depend on the pose
-alone; left in, they would turn with the heading, so that is the default.
+forward, z up), and the 24 joints are seen from it. Its own converters do not agree on two things. Whether the pelvis is
+taken off: here it is, for then the joints depend on the pose alone, and left in they would turn with the heading. And
+what the two joints beyond the wrists are: here the skeleton's (`body_models.HAND_OF`).
 """
 
 from __future__ import annotations

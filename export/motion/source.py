@@ -1,29 +1,15 @@
-"""Motions of any file for `check` and `show`, unchecked, so that what is wrong with them can be told."""
+"""Motions of any file for `check` and `show`, or a shipped clip by its name; unchecked, so that faults can be told."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-
-from export.motion.content import ReadOptions
+from export.motion.content import Motion, ReadOptions
 from export.motion.formats import read_motion
-from export.motion.robot_motion import RobotMotion
-from runtime import human_motion
-from runtime.channels import PREFIX, known_channel
-from runtime.clip import ALL_JOINTS, WRISTS, clip_names, find_clip
-from runtime.clip import FORMAT as CLIP_FORMAT
+from runtime.clip import clip_names, find_clip
 from runtime.errors import Refused
-from runtime.human_motion import HumanMotion, human_motion_of
-from runtime.npz_file import read_npz
-from runtime.robot import JointOrder, Robot
-
-F64 = npt.NDArray[np.float64]
+from runtime.robot import Robot
 
 
-def read_any(name_or_path: str, robot: Robot, source: str | None = None) -> HumanMotion | RobotMotion:
+def read_any(name_or_path: str, robot: Robot, source: str | None = None) -> Motion:
     """A file's motion, or a shipped clip's by its name.
 
     Args:
@@ -36,74 +22,4 @@ def read_any(name_or_path: str, robot: Robot, source: str | None = None) -> Huma
     if not path.exists():
         raise Refused("motion", expected=f"a file, or one of {', '.join(clip_names())}", found=f"nothing at {path}",
                       what_to_do="check the path")
-    if source is None and path.is_file() and path.suffix == ".npz":
-        motion = _npz(path)
-        if motion is not None:
-            return motion
     return read_motion(path, source, ReadOptions(robot=robot))
-
-
-def _npz(path: Path) -> HumanMotion | RobotMotion | None:
-    """Of the layouts of ours and of TWIST's npz form; None for others."""
-    try:
-        arrays = read_npz(path, f"motion {path.name}")
-    except Refused as error:
-        if error.found == "pickled objects":
-            return None
-        raise
-    own = str(arrays.get("format", ""))
-    if own == human_motion.FORMAT:
-        return human_motion_of(path.stem, arrays)
-    if own not in ("", CLIP_FORMAT):
-        raise Refused(f"motion {path.name}", expected=f"format {CLIP_FORMAT} or {human_motion.FORMAT}", found=own,
-                      what_to_do="convert it with the version that wrote it")
-    keys = ("root_quat_wxyz",) if own else ("root_quat_xyzw", "root_rot")
-    quat = next((key for key in keys if key in arrays), None)
-    joints = "joint_pos" if own else "dof_pos"
-    if quat is None or any(key not in arrays for key in ("fps", "joint_names", joints, "root_pos")):
-        return None
-    return _robot_motion(path, arrays, joints, quat)
-
-
-def _robot_motion(path: Path, arrays: dict[str, Any], joints: str, quat: str) -> RobotMotion:
-    what = f"motion {path.name}"
-    if arrays["joint_names"].dtype.kind != "U" or arrays["fps"].size != 1:
-        raise Refused(what, expected="texts as `joint_names` and one `fps`",
-                      found=f"{arrays['joint_names'].dtype} and {arrays['fps'].shape}", what_to_do="see docs/clips.md")
-    order = JointOrder(tuple(str(name) for name in arrays["joint_names"].reshape(-1)))
-    joint_pos = _real(what, arrays, joints, len(order), None)
-    frames = len(joint_pos)
-    fps = float(_real_one(what, arrays["fps"]))
-    rotation = _real(what, arrays, quat, 4, frames)
-    channels = {}
-    for key in (key for key in arrays if key.startswith(PREFIX) and "format" in arrays):
-        channel = known_channel(key.removeprefix(PREFIX), f"{what}, {key}")
-        channels[key.removeprefix(PREFIX)] = _real(what, arrays, key, channel.width, frames)
-    kind = str(arrays["joints"]) if "format" in arrays and "joints" in arrays else ALL_JOINTS
-    if kind not in (ALL_JOINTS, WRISTS):
-        raise Refused(what, expected=f"`joints` {ALL_JOINTS} or {WRISTS}", found=kind,
-                      what_to_do="convert the motion again")
-    velocity = next((key for key in ("joint_vel", "dof_vel") if key in arrays), None)
-    return RobotMotion(
-        path.stem, fps, order, joint_pos, _real(what, arrays, "root_pos", 3, frames),
-        rotation if quat == "root_quat_wxyz" else rotation[:, [3, 0, 1, 2]], channels,
-        joint_vel=None if velocity is None else _real(what, arrays, velocity, len(order), frames),
-        joints=kind,
-    )
-
-
-def _real_one(what: str, value: npt.NDArray[Any]) -> float:
-    if value.dtype.kind not in "fiu" or not 0 < float(value.reshape(-1)[0]) < np.inf:
-        raise Refused(what, expected="`fps` above zero", found=f"{value}", what_to_do="correct `fps`")
-    return float(value.reshape(-1)[0])
-
-
-def _real(what: str, arrays: dict[str, Any], key: str, width: int, frames: int | None) -> F64:
-    array = arrays[key]
-    if array.dtype.kind not in "fiu" or array.ndim != 2 or array.shape[1] != width \
-            or frames not in (None, len(array)):
-        raise Refused(what, expected=f"`{key}` of real numbers ({frames or 'T'}, {width})",
-                      found=f"{array.dtype} {array.shape}", what_to_do="export the motion again")
-    with np.errstate(over="ignore"):
-        out: F64 = array.astype(np.float64)
-    return out

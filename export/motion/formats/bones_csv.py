@@ -12,7 +12,6 @@ from export.motion.content import Content, ReadOptions, Table, rate_of
 from export.motion.robot_motion import RobotMotion
 from runtime import rotation
 from runtime.errors import Refused
-from runtime.robot import JointOrder
 
 SUMMARY = "csv of Bones-SEED: header with root_translateX, root_rotateX and *_joint_dof; cm and degrees"
 FPS = 120.0
@@ -29,9 +28,9 @@ def read(content: Content, options: ReadOptions) -> RobotMotion:
     """The motion, unchecked."""
     what, table = f"motion {content.path.name}", content.data
     at = {name: column for column, name in enumerate(table.header)}
-    names = [name for name in table.header if name.endswith("_dof")]
-    joints = [name.removesuffix("_dof") for name in names]
-    missing = sorted(set(options.robot.order.names) - set(joints))
+    order = options.robot.order
+    names = [f"{name}_dof" for name in order.names]
+    missing = [name for name in names if name not in at]
     if missing or len(table.header) != table.values.shape[1]:
         raise Refused(what, expected=f"a column for each joint of {options.robot.name}",
                       found=f"none for {', '.join(missing)}" if missing else "another number of columns than names",
@@ -42,6 +41,6 @@ def read(content: Content, options: ReadOptions) -> RobotMotion:
     notes = ("root angles about fixed axes, x first", *(() if options.fps else (f"{FPS:g} Hz, as that collection is",)))
     turn = rotation.multiply_many(z, rotation.multiply_many(y, x))
     return RobotMotion(
-        content.path.stem, rate_of(what, options, None, FPS), JointOrder(tuple(joints)), np.radians(degrees),
+        content.path.stem, rate_of(what, options, None, FPS), order, np.radians(degrees),
         table.values[:, [at[name] for name in _PLACE]] / 100, turn, notes=notes,
     )

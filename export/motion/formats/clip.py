@@ -6,8 +6,8 @@ import numpy as np
 
 from export.motion.content import Content, ReadOptions, rate_of, real
 from export.motion.robot_motion import RobotMotion
-from runtime.channels import CHANNELS, PREFIX
-from runtime.clip import ALL_JOINTS, FORMAT
+from runtime.channels import PREFIX, known_channel
+from runtime.clip import ALL_JOINTS, FORMAT, WRISTS
 from runtime.errors import Refused
 from runtime.robot import JointOrder
 
@@ -31,12 +31,15 @@ def read(content: Content, options: ReadOptions) -> RobotMotion:
     frames = len(joint_pos)
     channels = {}
     for key in data:
-        name = str(key).removeprefix(PREFIX)
-        if str(key).startswith(PREFIX) and name in CHANNELS:
-            channels[name] = real(what, data[key], (frames, CHANNELS[name].width), str(key))
+        if str(key).startswith(PREFIX):
+            name = str(key).removeprefix(PREFIX)
+            channels[name] = real(what, data[key], (frames, known_channel(name, f"{what}, {key}").width), str(key))
+    joints = str(data.get("joints", ALL_JOINTS))
+    if joints not in (ALL_JOINTS, WRISTS):
+        raise Refused(what, expected=f"`joints` {ALL_JOINTS} or {WRISTS}", found=joints, what_to_do="convert it again")
     return RobotMotion(
         content.path.stem, rate_of(what, options, data["fps"]), JointOrder(names), joint_pos,
         real(what, data["root_pos"], (frames, 3), "root_pos"),
         real(what, data["root_quat_wxyz"], (frames, 4), "root_quat_wxyz"), channels,
-        joints=str(data.get("joints", ALL_JOINTS)),
+        joints=joints,
     )

@@ -36,6 +36,7 @@ def read(content: Content, options: ReadOptions) -> RobotMotion:
     order = tree_order(options.robot).joints
     joint_pos = _table(what, files["joint_pos.csv"], len(order), None)
     frames, notes = len(joint_pos), []
+    _check_root(what, files.get(METADATA))
     quats = _table(what, files["body_quat.csv"], 4, frames)
     places = _table(what, files["body_pos.csv"], 3, frames) if "body_pos.csv" in files else np.zeros((frames, 3))
     if not places.any():
@@ -55,6 +56,15 @@ def read(content: Content, options: ReadOptions) -> RobotMotion:
         content.path.name, rate_of(what, options, None, FPS), order, joint_pos, places[:, :3], quats[:, :4], channels,
         joints=_joints(files.get(INFO)), notes=tuple(notes), **optional,
     )
+
+
+def _check_root(what: str, metadata: Path | None) -> None:
+    """The list of bodies, where there is one, begins with the root."""
+    text = "" if metadata is None else metadata.read_text("utf-8", errors="replace")
+    listed = text.partition("Body part indexes:")[2].partition("[")[2].partition("]")[0].replace(",", " ").split()
+    if listed and listed[0] != "0":
+        raise Refused(f"{what}, {METADATA}", expected="body 0, the root, first", found=f"body {listed[0][:20]}",
+                      what_to_do="export the folder with the root as its first body")
 
 
 def _joints(info: Path | None) -> str:
