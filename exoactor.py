@@ -46,6 +46,7 @@ EXTRA_OF_LIBRARY = {
     "torch": "export",
     "tqdm": "export",
     "yaml": "export",
+    "zmq": "stream",
 }
 
 EXIT_CODES = "exit codes: 0 done, 1 ended in a fault, 2 refused (bad input, preflight), 130 interrupted"

@@ -38,6 +38,7 @@ DEV = [
     "pytest>=8",
     "pytest-xdist>=3.5",
     "hypothesis>=6.100",
+    "joblib>=1.3",
     "ruff>=0.6",
     "mypy>=1.11",
     "import-linter>=2.1",
@@ -86,7 +87,7 @@ setup(
     package_data={
         "runtime": [
             "robots/*.json", "retargets/*.json", "controllers/*.json", "controllers/*/*", "estimators/*/*",
-            "clips/*.npz", "trusted_keys/*.pub", "*.json",
+            "clips/*.npz", "chains/*.json", "trusted_keys/*.pub", "*.json",
         ],
         "firmware_bridge": ["plants/*.xml"],
     },

@@ -12,7 +12,7 @@ import numpy as np
 from runtime.admission import Admitted, admit, check_golden
 from runtime.backend import open_model
 from runtime.bundle import MANIFEST
-from runtime.clip import load_clip
+from runtime.chain import load_motion
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.estimator_terms import ESTIMATE
@@ -218,7 +218,7 @@ def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ReferenceSource 
         if any(settings.command):
             raise Refused(f"controller {manifest.name}", expected="a motion, not a velocity command",
                           found=f"--command {settings.command}", what_to_do="leave --command out")
-        clip = load_clip(settings.clip, manifest.robot)
+        clip = load_motion(settings.clip, manifest.robot)
         check_clip_feeds(manifest, mode_of(manifest, settings.mode), clip)
         play_s = clip.duration_s if settings.duration_s is None else min(settings.duration_s, clip.duration_s)
         return ClipReference(clip, manifest.order, rest_at_end=manifest.rest_at_end), play_s

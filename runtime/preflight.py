@@ -15,7 +15,7 @@ from typing import Any
 from firmware_bridge.errors import BridgeError
 from runtime.admission import admit, check_golden
 from runtime.calibration_file import load_calibration
-from runtime.clip import load_clip
+from runtime.chain import load_motion
 from runtime.errors import Refused
 from runtime.limits import Limits, loosened
 from runtime.needs import check_clip_feeds, mode_of
@@ -92,7 +92,7 @@ def check_controller(settings: RunSettings) -> Iterator[Check]:
                             ", ".join(f"{name} {entry.error:.1g}" for name, entry in worst.items()),
                             ", ".join(f"{name} {entry.limit:g}" for name, entry in worst.items()), "")
         if settings.clip is not None:
-            clip = load_clip(settings.clip, manifest.robot)
+            clip = load_motion(settings.clip, manifest.robot)
             check_clip_feeds(manifest, mode, clip)
             yield Check("clip", True, f"{clip.duration_s:.1f} s at {clip.fps:.2f} Hz", "a valid motion", "")
     except BridgeError as error:

@@ -15,6 +15,7 @@ from firmware_bridge.sim_options import add_robot_options, robot_option_words
 from runtime.admission import Admitted, admit
 from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.calibration_file import add_calibration_options, calibration_of, calibration_settings
+from runtime.chain import chain_names, find_chain, read_chain
 from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
 from runtime.limits import loosened
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  exoactor run --lockstep --out runs/own          our own controller, walking, as fast as it can\n"
         "  exoactor run --clip squat --out runs/squat      another demonstration, in real time\n"
+        "  exoactor run --chain demo --lockstep            five of them, one after the other\n"
         "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --out runs/walk\n"
         "  exoactor run --controller holosoma-velocity --model ppo.onnx --command 0.5,0,0 --duration 10 --lockstep\n"
         "  exoactor run --controller bundles/twist2 --clip walk.npz --robot g1 --interface eth0 --dry-run"
@@ -55,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="motion for a tracker from a sender of SONIC's protocol, e.g. tcp://127.0.0.1:5556")
     parser.add_argument("--stream-topic", default="pose", metavar="TOPIC", help="of its poses (default: pose)")
     parser.add_argument("--stream-key", metavar="FILE", help="its CURVE certificate (needed off loopback)")
+    parser.add_argument("--chain", metavar="FILE|NAME", help="clips one after the other (docs/chains.md), instead of "
+                        f"--clip: a .json file, or a shipped one by name: {', '.join(chain_names())}")
     parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
                         help="m/s, m/s, rad/s for a velocity controller")
     parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
@@ -106,6 +110,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
+    if args.chain is not None:
+        if args.clip is not None or args.stream is not None:
+            raise Refused("--chain", expected="neither --clip nor --stream beside it", found="both",
+                          what_to_do="leave one of the two out")
+        read_chain(find_chain(args.chain))
+        args.clip = str(find_chain(args.chain))
     if args.controller is None:
         args.controller, args.clip = OWN_CONTROLLER, args.clip or (None if args.stream else OWN_CLIP)
     _check_arguments(args)

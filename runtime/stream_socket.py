@@ -60,6 +60,7 @@ class StreamSocket:
             try:
                 public, _ = zmq.auth.load_certificate(key)
             except (OSError, ValueError) as error:
+                socket.close(0)
                 raise Refused(f"--stream-key {Path(key).name}", expected="a ZeroMQ certificate with a public key",
                               found=str(error), what_to_do="make one with zmq.auth.create_certificates") from error
             socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()

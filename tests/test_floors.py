@@ -33,7 +33,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tensorrt": ("runtime/engine.py",),
     "torch": ("export/",),
     "onnx": ("export/",),
-    "zmq": ("runtime/stream_socket.py",),
+    "zmq": ("runtime/stream_socket.py", "export/motion/stream_command.py"),
     "nacl": ("runtime/signature.py",),
     "tqdm": ("export/",),
     "viser": ("export/motion/viewer.py",),
