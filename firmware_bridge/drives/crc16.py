@@ -1,0 +1,73 @@
+"""Two CRC-16 over many frames of one length at once, and over bytes of any length.
+
+A CRC is affine over XOR: that of a frame is the XOR of one table entry a byte and position with that of a frame of
+zeros. So n frames take one look-up and one reduction (about twice as fast as a loop from a dozen frames on).
+"""
+
+from __future__ import annotations
+
+import binascii
+
+import numpy as np
+import numpy.typing as npt
+
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+
+
+def _reflected(polynomial: int) -> list[int]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (polynomial if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+def _straight(polynomial: int) -> list[int]:
+    table = []
+    for value in range(256):
+        value <<= 8
+        for _ in range(8):
+            value = (value << 1 ^ (polynomial if value & 0x8000 else 0)) & 0xFFFF
+        table.append(value)
+    return table
+
+
+_KERMIT, _BUYPASS = _reflected(0x8408), _straight(0x8005)
+
+
+def kermit(data: bytes) -> int:
+    """CRC-16/KERMIT: polynomial 0x1021 reflected, start 0."""
+    crc = 0
+    for byte in data:
+        crc = crc >> 8 ^ _KERMIT[(crc ^ byte) & 0xFF]
+    return crc
+
+
+def buypass(data: bytes) -> int:
+    """CRC-16/BUYPASS: polynomial 0x8005, start 0, most significant bit first (Dynamixel protocol 2.0)."""
+    crc = 0
+    for byte in data:
+        crc = (crc << 8 ^ _BUYPASS[crc >> 8 ^ byte]) & 0xFFFF
+    return crc
+
+
+def xmodem(data: bytes) -> int:
+    """CRC-16/XMODEM, the standard library's."""
+    return binascii.crc_hqx(data, 0)
+
+
+class KermitOfFrames:
+    """CRC-16/KERMIT of many frames of `length` bytes."""
+
+    def __init__(self, length: int) -> None:
+        self._zero = kermit(bytes(length))
+        self._table = np.array(
+            [[kermit(bytes(at) + bytes([value]) + bytes(length - at - 1)) ^ self._zero for value in range(256)]
+             for at in range(length)], np.uint16)
+        self._places = np.arange(length)
+
+    def of(self, frames: U8) -> U16:
+        """(n,) CRCs of (n, length) bytes."""
+        return np.asarray(np.bitwise_xor.reduce(self._table[self._places, frames], axis=1) ^ self._zero)

@@ -1,0 +1,146 @@
+"""Unitree's GO-M8010-6 on RS-485, 4 Mbit/s: 17 bytes to a motor, 16 back, every number on the rotor's side of the gear.
+
+Layout and rounding as unitreerobotics/unitree_actuator_sdk's library produces them @ 5b79a42 (its header's comments
+on units do not hold): conversions truncate towards zero, the gear ratio is 6.33, gains go over with its square.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from firmware_bridge.drives.crc16 import KermitOfFrames
+from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
+
+F64 = npt.NDArray[np.float64]
+U8 = npt.NDArray[np.uint8]
+
+GEAR = 6.33
+BAUD = 4_000_000
+OUT_BYTES, IN_BYTES = 17, 16
+OUT_HEAD, IN_HEAD = b"\xfe\xee", b"\xfd\xee"
+TURN = 6.2832
+"""What the library takes for a full turn."""
+OVER_TEMPERATURE_C = 90
+ERRORS = ("normal", "over-temperature", "over-current", "over-voltage", "encoder")
+
+OUT_DTYPE = np.dtype([("head", "S2"), ("mode", "u1"), ("tau", "<i2"), ("dq", "<i2"), ("q", "<i4"), ("kp", "<u2"),
+                      ("kd", "<u2"), ("crc", "<u2")])
+IN_DTYPE = np.dtype([("head", "S2"), ("mode", "u1"), ("tau", "<i2"), ("dq", "<i2"), ("q", "<i4"), ("temperature", "i1"),
+                     ("state", "<u2"), ("crc", "<u2")])
+_CRC_OUT, _CRC_IN = KermitOfFrames(OUT_BYTES - 2), KermitOfFrames(IN_BYTES - 2)
+_LIMITS = np.array([411_774.0, 804.0, 127.99, 25.599, 25.599])
+"""Of q, dq, tau, kp, kd, on the rotor: where the library saturates."""
+
+
+class Status(IntEnum):
+    """What a motor is to do."""
+
+    BRAKE = 0
+    FOC = 1
+    CALIBRATE = 2
+
+
+class GoCodec:
+    """Targets of one port's motors to frames, and frames to states.
+
+    Args:
+        ids: (n,) 0 to 14, in the order of the rows.
+        gear: 1.0 gives and takes rotor numbers.
+    """
+
+    def __init__(self, ids: list[int], gear: float = GEAR) -> None:
+        n = len(ids)
+        self._to_rotor = np.array([gear, gear, 1 / gear, 1 / gear**2, 1 / gear**2])
+        self._from_rotor = np.array([1 / gear, 1 / gear, gear])
+        self._ids = np.array(ids, np.uint8)
+        self._row = np.full(16, -1, np.intp)
+        self._row[ids] = np.arange(n)
+        self.frames = np.zeros(n, OUT_DTYPE)
+        self.bytes: U8 = self.frames.view(np.uint8).reshape(n, OUT_BYTES)
+
+    def encode(self, block: npt.NDArray[np.float32], status: Status = Status.FOC) -> bool:
+        """A command block (n, 5), columns q, dq, tau, kp, kd, into `bytes`; beyond what a motor takes is its end.
+
+        Returns:
+            False, and `bytes` as they were, when a number is not finite.
+        """
+        rotor = block * self._to_rotor
+        if not np.isfinite(rotor).all():
+            return False
+        rotor[:, :KP] = np.clip(rotor[:, :KP], -_LIMITS[:KP], _LIMITS[:KP])
+        rotor[:, KP:] = np.clip(rotor[:, KP:], 0, _LIMITS[KP:])
+        frames = self.frames
+        frames["head"], frames["mode"] = OUT_HEAD, self._ids | int(status) << 4
+        frames["tau"] = np.clip(np.trunc(rotor[:, TAU] * 256), -32768, 32767)
+        frames["dq"] = np.clip(np.trunc(rotor[:, DQ] / TURN * 256), -32768, 32767)
+        frames["q"] = np.trunc(rotor[:, Q] / TURN * 32768)
+        frames["kp"], frames["kd"] = rotor[:, KP] / 25.6 * 32768, rotor[:, KD] / 25.6 * 32768
+        frames["crc"] = _CRC_OUT.of(self.bytes[:, :-2])
+        return True
+
+    def decode(self, data: U8) -> Replies:
+        """What answers (m, 16) say, those of other motors and with a wrong CRC left out."""
+        raw = np.ascontiguousarray(data)
+        frames = raw.view(IN_DTYPE).reshape(-1)
+        rows = self._row[frames["mode"] & 0xF]
+        good = (frames["head"] == IN_HEAD) & (_CRC_IN.of(raw[:, :-2]) == frames["crc"]) & (rows >= 0)
+        frames, rows = frames[good], rows[good]
+        state = np.stack([frames["q"] / 32768 * TURN, frames["dq"] / 256 * TURN, frames["tau"] / 256.0], axis=1)
+        return Replies(rows, state * self._from_rotor, frames["temperature"].astype(np.int16),
+                       (frames["state"] & 7).astype(np.uint8), int(np.count_nonzero(~good)))
+
+
+@dataclass(frozen=True)
+class Replies:
+    """Answers of motors, one row an answer.
+
+    Attributes:
+        rows: (m,) whose.
+        state: (m, 3) q, dq, tau: rad, rad/s, N m, behind the gear.
+        temperature_c: (m,) int16.
+        errors: (m,) uint8, index of ERRORS; others are reserved.
+        bad: frames left out.
+    """
+
+    rows: npt.NDArray[np.intp]
+    state: F64
+    temperature_c: npt.NDArray[np.int16]
+    errors: U8
+    bad: int
+
+
+class GoStream:
+    """Answers out of a stream of bytes; what is none is passed over byte by byte and counted."""
+
+    def __init__(self) -> None:
+        self.bad = 0
+        self._waiting = b""
+
+    def feed(self, data: bytes) -> U8:
+        """(m, 16) pieces that begin as an answer does; their CRC is for `GoCodec.decode` to see."""
+        data, at, found = self._waiting + data, 0, []
+        while len(data) - at >= IN_BYTES:
+            if data[at : at + 2] != IN_HEAD:
+                self.bad += 1
+                at = data.find(IN_HEAD, at + 1)
+                at = len(data) - 1 if at < 0 else at
+                continue
+            piece = np.frombuffer(data, np.uint8, IN_BYTES, at).reshape(1, IN_BYTES)
+            if int(_CRC_IN.of(piece[:, :-2])[0]) != int.from_bytes(data[at + 14 : at + 16], "little"):
+                self.bad += 1
+                at += 1
+                continue
+            found.append(piece)
+            at += IN_BYTES
+        self._waiting = data[at:]
+        return np.concatenate(found) if found else np.zeros((0, IN_BYTES), np.uint8)
+
+
+def cycle_s(motors: int, turnaround_s: float = 50e-6) -> float:
+    """Wire time of one question and answer each, half duplex."""
+    return motors * ((OUT_BYTES + IN_BYTES) * 10 / BAUD + turnaround_s) if motors else math.nan

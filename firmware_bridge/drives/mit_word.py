@@ -1,0 +1,101 @@
+"""The MIT 64-bit word of Damiao, RobStride in MIT mode and mini-cheetah drives: (n, 5) targets to (n, 8) bytes.
+
+One big-endian word holds q:16, dq:12, kp:12, kd:12, tau:12, each linear over a range that the drive must share, and
+truncated, not rounded (enactic/openarm_can `dm_motor_control.cpp` @ 9866604). Zero lies half a count off a code, so a
+drive told to stand still is told half a count below. The answer is id | error << 4, q:16, dq:12, tau:12, two
+temperatures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
+
+F64 = npt.NDArray[np.float64]
+U8 = npt.NDArray[np.uint8]
+
+BYTES = 8
+_ORDER = (Q, DQ, KP, KD, TAU)
+_BITS = (16, 12, 12, 12, 12)
+_SHIFTS = np.array([1 << 48, 1 << 36, 1 << 24, 1 << 12, 1], np.uint64)
+_MOST = np.array([(1 << bits) - 1 for bits in _BITS], np.float64)
+
+
+@dataclass(frozen=True)
+class MitRange:
+    """What full scale means to one model: rad, rad/s, N m (each to both sides), N m/rad, N m s/rad (from zero)."""
+
+    q_rad: float
+    dq_rad_s: float
+    tau_n_m: float
+    kp: float = 500.0
+    kd: float = 5.0
+
+
+class MitWord:
+    """Packs and unpacks the words of one bus's drives.
+
+    Args:
+        ranges: one a drive, in the order of the rows.
+    """
+
+    def __init__(self, ranges: list[MitRange]) -> None:
+        n = len(ranges)
+        low = np.array([[-r.q_rad, -r.dq_rad_s, 0.0, 0.0, -r.tau_n_m] for r in ranges]).reshape(n, 5)
+        high = np.array([[r.q_rad, r.dq_rad_s, r.kp, r.kd, r.tau_n_m] for r in ranges]).reshape(n, 5)
+        self._low, self._high, self._span = low, high, high - low
+        self._scaled: F64 = np.zeros((n, 5))
+        self._codes = np.zeros((n, 5), np.uint64)
+        self._words = np.zeros(n, np.uint64)
+        self._wire = np.zeros(n, ">u8")
+        self.bytes: U8 = self._wire.view(np.uint8).reshape(n, BYTES)
+
+    def encode(self, block: npt.NDArray[np.float32]) -> bool:
+        """A command block (n, 5), columns q, dq, tau, kp, kd, into `bytes` (n, 8); beyond a range is its end.
+
+        Returns:
+            False, and `bytes` as they were, when a number is not finite: there is no word for that.
+        """
+        scaled = self._scaled
+        scaled[:] = block[:, _ORDER]
+        if not np.isfinite(scaled).all():
+            return False
+        np.clip(scaled, self._low, self._high, out=scaled)
+        scaled -= self._low
+        scaled /= self._span
+        scaled *= _MOST
+        self._codes[:] = scaled  # a cast truncates, as the drives' own library does
+        np.dot(self._codes, _SHIFTS, out=self._words)
+        self._wire[:] = self._words
+        return True
+
+    def decode_command(self, data: U8) -> F64:
+        """What a drive makes of command bytes (n, 8): (n, 5), columns q, dq, tau, kp, kd."""
+        word = np.ascontiguousarray(data).view(">u8").astype(np.uint64).reshape(-1)
+        codes = np.stack([(word >> np.uint64(shift)) & np.uint64((1 << bits) - 1)
+                          for shift, bits in zip((48, 36, 24, 12, 0), _BITS, strict=True)], axis=1)
+        out = np.empty((len(word), 5))
+        out[:, _ORDER] = codes / _MOST * self._span + self._low
+        return out
+
+    def decode_reply(self, data: U8, rows: npt.NDArray[np.intp]) -> F64:
+        """Answers (m, 8) of the drives at `rows`: (m, 3), q, dq, tau in rad, rad/s, N m; always finite."""
+        wide = data.astype(np.uint32)
+        codes = np.stack([wide[:, 1] << 8 | wide[:, 2], wide[:, 3] << 4 | wide[:, 4] >> 4,
+                          (wide[:, 4] & 0xF) << 8 | wide[:, 5]], axis=1)
+        columns = np.array([0, 1, 4])
+        low, span = self._low[np.ix_(rows, columns)], self._span[np.ix_(rows, columns)]
+        return np.asarray(codes / _MOST[columns] * span + low)
+
+    def encode_reply(self, state: F64, ids: U8, errors: U8, temperatures_c: U8) -> U8:
+        """What drives answer: (n, 3) q, dq, tau and each one's id, error and two temperatures (n, 2), as (n, 8)."""
+        columns = np.array([0, 1, 4])
+        low, high = self._low[:, columns], self._high[:, columns]
+        codes = ((np.clip(state, low, high) - low) / self._span[:, columns] * _MOST[columns]).astype(np.uint32)
+        q, dq, tau = codes.T
+        parts = [ids & 0xF | errors << 4, q >> 8, q & 0xFF, dq >> 4, (dq & 0xF) << 4 | tau >> 8, tau & 0xFF]
+        return np.concatenate([np.stack(parts, axis=1).astype(np.uint8), temperatures_c.astype(np.uint8)], axis=1)
