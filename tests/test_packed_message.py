@@ -15,6 +15,7 @@ from runtime.packed_message import HEADER_BYTES, ORDER, Command, Decoder, Planne
 from runtime.robot import load_robot
 from runtime.smpl_wrists import wrists
 from runtime.stream_intake import StreamIntake, versions_for
+from tests.fuzz.stream_targets import run as run_mutants
 
 ROBOT = load_robot("g1_29dof")
 MS = 1_000_000
@@ -205,3 +206,8 @@ def test_wrists_come_from_the_human_s_and_a_straight_arm_is_no_trap() -> None:
     pose[:] = 0
     pose[17] = 0, 1.2, 0  # a twist alone turns no wrist
     assert wrists(pose.reshape(-1)) == pytest.approx((0,) * 6, abs=1e-9)
+
+
+def test_mutated_streams_are_taken_or_counted() -> None:
+    taken, _ = run_mutants(4000)
+    assert 100 < taken < 4000
