@@ -40,6 +40,14 @@ def _zmq() -> Any:
     return zmq
 
 
+def _public_key(zmq: Any, key: str) -> bytes:
+    try:
+        return bytes(zmq.auth.load_certificate(key)[0])
+    except (OSError, ValueError) as error:
+        raise Refused(f"--stream-key {Path(key).name}", expected="a ZeroMQ certificate with a public key",
+                      found=str(error), what_to_do="make one with zmq.auth.create_certificates") from error
+
+
 class StreamSocket:
     """Messages of one publisher.
 
@@ -52,17 +60,12 @@ class StreamSocket:
 
     def __init__(self, address: str, topic: str, key: str | None) -> None:
         zmq = self._zmq = _zmq()
+        public = None if key is None else _public_key(zmq, key)
         self._socket = socket = zmq.Context.instance().socket(zmq.SUB)
         for option, value in ((zmq.RCVHWM, QUEUE), (zmq.MAXMSGSIZE, LARGEST), (zmq.RCVBUF, KERNEL_BYTES),
                               (zmq.LINGER, 0), (zmq.RECONNECT_IVL, 50), (zmq.RECONNECT_IVL_MAX, 500)):
             socket.setsockopt(option, value)
-        if key is not None:
-            try:
-                public, _ = zmq.auth.load_certificate(key)
-            except (OSError, ValueError) as error:
-                socket.close(0)
-                raise Refused(f"--stream-key {Path(key).name}", expected="a ZeroMQ certificate with a public key",
-                              found=str(error), what_to_do="make one with zmq.auth.create_certificates") from error
+        if public is not None:
             socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
             socket.curve_serverkey = public
         for name in (topic.encode(), COMMAND, PLANNER):

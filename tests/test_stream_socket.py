@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("zmq", reason="missing dependency: pyzmq")
-import zmq
-import zmq.auth
+zmq = pytest.importorskip("zmq", reason="missing dependency: pyzmq")
+auth = pytest.importorskip("zmq.auth", reason="missing dependency: pyzmq")
 
 from runtime.errors import Refused
 from runtime.stream_socket import StreamSocket, check_stream
@@ -40,10 +39,10 @@ def heard(address: str, publisher: Any, key: str | None, seconds: float) -> list
 
 
 def test_a_publisher_is_heard_with_its_own_key_alone(tmp_path: Path) -> None:
-    public, secret = zmq.auth.create_certificates(tmp_path, "publisher")
-    other, _ = zmq.auth.create_certificates(tmp_path, "other")
+    public, secret = auth.create_certificates(tmp_path, "publisher")
+    other, _ = auth.create_certificates(tmp_path, "other")
     publisher = zmq.Context.instance().socket(zmq.PUB)
-    publisher.curve_publickey, publisher.curve_secretkey = zmq.auth.load_certificate(secret)
+    publisher.curve_publickey, publisher.curve_secretkey = auth.load_certificate(secret)
     publisher.curve_server = True
     address = f"tcp://127.0.0.1:{publisher.bind_to_random_port('tcp://127.0.0.1')}"
     try:
