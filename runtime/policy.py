@@ -82,11 +82,13 @@ class Policy:
         motors, joints = manifest.robot.motors, len(manifest.order)
         self.target = np.zeros(1, target_dtype(motors))
         observation = sum(entry.values.size for entry, _, _ in self.controller.observations)
-        self.log = np.zeros(1, policy_log_dtype(motors, joints, observation, self.estimate_size))
+        self.log = np.zeros(1, policy_log_dtype(motors, joints, observation, self.estimate_size,
+                                                has_stream=settings.stream is not None))
         self._view = {name: self.log[name][0] for name in self.log.dtype.names or ()
                       if self.log.dtype[name].shape}
         self._block = self.target["block"][0]
         self._observation = self._view["observation"]
+        self._logs_stream = settings.stream is not None
         self._warm_up()
 
     def _open_estimator(self, manifest: Manifest, settings: RunSettings) -> None:
@@ -162,6 +164,9 @@ class Policy:
         view["target"][:] = self._block
         if self.estimator is not None:
             view["estimate"][:] = self.estimator.values
+        if self._logs_stream and self.stream is not None:
+            log["stream_added_s"], log["stream_age_s"] = self.stream.added_s, self.stream.age_s
+            log["source"] = self.helm.source
         start = 0
         for observation, _, _ in controller.observations:
             self._observation[start : start + observation.values.size] = observation.values

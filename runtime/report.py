@@ -13,6 +13,7 @@ from runtime.estimator_report import estimator_errors
 from runtime.fault_table import FLAGS, Mode
 from runtime.log_file import Log, read_log
 from runtime.manifest import Manifest
+from runtime.mux import Source
 from runtime.pilot import Phase
 from runtime.report_page import write_page
 from runtime.tracking_report import tracking_metrics_of
@@ -175,7 +176,17 @@ def timing(gate: Array, policy: Array, manifest: Manifest) -> dict[str, Any]:
         "missed_deadlines_policy": late_policy,
         "missed_deadlines_gate": late_gate,
         "late_policy_ratio": round(late_policy / len(busy), 5) if len(busy) else None,
+        **stream_delays(busy),
     }
+
+
+def stream_delays(policy: Array) -> dict[str, Any]:
+    """While a stream is followed: how long after its fastest arrival frames are played, and the newest frame's age."""
+    if "stream_added_s" not in (policy.dtype.names or ()):
+        return {}
+    followed = policy[(policy["source"] == Source.STREAM) & np.isfinite(policy["stream_added_s"])]
+    return {f"stream_{name}_us": percentiles_us(followed[f"stream_{name}_s"].astype(np.float64) * 1e9)
+            for name in ("added", "age")}
 
 
 def plots(log: Log, manifest: Manifest, start_ns: int) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def main(argv: list[str]) -> int:
     shared = Path(settings.shared)
     types = {
         "gate": gate_log_dtype(robot.motors),
-        "policy": policy_log_dtype(robot.motors, settings.joints, settings.observation, settings.estimate),
+        "policy": policy_log_dtype(robot.motors, settings.joints, settings.observation, settings.estimate,
+                                   has_stream=settings.stream is not None),
     }
     rings = {
         "gate": Ring(shared / "gate_ring", types["gate"], settings.run, GATE_RING),

@@ -19,6 +19,7 @@ from runtime.faults import FAULTS, Mode, Request
 from runtime.mux import Source
 from runtime.packed_message import ORDER, encode
 from runtime.pilot import Phase
+from runtime.report import stream_delays
 from runtime.robot import JointOrder
 from runtime.stream_asks import Asks
 from runtime.stream_intake import StreamIntake
@@ -126,3 +127,15 @@ def test_gestures_ask_once_and_never_begin_to_track() -> None:
     assert asks.look(Mode.TRACK, Source.STREAM, 3, 0) is Request.NONE
     assert asks.look(Mode.STAND, Source.STAND, 3, 0, typed=True) is Request.TRACK
     assert asks.look(Mode.TRACK, Source.STREAM, 4, 1) is Request.DAMP
+
+
+def test_the_report_says_how_much_later_frames_are_played() -> None:
+    run, rows = StreamedRun(), []
+    for _ in range(300):
+        run.go_on(0.02)
+        run.policy.write_log(run.gate.machine.mode, run.now_ns, 0, 0)
+        rows.append(run.policy.log.copy())
+    delays = stream_delays(np.concatenate(rows))
+    assert 80_000 < delays["stream_added_us"]["p50"] < 140_000  # 100 ms after the fastest arrival
+    assert 0 < delays["stream_age_us"]["p50"] <= delays["stream_age_us"]["max"] < 100_000
+    assert stream_delays(np.zeros(3, [("phase", "<u4")])) == {}
