@@ -198,11 +198,26 @@ def test_unplugged_it_says_so_and_replugged_it_has_no_torque(far: FarSide, bus: 
     while not bus.link_is_up() and time.monotonic() < end:
         time.sleep(0.02)
     assert bus.link_is_up()
+    before = far.motors.q.copy()
     assert Reading.NEW in cycle(bus, command((1.0, 1.0, 1.0)), 20)
-    assert not far.motors.is_enabled.any() and np.abs(far.motors.q).max() < 0.1
+    assert not far.motors.is_enabled.any()
+    np.testing.assert_allclose(far.motors.q, before, atol=0.02)
     bus.enable()
     cycle(bus, command(), 3)
     assert far.motors.is_enabled.all()
+
+
+def test_a_port_survives_being_pulled_again_and_again(far: FarSide, bus: SerialBus) -> None:
+    open_files = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        far.unplug()
+        cycle(bus, command(), 2)
+        far.plug()
+        end = time.monotonic() + 10
+        while not bus.link_is_up() and time.monotonic() < end:
+            time.sleep(0.02)
+        assert Reading.NEW in cycle(bus, command(), 10)
+    assert len(os.listdir("/proc/self/fd")) <= open_files
 
 
 def test_closing_takes_the_torque(far: FarSide) -> None:
