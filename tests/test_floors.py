@@ -28,7 +28,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "mink": ("runtime/retarget_bench.py",),
     "daqp": ("runtime/retarget_bench.py",),
     "cyclonedds": ("firmware_bridge/libddsc.py", "firmware_bridge/stock_path.py"),
-    "serial": ("firmware_bridge/serial_bus.py", "firmware_bridge/serial_button.py"),
+    "serial": ("firmware_bridge/serial_port.py", "firmware_bridge/serial_button.py"),
     "onnxruntime": ("runtime/model.py", "export/"),
     "tensorrt": ("runtime/engine.py",),
     "torch": ("export/",),

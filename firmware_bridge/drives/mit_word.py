@@ -9,6 +9,7 @@ temperatures.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,7 @@ class MitWord:
         self._wire = np.zeros(n, ">u8")
         self.bytes: U8 = self._wire.view(np.uint8).reshape(n, BYTES)
 
-    def encode(self, block: npt.NDArray[np.float32]) -> bool:
+    def encode(self, block: npt.NDArray[np.floating[Any]]) -> bool:
         """A command block (n, 5), columns q, dq, tau, kp, kd, into `bytes` (n, 8); beyond a range is its end.
 
         Returns:

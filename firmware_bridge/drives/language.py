@@ -1,0 +1,122 @@
+"""What a bus of drives is to whoever runs it: questions out, answers in, states in arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+Exchange = Callable[[bytes, Callable[[bytes], bool], float], bool]
+"""Sends bytes and feeds what comes back until it is enough, at most so many seconds; whether it was enough."""
+
+
+@dataclass(frozen=True)
+class Drive:
+    """One motor on a bus, as the robot's file describes it.
+
+    Attributes:
+        motor: its slot among the robot's motors.
+        id: on its bus.
+        model: what the protocol knows it as.
+        sign, gear, offset_rad: q of the joint = sign * q of the drive / gear + offset_rad.
+        answer_id: what it answers with, where the protocol has that; 0 for the protocol's usual one.
+    """
+
+    motor: int
+    id: int
+    model: str
+    sign: int = 1
+    gear: float = 1.0
+    offset_rad: float = 0.0
+    answer_id: int = 0
+    name: str = ""
+
+
+class DriveStates:
+    """What the drives of one bus said last, in the order of the bus; on the drive's own side of sign, gear and offset.
+
+    Attributes:
+        q, dq, tau: (n,) float64, rad, rad/s, N m.
+        temperature_c: (n,) int16, the hottest sensor.
+        faults: (n,) uint32, 0 is healthy, in the protocol's own bits or codes.
+        is_driving: (n,) bool, the drive says that it has torque.
+        answered_ns: (n,) int64, when; 0 for never.
+        answers: (n,) uint32, counted.
+    """
+
+    def __init__(self, drives: int) -> None:
+        self.q: F64 = np.zeros(drives)
+        self.dq: F64 = np.zeros(drives)
+        self.tau: F64 = np.zeros(drives)
+        self.temperature_c = np.zeros(drives, np.int16)
+        self.faults = np.zeros(drives, np.uint32)
+        self.is_driving = np.zeros(drives, np.bool_)
+        self.answered_ns = np.zeros(drives, np.int64)
+        self.answers = np.zeros(drives, np.uint32)
+
+    def note(self, rows: npt.NDArray[np.intp], motion: F64, now_ns: int) -> None:
+        """Answers of the drives at `rows`, (m, 3) q, dq, tau; of two of one drive the later counts."""
+        self.q[rows], self.dq[rows], self.tau[rows] = motion.T
+        self.answered_ns[rows] = now_ns
+        np.add.at(self.answers, rows, 1)
+
+
+@dataclass
+class Facts:
+    """What a drive said of itself when it was connected.
+
+    Attributes:
+        watchdog_s: after which silence it lets go; 0 when that is off, None where the protocol cannot say.
+        problems: what must not be: lines for a refusal.
+    """
+
+    watchdog_s: float | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+class Language(Protocol):
+    """One protocol on one port, for the drives of it.
+
+    Attributes:
+        states: what the drives said last.
+        baud: of the port.
+        bad: pieces of bytes that were none, counted.
+        takes_turns: an answer has to be waited for before the next question (a bus with one pair of wires).
+    """
+
+    states: DriveStates
+    baud: int
+    takes_turns: bool
+
+    @property
+    def bad(self) -> int: ...
+
+    def connect(self, exchange: Exchange, watchdog_s: float) -> list[Facts]:
+        """Set each drive's watchdog and read it back, read what it can tell of its limits; torque stays off."""
+        ...
+
+    def ask(self, block: F64) -> list[bytes]:
+        """The questions of one cycle, with the drives' targets (n, 5): q, dq, tau, kp, kd; none when not finite."""
+        ...
+
+    def hear(self, data: bytes, now_ns: int) -> int:
+        """Take what has arrived into `states`; returns how many answers it held."""
+        ...
+
+    def enabling(self) -> list[bytes]:
+        """Gives the drives torque."""
+        ...
+
+    def disabling(self) -> list[bytes]:
+        """Takes it."""
+        ...
+
+    def cycle_s(self) -> float:
+        """Time on the wire of one question and answer each, with everything usual about this protocol."""
+        ...
