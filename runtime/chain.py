@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.clip import Clip, find_clip, load_clip
+from runtime.clip import Clip, find_clip, is_file, load_clip
 from runtime.errors import Refused
 from runtime.reader import Reader, parse_json
 from runtime.robot import Robot
@@ -45,7 +45,7 @@ def chain_names() -> list[str]:
 def find_chain(name_or_path: str) -> Path:
     """A file, or a shipped chain by its name."""
     shipped = CHAINS / f"{name_or_path}.json"
-    return shipped if not Path(name_or_path).is_file() and shipped.is_file() else Path(name_or_path)
+    return shipped if not is_file(Path(name_or_path)) and is_file(shipped) else Path(name_or_path)
 
 
 def read_chain(path: Path) -> tuple[Action, ...]:
@@ -54,7 +54,7 @@ def read_chain(path: Path) -> tuple[Action, ...]:
     Raises:
         Refused: no such file, too large, no strict JSON, unknown keys, values out of range.
     """
-    if not path.is_file() or path.stat().st_size > MOST_BYTES:
+    if not is_file(path) or path.stat().st_size > MOST_BYTES:
         raise Refused("chain", expected=f"a .json file of at most {MOST_BYTES >> 20} MiB, or one of "
                       f"{', '.join(chain_names())}", found=f"none at {path}", what_to_do="check the path")
     reader = Reader(f"chain {path.name}", "see docs/chains.md for the format")
@@ -79,7 +79,7 @@ def _action(reader: Reader, key: str, row: object, folder: Path) -> Action:
         for name, low, high in (("start_s", 0, LONGEST_S), ("end_s", 0, LONGEST_S), ("blend_s", 0.1, 2)))
     if end is not None and end <= (start or 0):
         raise reader.refuse(f"{key}.end_s", f"after start_s ({start or 0:g})", end)
-    return Action(beside if beside.is_file() else find_clip(name), repeats, start, end, blend)
+    return Action(beside if is_file(beside) else find_clip(name), repeats, start, end, blend)
 
 
 def chain_clip(path: Path, robot: Robot) -> tuple[Clip, list[Seam]]:

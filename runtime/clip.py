@@ -113,12 +113,15 @@ def clip_names() -> list[str]:
 def find_clip(name_or_path: str) -> Path:
     """A file, or a shipped clip by its name."""
     shipped = CLIPS / f"{name_or_path}.npz"
+    return shipped if not is_file(Path(name_or_path)) and is_file(shipped) else Path(name_or_path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is one; also of a text too long for any file system."""
     try:
-        if not Path(name_or_path).is_file() and shipped.is_file():
-            return shipped
-    except OSError:  # a text too long for any file system
-        pass
-    return Path(name_or_path)
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def load_clip(path: Path | str, robot: Robot) -> Clip:
@@ -130,8 +133,9 @@ def load_clip(path: Path | str, robot: Robot) -> Clip:
             channels nobody knows.
     """
     path = find_clip(str(path))
-    if not path.is_file():
-        raise Refused("clip", expected=f"an .npz file, or one of {', '.join(clip_names())}", found=f"no file {path}",
+    if not is_file(path):
+        raise Refused("clip", expected=f"an .npz file, or one of {', '.join(clip_names())}",
+                      found=f"no file {str(path)[:200]}",
                       what_to_do="check the path")
     return clip_of(path.name, read_npz(path, f"clip {path.name}"), robot)
 

@@ -73,16 +73,17 @@ def stitch(first: Clip, second: Clip, robot: Robot, blend_s: float | None = None
     worst = ""
     for length_s in BLEND_S if blend_s is None else (blend_s,):
         joined = _joined(first, second, at, length_s)
-        worst = _beyond(joined, robot, at)
+        worst = _beyond(joined, robot, at, (first, second))
         if not worst:
             left = ((len(first.joint_pos) - 1 - at) / RATE_HZ, begin / RATE_HZ)
-            return joined, Seam(first.name, second.name, at / RATE_HZ, left, length_s, alike)
+            whole_s = min(length_s, (len(second.joint_pos) - 1) / RATE_HZ)
+            return joined, Seam(first.name, second.name, at / RATE_HZ, left, whole_s, alike)
     raise Refused(what, expected="a blend within the robot's ranges and speeds", found=worst,
                   what_to_do="end the first clip nearer to where the second begins, or put one between them")
 
 
 def at_rate(clip: Clip, rate_hz: float) -> Clip:
-    """The clip at another rate: rotations on the sphere, all else in line, steps as steps."""
+    """The clip at another rate: rotations on the sphere, all else in line."""
     if clip.fps == rate_hz:
         return clip
     last = len(clip.joint_pos) - 1
@@ -219,8 +220,8 @@ def _decayed_turn(a: F64, b: F64, at: int, place: F64, speed: F64) -> F64:
     return rotation.continuous_many(np.concatenate([a[:at], out]))
 
 
-def _beyond(clip: Clip, robot: Robot, at: int) -> str:
-    """What leaves a joint's range or speed from the seam on; "" where nothing does that did not before."""
+def _beyond(clip: Clip, robot: Robot, at: int, sources: tuple[Clip, Clip]) -> str:
+    """What leaves a joint's range or speed from the seam on; "" where nothing does, or no more than in its clips."""
     rows = [robot.joints[i] for i in robot.order.index_of(clip.order)]
     joint_pos = clip.joint_pos[max(at - 2, 0) : at + round(max(BLEND_S) * RATE_HZ) + 2]
     low = np.array([row.lower_rad for row in rows]) - RANGE_TOLERANCE_RAD
@@ -228,7 +229,9 @@ def _beyond(clip: Clip, robot: Robot, at: int) -> str:
     out = np.maximum(low - joint_pos, joint_pos - high).max(axis=0)
     if out.max() > 0:
         return f"{rows[int(out.argmax())].name} {out.max() + RANGE_TOLERANCE_RAD:.2f} rad beyond its range"
-    speed = np.abs(np.diff(joint_pos, axis=0)).max(axis=0) * RATE_HZ / np.array([row.velocity_rad_s for row in rows])
-    if speed.max() > 1:
+    limit = np.array([row.velocity_rad_s for row in rows]) / RATE_HZ
+    own = np.maximum(*(np.abs(np.diff(source.joint_pos, axis=0)).max(axis=0) / limit for source in sources))
+    speed = np.abs(np.diff(joint_pos, axis=0)).max(axis=0) / limit
+    if (speed > np.maximum(own, 1)).any():
         return f"{rows[int(speed.argmax())].name} at {speed.max():.2f} of its speed limit"
     return ""

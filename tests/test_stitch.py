@@ -175,3 +175,19 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         read_chain(tmp_path / "chain.json")
     with pytest.raises(Refused, match=r"no|none"):
         read_chain(tmp_path / "absent.json")
+
+
+def test_a_name_too_long_for_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused):
+        load_motion("x" * 5000, G1)
+    with pytest.raises(Refused, match="no file xxx"):
+        chain_clip(chain_file(tmp_path, {"clip": "x" * 5000}), G1)
+
+
+def test_a_clip_that_is_fast_by_itself_is_no_fault_of_the_seam() -> None:
+    limit = G1.joints[G1.order.names.index("left_wrist_yaw_joint")].velocity_rad_s
+    joint_pos, column = SQUAT.joint_pos.copy(), SQUAT.order.names.index("left_wrist_yaw_joint")
+    joint_pos[3, column] += 1.2 * limit / SQUAT.fps
+    fast = make_clip("fast", SQUAT.fps, SQUAT.order, joint_pos, SQUAT.root_pos, SQUAT.root_quat_wxyz)
+    joined, _ = stitch(WALK, fast, G1)
+    assert joined.duration_s > 5
