@@ -18,6 +18,7 @@ from export.motion.content import read_content
 from export.motion.plain_pickle import read_in_child
 from runtime.errors import Refused
 from tests import motion_files as files
+from tests.torch_module import torch_or_skip
 
 
 class Bomb:
@@ -119,7 +120,7 @@ def test_torch_s_archives_are_read_without_torch(tmp_path: Path) -> None:
 
 
 def test_what_torch_itself_wrote_is_read(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch", reason="missing dependency: torch")
+    torch = torch_or_skip()
     values = torch.arange(24.0).reshape(4, 6)
     torch.save({"t": values.T[1:, ::2], "p": torch.nn.Parameter(values), "g": values.clone().requires_grad_(),
                 "i": torch.tensor([1, 2]), "h": values.half(), "b": torch.tensor([True])}, tmp_path / "a.pt")
