@@ -66,7 +66,7 @@ class SerialPort:
         try:
             port.set_low_latency_mode(True)
             self.has_low_latency = True
-        except (OSError, ValueError, NotImplementedError, AttributeError):
+        except (OSError, ValueError, RuntimeError, AttributeError):  # each driver says its own no
             self.has_low_latency = False
         self._port, self._descriptor = port, port.fileno()
         os.set_blocking(self._descriptor, False)
