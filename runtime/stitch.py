@@ -23,6 +23,9 @@ from runtime.robot import JointOrder, Robot
 
 F64 = npt.NDArray[np.float64]
 RATE_HZ = 50.0
+LEAST_FRAMES = 3
+TAIL_S = 4.0
+"""Of a long first clip only so much is looked at for contacts and their ground."""
 WINDOW_S = 0.6
 """How much of the first clip's end and the second's beginning may be cut away."""
 BLEND_S = (0.3, 0.4, 0.5, 0.7, 1.0)
@@ -62,10 +65,16 @@ def stitch(first: Clip, second: Clip, robot: Robot, blend_s: float | None = None
     Raises:
         Refused: other joints or channels; no blend keeps to the limits.
     """
-    what = f"seam of {first.name} and {second.name}"
+    before = first.name.rpartition(", ")[2]
+    what = f"seam of {before} and {second.name}"
     if set(first.channels) != set(second.channels) or first.joints != second.joints:
         raise Refused(what, expected=f"the same channels ({', '.join(sorted(first.channels)) or 'none'})",
                       found=", ".join(sorted(second.channels)) or "none", what_to_do="convert both the same way")
+    for clip in (first, second):
+        frames = int(clip.duration_s * RATE_HZ + 1e-6) + 1
+        if frames < LEAST_FRAMES:
+            raise Refused(what, expected=f"at least {LEAST_FRAMES} frames at {RATE_HZ:g} Hz of each",
+                          found=f"{frames} of {clip.name.rpartition(', ')[2]}", what_to_do="take a longer part")
     second = reordered(at_rate(second, RATE_HZ), first.order)
     first = at_rate(first, RATE_HZ)
     at, begin, alike = _cut(first, second, robot)
@@ -77,7 +86,7 @@ def stitch(first: Clip, second: Clip, robot: Robot, blend_s: float | None = None
         if not worst:
             left = ((len(first.joint_pos) - 1 - at) / RATE_HZ, begin / RATE_HZ)
             whole_s = min(length_s, (len(second.joint_pos) - 1) / RATE_HZ)
-            return joined, Seam(first.name, second.name, at / RATE_HZ, left, whole_s, alike)
+            return joined, Seam(before, second.name, at / RATE_HZ, left, whole_s, alike)
     raise Refused(what, expected="a blend within the robot's ranges and speeds", found=worst,
                   what_to_do="end the first clip nearer to where the second begins, or put one between them")
 
@@ -138,7 +147,10 @@ def _cut(first: Clip, second: Clip, robot: Robot) -> tuple[int, int, bool]:
         (_gravity(first)[a], _gravity(second)[b], TILT**2),
     ):
         cost += weight * ((one[:, None] - other[None]) ** 2).sum(axis=-1)
-    stand_a, stand_b = contacts(first, robot)[a], contacts(second, robot)[b]
+    begin = min(max(0, len(first.joint_pos) - round(TAIL_S * RATE_HZ)), int(a[0]))
+    stand_a = contacts(part(first, begin, None), robot)[a - begin]
+    head = part(second, 0, max(round(TAIL_S * RATE_HZ), len(b) + 1))
+    stand_b = contacts(head, robot)[b]
     differ = (stand_a[:, None] != stand_b[None]).any(axis=-1)
     row, column = np.unravel_index(int((cost + CONTACT_COST * differ).argmin()), cost.shape)
     return int(a[row]), int(b[column]), not bool(differ[row, column])
@@ -232,6 +244,8 @@ def _beyond(clip: Clip, robot: Robot, at: int, sources: tuple[Clip, Clip]) -> st
     limit = np.array([row.velocity_rad_s for row in rows]) / RATE_HZ
     own = np.maximum(*(np.abs(np.diff(source.joint_pos, axis=0)).max(axis=0) / limit for source in sources))
     speed = np.abs(np.diff(joint_pos, axis=0)).max(axis=0) / limit
-    if (speed > np.maximum(own, 1)).any():
-        return f"{rows[int(speed.argmax())].name} at {speed.max():.2f} of its speed limit"
+    over = speed - np.maximum(own, 1)
+    if over.max() > 0:
+        worst = int(over.argmax())
+        return f"{rows[worst].name} at {speed[worst]:.2f} of its speed limit"
     return ""

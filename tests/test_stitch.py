@@ -191,3 +191,16 @@ def test_a_clip_that_is_fast_by_itself_is_no_fault_of_the_seam() -> None:
     fast = make_clip("fast", SQUAT.fps, SQUAT.order, joint_pos, SQUAT.root_pos, SQUAT.root_quat_wxyz)
     joined, _ = stitch(WALK, fast, G1)
     assert joined.duration_s > 5
+
+
+@pytest.mark.parametrize("fps", [120.0, 240.0])
+def test_a_part_too_short_to_join_is_refused_by_name(fps: float) -> None:
+    short = make_clip("short", fps, WALK.order, WALK.joint_pos[:3], WALK.root_pos[:3], WALK.root_quat_wxyz[:3])
+    for pair in ((short, WALK), (WALK, short)):
+        with pytest.raises(Refused, match="of short"):
+            stitch(*pair, G1)
+
+
+def test_seams_are_named_by_their_two_clips(tmp_path: Path) -> None:
+    _, seams = chain_clip(chain_file(tmp_path, {"clip": "squat", "repeats": 4}), G1)
+    assert {(seam.first, seam.second) for seam in seams} == {("squat.npz", "squat.npz")}
