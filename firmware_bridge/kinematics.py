@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.plant import compile_plant
 
 PLANTS = Path(__file__).with_name("plants")
 F64 = npt.NDArray[np.float64]
@@ -50,7 +51,7 @@ class Kinematics:
 
     def __init__(self, path: Path, points: Sequence[Point]) -> None:
         self._path, self._points = path, tuple(points)
-        self.model = model = _compile(path)
+        self.model = model = compile_plant(path)
         self.data = mujoco.MjData(model)
         kinds = [int(kind) for kind in model.jnt_type]
         simple = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
@@ -122,14 +123,3 @@ class Kinematics:
     def difference(self, before: F64, after: F64, out: F64) -> None:
         """The tangent that leads from one state to another."""
         mujoco.mj_differentiatePos(self.model, out, 1.0, before, after)
-
-
-def _compile(path: Path) -> Any:
-    if not path.is_file():
-        raise BridgeError("plant", expected="an MJCF file", found=str(path),
-                          what_to_do="give the path of an existing .xml plant")
-    try:
-        return mujoco.MjModel.from_xml_path(str(path))
-    except ValueError as error:
-        raise BridgeError(f"plant {path.name}", expected="an MJCF file that compiles", found=str(error),
-                          what_to_do="correct the plant") from error

@@ -56,7 +56,7 @@ def load_plant(path: Path, table: MotorTable | None = None, scene: Scene | None 
         BridgeError: it does not compile; no floating base first; joints that the robot has and the plant lacks, or the
             plant drives and the robot lacks; a motor without any torque limit.
     """
-    model = _compile(path)
+    model = compile_plant(path)
     free = [j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
     if not free or model.jnt_qposadr[free[0]] != 0:
         raise BridgeError("plant", expected="a floating base: the first joint a free one",
@@ -87,7 +87,12 @@ def load_plant(path: Path, table: MotorTable | None = None, scene: Scene | None 
                  np.asarray(model.jnt_dofadr[joint]), int(model.jnt_bodyid[free[0]]))
 
 
-def _compile(path: Path) -> Any:
+def compile_plant(path: Path) -> Any:
+    """An MJCF file's model.
+
+    Raises:
+        BridgeError: no such file, or it does not compile.
+    """
     if not path.is_file():
         raise BridgeError("plant", expected="an MJCF file", found=str(path),
                           what_to_do="give the path of an existing .xml plant")
@@ -234,7 +239,7 @@ def describe_plant(path: Path, anchor: str | None = None) -> dict[str, Any]:
     Raises:
         BridgeError: it does not compile, has no floating base, drives something else than hinges, or lacks the anchor.
     """
-    model = _compile(path)
+    model = compile_plant(path)
     free = [j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
     if not free:
         raise BridgeError("plant", expected="a floating base", found="no free joint",

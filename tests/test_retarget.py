@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.motion.retarget import levelled, resampled, retarget
+from export.motion.resample import human_at
+from export.motion.retarget import levelled, retarget
 from firmware_bridge.kinematics import Kinematics, plant_path
 from runtime import rotation
 from runtime.clip import clip_of, load_clip, save_clip
@@ -448,9 +449,9 @@ def test_a_long_motion_is_smoothed_in_windows_without_a_seam() -> None:
 
 def test_a_motion_at_another_rate_keeps_its_duration() -> None:
     motion = walk_and_reach(3.0)
-    slow = resampled(motion, 30.0)
+    slow = human_at(motion, 30.0)
     assert slow.duration_s == pytest.approx(motion.duration_s, abs=1 / 30)
-    np.testing.assert_allclose(resampled(slow, FPS).pelvis_m[50], motion.pelvis_m[50], atol=2e-3)
+    np.testing.assert_allclose(human_at(slow, FPS).pelvis_m[50], motion.pelvis_m[50], atol=2e-3)
 
 
 def test_a_motion_without_a_place_in_the_world_is_refused() -> None:

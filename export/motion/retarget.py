@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from export.motion.resample import human_at
 from export.motion.smoothing import Smoother
-from runtime import rotation
 from runtime.clip import Clip, make_clip
 from runtime.errors import Refused
-from runtime.human_motion import HumanMotion, make_human_motion
+from runtime.human_motion import HumanMotion
 from runtime.retarget_quality import fastest_rad_s, frame_costs, jerk_rms, points_of, skate_mm_s, stance
 from runtime.retarget_table import RetargetTable, load_retarget_table
 from runtime.retargeter import Retargeter, kinematics_of
@@ -76,7 +76,7 @@ def retarget(
         raise Refused(f"human motion {motion.name}", expected="a place in the world", found="the camera's axes only",
                       what_to_do="give the camera's motion, or an estimate in world axes")
     table = table or load_retarget_table(robot.name)
-    motion = resampled(motion, fps)
+    motion = human_at(motion, fps)
     joints, turns = motion.in_world()
     retargeter = Retargeter(table, robot, kinematics_of(table), motion.skeleton, fps)
     feet = joints[:, retargeter.targets.foot_joints]
@@ -109,21 +109,6 @@ def retarget(
         fastest_rad_s=fastest_rad_s(qs, fps), limit_hits=int(((qs[:, 7:] < lower) | (qs[:, 7:] > upper)).sum()),
         ground_m=level, foot_tilts_rad=tilts,
     )
-
-
-def resampled(motion: HumanMotion, fps: float) -> HumanMotion:
-    """The same motion at another rate: places linear, rotations slerp, hand states as they stand."""
-    if abs(motion.fps - fps) < 1e-9:
-        return motion
-    place = np.arange(int(motion.duration_s * fps + 1e-6) + 1) * (motion.fps / fps)
-    low = np.minimum(place.astype(np.intp), motion.frames - 2)
-    share = np.clip(place - low, 0.0, 1.0)[:, None]
-    turns = rotation.slerp_many(motion.local_wxyz[low], motion.local_wxyz[low + 1],
-                                np.broadcast_to(share, (len(place), motion.local_wxyz.shape[1])))
-    pelvis = (1 - share) * motion.pelvis_m[low] + share * motion.pelvis_m[low + 1]
-    hands = None if motion.hand_states is None else motion.hand_states[np.floor(place + 1e-6).astype(np.intp)]
-    return make_human_motion(motion.name, fps, turns, pelvis, motion.skeleton, hand_states=hands,
-                             has_place=motion.has_place, notes=motion.notes)
 
 
 def levelled(joints: F64, feet: F64, ground: str) -> tuple[F64, float]:
