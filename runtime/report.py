@@ -64,6 +64,8 @@ def make_report(
         "log_complete": log.complete,
         **notes,
     }
+    if report["tracking"]["success"]:
+        report["tracking"]["success"] = report["outcome"] == "done"
     (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     write_page(out / "report.html", report, plots(log, manifest, start_ns), manifest)
     return report

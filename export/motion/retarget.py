@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from export.motion.resample import human_at
-from export.motion.smoothing import Smoother
 from runtime.clip import Clip, make_clip
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
+from runtime.resample import human_at
 from runtime.retarget_quality import fastest_rad_s, frame_costs, jerk_rms, points_of, skate_mm_s, stance
 from runtime.retarget_table import RetargetTable, load_retarget_table
 from runtime.retargeter import Retargeter, kinematics_of
 from runtime.robot import Robot
+from runtime.smoothing import PRIOR, Smoother
 
 F64 = npt.NDArray[np.float64]
-PASSES = 3
 GROUND_PERCENTILE = 5.0
 """Of the lower foot's height over the motion: single frames below are noise, and steps lie above."""
 MOST_FOOT_TILT_RAD = 0.7
@@ -58,14 +57,14 @@ class RetargetReport:
 
 
 def retarget(
-    motion: HumanMotion, robot: Robot, *, fps: float = 50.0, passes: int = PASSES, table: RetargetTable | None = None,
+    motion: HumanMotion, robot: Robot, *, fps: float = 50.0, smooth: bool = True, table: RetargetTable | None = None,
     ground: str = "constant",
 ) -> tuple[Clip, RetargetReport]:
     """The motion as the robot's clip.
 
     Args:
         fps: of the clip.
-        passes: over the whole motion, after the causal one; none need no scipy.
+        smooth: the motion as a whole, behind the causal solver.
         table: None: the one shipped for the robot.
         ground: "constant": one height is taken off; "trend": a line in time, for estimates that sink or rise.
 
@@ -76,6 +75,8 @@ def retarget(
         raise Refused(f"human motion {motion.name}", expected="a place in the world", found="the camera's axes only",
                       what_to_do="give the camera's motion, or an estimate in world axes")
     table = table or load_retarget_table(robot.name)
+    if smooth:
+        table = replace(table, solving=replace(table.solving, prior=min(table.solving.prior, PRIOR)))
     motion = human_at(motion, fps)
     joints, turns = motion.in_world()
     retargeter = Retargeter(table, robot, kinematics_of(table), motion.skeleton, fps)
@@ -86,13 +87,15 @@ def retarget(
     first_error = retargeter.begin(joints[0], turns[0], 0.0)
     qs = np.empty((motion.frames, len(retargeter.q)))
     positions, quats = np.empty((motion.frames, len(table.rows), 3)), np.empty((motion.frames, len(table.rows), 4))
+    smoother = Smoother(retargeter.solver, table.feet) if smooth else None
     for t in range(motion.frames):
         retargeter.step(joints[t], turns[t])
         qs[t], positions[t], quats[t] = retargeter.q, retargeter.targets.positions, retargeter.targets.quats_wxyz
+        if smoother is not None:
+            smoother.add(positions[t], quats[t], retargeter.targets.feet_stand)
+    if smoother is not None:
+        qs = smoother.finish()
     lower, upper = retargeter.solver.limits
-    if passes:
-        weights = np.array([[row.position_weight, row.rotation_weight] for row in table.rows])
-        qs = Smoother(retargeter.solver.kinematics, weights, lower, upper).smooth(qs, positions, quats, passes)
     channels = {} if motion.hand_states is None else _hand_channel(motion)
     joint_pos = qs[:, 7:][:, retargeter.plant_index]
     clip = make_clip(motion.name, fps, robot.order, joint_pos, qs[:, :3], qs[:, 3:7], channels)
