@@ -19,9 +19,9 @@ from runtime.retarget_quality import points_of
 F64 = npt.NDArray[np.float64]
 PRIOR = 10.0
 """Of the causal solver before passes: less than a stream's, because it is the passes that smooth."""
-SMOOTHNESS = 22.0
+SMOOTHNESS = 24.0
 """Of an acceleration per frame squared, in the squared units of the weights, at 50 Hz; see docs/retarget.md."""
-STANDING = 2.0
+STANDING = 3.0
 """How many times more of it while all feet stand: there it costs nothing that can be seen."""
 ROOT_SHARE = 4.0
 """Of the root's translation."""
@@ -31,8 +31,8 @@ WINDOW, OVERLAP, SETTLED = 1000, 60, 2
 HELD = 1e6
 DAMPING = 0.1
 MOST_PASSES = 3
-FORETOLD = 0.003
-"""Share of the sum by which it may differ from the linear model's before there is another pass."""
+FORETOLD = 0.7
+"""Share of the linear model's promise that a pass must keep to be the last one."""
 
 
 class Smoother:
@@ -112,8 +112,8 @@ class Smoother:
             foretold = cost + float((gradient * step).sum()) - damping * float((step * step).sum())
             tried = self._moved(q, step)
             found = self._sum(tried)
-            is_foretold = abs(found - foretold) <= FORETOLD * found
-            if found < (cost if again or is_foretold else self._sum(q)):
+            is_foretold = cost - found >= FORETOLD * (cost - foretold)
+            if is_foretold or found < (cost if again else self._sum(q)):
                 q[:] = tried
                 self._follow(slice(0, frames), step)
             else:
@@ -221,6 +221,7 @@ def solve_banded(normal: F64, beside: F64, beyond: F64, right: F64) -> F64:
     right = right.copy()
     for t in range(frames):
         inverse, x = np.linalg.inv(normal[t]), carried[t]
+        inverse = 0.5 * (inverse + inverse.T)  # else rounding that is not symmetric doubles from frame to frame
         x[:, 2 * m] = inverse @ right[t]
         if t + 1 < frames:
             np.matmul(inverse, beside[t], out=x[:, :m])

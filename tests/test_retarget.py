@@ -539,6 +539,28 @@ def test_a_banded_system_is_solved_as_the_whole_one() -> None:
     assert found.reshape(-1) == pytest.approx(np.linalg.solve(whole, right.reshape(-1)), abs=1e-9)
 
 
+def test_rounding_does_not_grow_over_a_long_stiff_motion() -> None:
+    random = np.random.default_rng(6)
+    frames, m = 400, 8
+    rows = random.normal(size=(frames, m, m)) * np.geomspace(200, 1, m)
+    normal = rows.swapaxes(1, 2) @ rows + np.eye(m)
+    bend = np.zeros((frames - 2, frames))
+    for place, sign in enumerate((1.0, -2.0, 1.0)):
+        bend[np.arange(frames - 2), np.arange(frames - 2) + place] = sign
+    stiff = 66 * bend.T @ bend
+    normal[:, range(m), range(m)] += np.diag(stiff)[:, None]
+    beside = np.diag(stiff, 1)[:, None, None] * np.eye(m)
+    beyond = np.repeat(np.diag(stiff, 2)[:, None], m, axis=1)
+    right = random.normal(size=(frames, m))
+    found = solve_banded(normal.copy(), beside.copy(), beyond, right)
+    back = np.einsum("tij,tj->ti", normal, found)
+    back[:-1] += np.einsum("tij,tj->ti", beside, found[1:])
+    back[1:] += np.einsum("tji,tj->ti", beside, found[:-1])
+    back[:-2] += beyond * found[2:]
+    back[2:] += beyond * found[:-2]
+    assert back == pytest.approx(right, abs=1e-9)
+
+
 def test_a_foot_that_points_past_the_vertical_does_not_turn_about() -> None:
     about_z = np.array(rotation.quat_about_z(0.7))
     before = None
