@@ -61,7 +61,7 @@ class GaussNewton:
     Attributes:
         q: (7 + n,) the last solution.
         change: (6 + n,) the tangent that led to it from the one before.
-        position_weights: (k,).
+        position_weights: (k,). frame_s: between frames.
         cost: sum of squared weighted errors at the start of the last iteration.
         seen_at: (7 + n,) the state at that start. curvature: (6 + n, 6 + n) J^T J there. slope: (6 + n,) J^T e there.
     """
@@ -85,16 +85,11 @@ class GaussNewton:
         self._prior = np.concatenate([np.zeros(3), np.full(3, solving.root_turn_prior), np.ones(n)]) * solving.prior
         self._before, self._delta = self.q.copy(), np.zeros(size)
         self.change: F64 = np.zeros(size)
-        self._frame_s, self._reach = frame_s, solving.speed_rad_s * frame_s
+        self.frame_s, self._reach = frame_s, solving.speed_rad_s * frame_s
         self._low, self._high = self._lower.copy(), self._upper.copy()
         self.seen_at: F64 = self.q.copy()
         self.curvature: F64 = np.zeros((size, size))
         self.slope: F64 = np.zeros(size)
-
-    def alike(self, solving: Solving) -> GaussNewton:
-        """Another solver of the same rows on the same kinematics, with other figures."""
-        return GaussNewton(self.kinematics, self.position_weights, self._weights[:, 3].copy(), self._lower, self._upper,
-                           self._frame_s, solving)
 
     @property
     def weights_column(self) -> F64:

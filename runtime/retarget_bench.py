@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from runtime.retarget_quality import frame_costs, jerk_rms, points_of, skate_mm_
 from runtime.retarget_table import RetargetTable, load_retarget_table
 from runtime.retargeter import Retargeter, kinematics_of
 from runtime.robot import load_robot
-from runtime.smoothing import PRIOR, Smoother
+from runtime.smoothing import Smoother
 
 F64 = npt.NDArray[np.float64]
 FPS = 50.0
@@ -194,12 +193,11 @@ class Ours:
     def __init__(self, table: RetargetTable, solver: GaussNewton, first: F64, targets: Sequence[F64],
                  stands: F64) -> None:
         self._targets, self._stands, self._first, self._feet = targets, stands, first, table.feet
-        self._streaming = solver
-        self._clipping = solver.alike(replace(solver.solving, prior=PRIOR))
+        self._solver = solver
 
     def stream(self, out: F64) -> float:
         """Seconds of processor for all frames, one after the other."""
-        solver, (positions, quats) = self._streaming, self._targets
+        solver, (positions, quats) = self._solver, self._targets
         solver.start(self._first)
 
         def solve(t: int) -> F64:
@@ -210,7 +208,7 @@ class Ours:
 
     def clip(self) -> tuple[float, F64]:
         """Seconds of processor for the motion as a whole, and its states."""
-        solver, (positions, quats) = self._clipping, self._targets
+        solver, (positions, quats) = self._solver, self._targets
         start = time.process_time()
         solver.start(self._first)
         smoother = Smoother(solver, self._feet)

@@ -17,12 +17,13 @@ from runtime.gauss_newton import AT_LIMIT_RAD, GaussNewton, RotationError
 from runtime.retarget_quality import points_of
 
 F64 = npt.NDArray[np.float64]
-PRIOR = 10.0
-"""Of the causal solver before passes: less than a stream's, because it is the passes that smooth."""
 SMOOTHNESS = 24.0
 """Of an acceleration per frame squared, in the squared units of the weights, at 50 Hz; see docs/retarget.md."""
 STANDING = 3.0
 """How many times more of it while all feet stand: there it costs nothing that can be seen."""
+FAST_RAD_S, HURRY, HURRY_S = 9.0, 16.0, 0.3
+"""Where a joint is faster, up to so many times more of it, over so long before and after: a robot that throws its arms
+as fast as a human trips the gate's limit of speed, or falls (13_26 of CMU, with our tracker in the plant)."""
 ROOT_SHARE = 4.0
 """Of the root's translation."""
 HOLD = 300.0
@@ -57,6 +58,7 @@ class Smoother:
             np.empty(window)
         self._soles, self._slopes = np.empty((window, 2 * len(feet))), np.empty((window, 2 * len(feet), size))
         self._stands = np.empty((window, len(feet)))
+        self._hurry: F64 = np.ones(0)
         self._done: list[F64] = []
 
     def add(self, positions: F64, quats_wxyz: F64, stands: list[bool]) -> None:
@@ -104,6 +106,7 @@ class Smoother:
             return
         q, damping, new = self._q[:frames], DAMPING, slice(self._followed, frames)
         self._follow(new, self._moved_since[new])
+        self._hurry = self._hurried(q)
         for again in range(MOST_PASSES):
             if again:
                 self._linearise(q)
@@ -148,7 +151,16 @@ class Smoother:
     def _stiffness(self, frames: int) -> F64:
         """(T - 2, 6 + n) of accelerations."""
         both = self._stands[1 : frames - 1].min(axis=1, initial=1.0) if self._feet else np.zeros(frames - 2)
-        return np.asarray((1 + STANDING * both[:, None]) * self._share)
+        return np.asarray(self._hurry[:, None] * (1 + STANDING * both[:, None]) * self._share)
+
+    def _hurried(self, q: F64) -> F64:
+        """(T - 2,) from 1 to HURRY, by the fastest joint around."""
+        fastest = np.abs(np.diff(q[:, ROOT_Q:], axis=0)).max(axis=1) / self._solver.frame_s
+        more = np.clip((np.maximum(fastest[1:], fastest[:-1]) / FAST_RAD_S) ** 4, 1, HURRY)
+        reach = max(1, round(HURRY_S / self._solver.frame_s))
+        padded = np.pad(more, 2 * reach, mode="edge")
+        widest = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(axis=1)
+        return np.asarray(np.lib.stride_tricks.sliding_window_view(widest, 2 * reach + 1).mean(axis=1))
 
     def _grip(self, frames: int) -> F64:
         """(T - 1, 2 feet) squared weight of each foot's way from frame to frame, over the floor."""

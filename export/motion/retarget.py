@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from runtime.retarget_quality import fastest_rad_s, frame_costs, jerk_rms, point
 from runtime.retarget_table import RetargetTable, load_retarget_table
 from runtime.retargeter import Retargeter, kinematics_of
 from runtime.robot import Robot
-from runtime.smoothing import PRIOR, Smoother
+from runtime.smoothing import Smoother
 
 F64 = npt.NDArray[np.float64]
 GROUND_PERCENTILE = 5.0
@@ -75,8 +75,6 @@ def retarget(
         raise Refused(f"human motion {motion.name}", expected="a place in the world", found="the camera's axes only",
                       what_to_do="give the camera's motion, or an estimate in world axes")
     table = table or load_retarget_table(robot.name)
-    if smooth:
-        table = replace(table, solving=replace(table.solving, prior=min(table.solving.prior, PRIOR)))
     motion = human_at(motion, fps)
     joints, turns = motion.in_world()
     retargeter = Retargeter(table, robot, kinematics_of(table), motion.skeleton, fps)
