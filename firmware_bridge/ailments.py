@@ -15,7 +15,7 @@ import numpy as np
 from firmware_bridge.ailment_kit import Illness, copy_sample
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import MotorSample, Reading
-from firmware_bridge.simulated_robot import HEALTHY_C, SimulatedRobot
+from firmware_bridge.simulated_robot import SimulatedRobot
 from firmware_bridge.unitree_bus import BATTERY_READS, TORSO_READS
 
 HEALTHY_PERCENT = 80.0
