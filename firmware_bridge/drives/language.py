@@ -143,7 +143,7 @@ class TurnLanguage(Language, Protocol):
     for the answer that is due.
 
     Attributes:
-        turn_s: longest time from the end of a question's bytes to its last answer, an adapter's usual latency included.
+        turn_s: longest time from the end of a question's bytes to its last answer, with an adapter's usual latency.
     """
 
     turn_s: float

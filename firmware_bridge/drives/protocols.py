@@ -45,8 +45,9 @@ class Row:
 
 
 PROTOCOLS: dict[str, Row] = {
-    "damiao-slcan": Row("damiao_ports:slcan_language", "damiao_ports:slcan_far_end"),
-    "damiao-adapter": Row("damiao_ports:adapter_language", "damiao_ports:adapter_far_end"),
+    "damiao-slcan": Row("damiao_ports:slcan_language", "damiao_ports:slcan_far_end", "damiao_maintenance:slcan"),
+    "damiao-adapter": Row("damiao_ports:adapter_language", "damiao_ports:adapter_far_end",
+                          "damiao_maintenance:adapter"),
 }
 
 
