@@ -30,6 +30,7 @@ class DamiaoBus:
     """
 
     takes_turns = False
+    turn_s = 0.0
 
     def __init__(self, drives: list[Drive], link: CanLink, baud: int = 921_600) -> None:
         unknown = sorted({drive.model for drive in drives} - set(damiao.MODELS))
@@ -57,6 +58,12 @@ class DamiaoBus:
 
     def ask(self, block: F64) -> list[bytes]:
         return [self.link.pack(self._ids, self._word.bytes)] if self._word.encode(block) else []
+
+    def begin(self, turn: int) -> None:
+        """Nothing to note: answers come when they come."""
+
+    def is_answered(self) -> bool:
+        return True
 
     def hear(self, data: bytes, now_ns: int) -> int:
         frames = self.link.feed(data)

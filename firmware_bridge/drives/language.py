@@ -87,12 +87,16 @@ class Language(Protocol):
         states: what the drives said last.
         baud: of the port.
         bad: pieces of bytes that were none, counted.
-        takes_turns: an answer has to be waited for before the next question (a bus with one pair of wires).
+        takes_turns: an answer has to be waited for before the next question (a bus with one pair of wires). Then
+            `ask` gives one question a turn: read and `hear` what still lies there, `begin` the turn, send it, and go on
+            when it `is_answered` or after `turn_s`. An answer that nobody waits for any more is no new state.
+        turn_s: longest time that a question of the last `ask` and its answers take.
     """
 
     states: DriveStates
     baud: int
     takes_turns: bool
+    turn_s: float
 
     @property
     def bad(self) -> int: ...
@@ -103,6 +107,14 @@ class Language(Protocol):
 
     def ask(self, block: F64) -> list[bytes]:
         """The questions of one cycle, with the drives' targets (n, 5): q, dq, tau, kp, kd; none when not finite."""
+        ...
+
+    def begin(self, turn: int) -> None:
+        """Question `turn` of the last `ask` goes out now; where turns are taken, only what answers it counts."""
+        ...
+
+    def is_answered(self) -> bool:
+        """Whether all is there that the question begun last brings."""
         ...
 
     def hear(self, data: bytes, now_ns: int) -> int:
@@ -119,4 +131,27 @@ class Language(Protocol):
 
     def cycle_s(self) -> float:
         """Time on the wire of one question and answer each, with everything usual about this protocol."""
+        ...
+
+
+class TurnLanguage(Language, Protocol):
+    """A protocol of a bus with one pair of wires (`takes_turns`): one question, its answers, then the next question.
+
+    Whatever `ask`, `enabling` and `disabling` give is a list of questions, each a turn of its own; the bus calls
+    `begin_turn` with a question as it sends it, then `hear`, until `turn_is_over` or `turn_s` has passed. Bytes of an
+    earlier turn that come late are heard in a later one: `hear` has to tell them by their sender and must not take them
+    for the answer that is due.
+
+    Attributes:
+        turn_s: longest time from the end of a question's bytes to its last answer, with an adapter's usual latency.
+    """
+
+    turn_s: float
+
+    def begin_turn(self, question: bytes) -> None:
+        """This question goes out now; forget what was due."""
+        ...
+
+    def turn_is_over(self) -> bool:
+        """Whether every answer due is there; true at once for a question that nobody answers (a sync write)."""
         ...
