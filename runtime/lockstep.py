@@ -19,6 +19,7 @@ from runtime.faults import Mode, Request, flag_names
 from runtime.gate import Gate
 from runtime.gate_log import GateLog
 from runtime.log_file import LogWriter
+from runtime.mux import Source
 from runtime.operator_watch import OperatorWatch
 from runtime.pilot import READY_S, Phase
 from runtime.policy import Policy
@@ -38,6 +39,19 @@ class Operator(Protocol):
         ...
 
 
+class Feeder(Protocol):
+    """Stands for the process of a streamed motion on simulated time; hands frames to the policy's stream by itself."""
+
+    @property
+    def is_over(self) -> bool:
+        """The motion has come to its end, standing: the run is to end."""
+        ...
+
+    def feed(self, now_ns: int, *, followed: bool) -> None:
+        """Whatever is due."""
+        ...
+
+
 class Lockstep:
     """One run on simulated time.
 
@@ -52,6 +66,7 @@ class Lockstep:
         gate: for tests and campaigns to look at.
         command: what the gate wrote in the last tick.
         ailments: what happens to states on their way to the gate; None for nothing.
+        feeder: of a run whose own motion is streamed; None for others.
         press: when (s) which buttons of the remote are pressed.
         now_ns: simulated monotonic time.
         real_time_factor: simulated seconds a second, after `run`.
@@ -77,6 +92,7 @@ class Lockstep:
         self.now_ns = 1_000_000_000
         self.press = float("inf"), 0
         self.ailments: Ailments | None = None
+        self.feeder: Feeder | None = None
         self.request = Request.NONE
         self.command: SafeCommand | None = None
         self.reading = Reading.NEW
@@ -100,6 +116,8 @@ class Lockstep:
             self.robot.sense_accelerometer()
         if self.ailments is not None:
             reading, sample = self.ailments.carry(reading, sample)
+        if self.feeder is not None:
+            self.feeder.feed(self.now_ns, followed=self.policy.helm.source is Source.STREAM)
         target = self.policy.target
         events = self.events | int(target["flags"][0]) | self._hear_operator()
         start = time.perf_counter_ns()
@@ -163,7 +181,7 @@ class Lockstep:
             self._ready_ticks += 1
             if self._ready_ticks > READY_S * GATE_HZ:
                 self.request = Request.TRACK
-        elif phase is Phase.FINISHED and mode < Mode.DAMP:
+        elif mode < Mode.DAMP and (phase is Phase.FINISHED or (self.feeder is not None and self.feeder.is_over)):
             self.request = Request.DAMP
 
     @property
@@ -209,12 +227,12 @@ class Truth:
 
 def run_lockstep(
     settings: RunSettings, policy: Policy, robot: SimulatedRobot, out: Path, press: tuple[float, int],
-    ailments: Ailments | None = None,
+    ailments: Ailments | None = None, feeder: Feeder | None = None,
 ) -> float:
     """A whole run with its log; returns how many times faster than real time it was."""
     log = LogWriter(out / "log.mcap", asdict(settings))
     lockstep = Lockstep(settings, policy, robot, log)
-    lockstep.press, lockstep.ailments = press, ailments
+    lockstep.press, lockstep.ailments, lockstep.feeder = press, ailments, feeder
     try:
         lockstep.run()
     finally:

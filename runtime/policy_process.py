@@ -57,7 +57,7 @@ class PolicyProcess:
         if settings.has_operator:
             self._operator = Slot(shared / "operator", OPERATOR_DTYPE, run)
             self._stream = Ring(shared / "stream_ring", stream_dtype(len(robot.joints)), run, STREAM_RING)
-        if settings.stream is not None:
+        if settings.is_streamed:
             size = stream_needs(policy.manifest, policy.controller.mode)[0].size
             self._stream = Ring(shared / "own_stream_ring", stream_dtype(len(robot.joints), size), run, STREAM_RING)
         self._ring = Ring(shared / "policy_ring", policy.log.dtype, run, POLICY_RING, create=True)

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from runtime.alarms import RunWatch
+from runtime.chain_notes import read_chain_notes
 from runtime.child import SPARE, Child
 from runtime.console import Console
 from runtime.errors import Refused
@@ -79,7 +80,7 @@ class Supervisor:
         if self.settings.operator:
             self._operator = OperatorView(self._shared, run, self.settings.operator, len(manifest.robot.joints))
         self._stream: StreamView | None = None
-        if self.settings.stream is not None:
+        if self.settings.is_streamed:
             self._stream = StreamView(self.settings, manifest)
         self.children: dict[str, Child] = {}
         self._spare: Child | None = None
@@ -155,7 +156,7 @@ class Supervisor:
         )
         self._spawn("telemetry", self._stage("telemetry", settings))
         if self._stream is not None:
-            self._spawn("stream", self._stage("stream_process", settings))
+            self._spawn("stream", self._stage("chain_process" if settings.follow else "stream_process", settings))
         if self._operator is not None:
             self._spawn("operator", self._stage("operator_process", settings))
         ready = self._spawn("gate", self._stage("gate_process", settings))
@@ -372,13 +373,15 @@ class Supervisor:
         self._service.tell("STOPPING=1")
         if self._spare is not None:
             self._spare.end(CHILD_END_S)
-        if self._stream is not None:
+        if self._stream is not None and not self.settings.follow:
             self.notes["stream"] = self._stream.counts()
         for name in ("gate", "operator", "stream", "policy", "sim", "telemetry"):
             if name in self.children:
                 self.children[name].end(CHILD_END_S)
         self._console.take_back()
         self._hear()
+        if self.settings.follow:
+            self.notes["chain"] = read_chain_notes(self.out)
         self._note_a_cut_log()
         if self._is_terminal:
             print(file=sys.stderr)
