@@ -59,7 +59,7 @@ class FollowedRun(OperatedRun):
 
     def until_left(self, seconds: float) -> None:
         """Up to so long before the last action gives way to standing."""
-        while self.left_s > seconds and not self.is_over:
+        while self.left_s > max(seconds, 0.0) and not self.is_over:
             self.operate()
             self.tick()
 

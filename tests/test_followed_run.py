@@ -1,0 +1,107 @@
+"""Robots that follow a growing chain: in lock-step, and once as real processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mujoco", reason="missing dependency: mujoco")
+pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
+
+import exoactor
+from runtime.chain_command import append_to
+from runtime.faults import FAULTS, Mode, Request
+from runtime.mux import Source
+from runtime.pilot import Phase
+from tests.followed_run import FollowedRun
+from tests.live_run import LiveRun, await_
+
+DOMAIN = 86
+DETECT_S = {fault.flag: fault.detect_s for fault in FAULTS}
+
+
+def test_appended_while_it_moves_and_while_it_stands_it_goes_on_without_a_fall(tmp_path: Path) -> None:
+    run = FollowedRun(tmp_path)
+    run.until(Phase.PLAY)
+    run.until_left(1.0)
+    run.append("wave", end_s=2.5)
+    run.go_on(0.2)
+    run.until_left(0.0)
+    run.go_on(4.0)
+    assert run.chain.frame == run.chain.ending + 75 and run.gate.machine.mode is Mode.TRACK
+    assert run.policy.helm.source is Source.STREAM, "it stands, and still follows"
+    run.append("bow", end_s=2.0)
+    run.to_the_end(3.0)
+    assert [taken["from_standing"] for taken in run.chain.notes["actions"]] == [True, False, True]
+    append_to(run.file, None, is_done=True)
+    run.go_on(4.0)
+    assert run.chain.is_over and run.modes[:3] == [Mode.DISARMED, Mode.READY, Mode.TRACK]
+    assert run.modes[3] is Mode.DAMP and not run.fell
+    assert run.seams.demanded <= 1, "no step above the gate's rate limit at a seam"
+
+
+def test_a_chain_whose_process_stalls_holds_stands_and_goes_on_when_asked(tmp_path: Path) -> None:
+    run = FollowedRun(tmp_path)
+    run.until(Phase.PLAY)
+    run.go_on(3.0)
+    frame, run.feeder = run.chain.frame, None
+    run.go_on(0.031 + DETECT_S["REFERENCE_LATE"])
+    assert run.gate.machine.mode is Mode.HOLD
+    run.go_on(DETECT_S["REFERENCE_LOST"] - DETECT_S["REFERENCE_LATE"])
+    assert run.gate.machine.mode is Mode.STAND
+    run.feeder = run.feed
+    run.append("wave")
+    run.go_on(3.0)
+    assert run.gate.machine.mode is Mode.STAND, "neither its return nor an append is asking"
+    assert run.chain.frame <= frame + 2, "it goes on where it stopped"
+    run.request = Request.TRACK
+    run.go_on(8.0)
+    assert run.policy.helm.source is Source.STREAM and run.chain.frame > frame + 300
+    assert not run.fell
+
+
+def test_a_run_in_lockstep_follows_a_file_to_its_end(tmp_path: Path) -> None:
+    path, out = tmp_path / "c.json", tmp_path / "run"
+    append_to(path, {"clip": "bow", "end_s": 1.5})
+    assert exoactor.main(["run", "--chain", str(path), "--follow", "--follow-timeout", "1", "--lockstep", "--out",
+                          str(out)]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["outcome"] == "done" and report["chain"]["ended"] == "no more came in time"
+    assert [taken["clip"] for taken in report["chain"]["actions"]] == ["bow.npz"]
+
+
+@pytest.mark.realtime
+def test_processes_take_what_is_appended_refuse_what_is_changed_and_end_when_done(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    append_to(path, {"clip": "walk", "end_s": 4.0})
+
+    def notes(run: LiveRun) -> dict[str, list[object]]:
+        file = run.out / "chain.json"
+        return json.loads(file.read_text()) if file.exists() else {"actions": [], "refused": []}
+
+    with LiveRun(tmp_path / "run", "--chain", path, "--follow", "--domain", DOMAIN) as run:
+        run.await_tracking(Phase.PLAY)
+        append_to(path, {"clip": "wave", "end_s": 2.0})
+        await_(lambda: len(notes(run)["actions"]) == 2, 5.0, "the action to be taken")
+        whole = path.read_bytes()
+        path.write_bytes(whole.replace(b'"walk"', b'"bow"'))
+        await_(lambda: len(notes(run)["refused"]) == 1, 5.0, "the changed file to be refused")
+        path.write_bytes(whole)
+        append_to(path, {"clip": "bow", "end_s": 1.5}, is_done=True)
+        assert run.finish(60.0) == 0
+        chain = run.report["chain"]
+        assert run.report["outcome"] == "done" and not run.report["fell"] and run.report["faults"] == []
+        assert [taken["clip"] for taken in chain["actions"]] == ["walk.npz", "wave.npz", "bow.npz"]
+        assert [taken["from_standing"] for taken in chain["actions"]] == [True, False, False]
+        assert chain["ended"] == "done" and any("not appended" in line for line in run.report["warnings"])
+
+
+@pytest.mark.realtime
+def test_a_first_file_that_no_run_would_play_is_refused_before_anything_is_armed(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"format": "exoactor-chain/1", "actions": [{"clip": "walk", "start_s": 99}]}))
+    with LiveRun(tmp_path / "run", "--chain", path, "--follow", "--domain", DOMAIN) as run:
+        assert run.finish() == 2
+        assert run.report["outcome"] == "refused" and "actions[0]" in run.report["refusal"]["what"]
