@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """List the checks; 0 when nothing required is red, else 2."""
     domain = args.domain if args.domain is not None else {"g1": 0, "sim": SIM_DOMAIN}.get(args.robot, 1)
     settings = RunSettings(
-        controller=args.controller, robot="", model=args.model, clip=_motion(args), command=(0.0, 0.0, 0.0),
+        controller=args.controller, robot="", model=args.model, clip=motion_of(args), command=(0.0, 0.0, 0.0),
         duration_s=None, target=args.robot, domain=domain, interface=args.interface, peers=tuple(args.peer), out="",
         backend=args.backend, allow_unsigned=args.allow_unsigned, mode=args.mode, **calibration_settings(args),
         **_operator(args),
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     return 2 if bad else 0
 
 
-def _motion(args: argparse.Namespace) -> str | None:
+def motion_of(args: argparse.Namespace) -> str | None:
     """The clip or the chain to look at; what stands for a chain is always one."""
     if args.chain is None:
         return str(args.clip) if args.clip is not None else None
