@@ -52,6 +52,10 @@ class Turns:
         self.silent[rows[good]] = 0
         return good
 
+    def unheard(self) -> npt.NDArray[np.bool_]:
+        """(n,) who has not answered the last question."""
+        return self._open | (self.silent > 0)
+
     def is_answered(self) -> bool:
         """Whether nobody's answer is missing."""
         return not self._open.any()
