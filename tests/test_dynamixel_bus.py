@@ -13,8 +13,8 @@ from firmware_bridge.drives.dynamixel import Instruction
 from firmware_bridge.drives.dynamixel_block import FastStream, fast_answer
 from firmware_bridge.drives.dynamixel_bus import FAULT_RESTARTED, FAULT_STOPPED, DynamixelBus
 from firmware_bridge.drives.dynamixel_far_end import DynamixelFarEnd
+from firmware_bridge.drives.dynamixel_maintenance import DynamixelMaintenance
 from firmware_bridge.drives.dynamixel_models import COUNT_RAD, MODELS
-from firmware_bridge.drives.dynamixel_setup import scan
 from firmware_bridge.drives.language import Drive
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import DQ, TAU
@@ -230,7 +230,26 @@ def test_a_watchdog_that_is_not_taken_is_told() -> None:
 
 def test_who_is_there_is_found() -> None:
     talk = make_talk()
-    assert scan(talk.exchange, list(range(253))) == {3: 1120, 7: 1020, 200: 1200}
+    talk.motors.temperature_c[1] = 44
+    found = DynamixelMaintenance().scan(talk.exchange, range(253))
+    assert [(drive.id, drive.model) for drive in found] == [(3, "XM540-W270"), (7, "XM430-W350"), (200, "XL330-M288")]
+    assert found[0].watchdog_s == pytest.approx(0.04) and found[0].is_driving is False
+    assert found[0].facts["temperature_c"] == 44 and found[0].facts["return_delay_s"] == 0
+    assert [drive.id for drive in DynamixelMaintenance().scan(talk.exchange, [7])] == [7]
+    assert not DynamixelMaintenance().ping(talk.exchange, 8)
+
+
+def test_a_servo_s_id_and_watchdog_are_set_and_read_back() -> None:
+    talk, upkeep = make_talk(), DynamixelMaintenance()
+    assert upkeep.set_watchdog(talk.exchange, 7, 0.1) == pytest.approx(0.1)
+    assert talk.motors.watchdog_s[0] == pytest.approx(0.1)
+    assert upkeep.set_id(talk.exchange, 7, 9) == ""
+    assert upkeep.ping(talk.exchange, 9) and not upkeep.ping(talk.exchange, 7)
+    with pytest.raises(BridgeError, match="0 to 252"):
+        upkeep.set_id(talk.exchange, 9, 253)
+    talk.motors.is_dead[0] = True
+    with pytest.raises(BridgeError, match="an answer as 11"):
+        upkeep.set_id(talk.exchange, 9, 11)
 
 
 @pytest.mark.parametrize("model", ["XM430", "XL430-W250", "AX-12A"])

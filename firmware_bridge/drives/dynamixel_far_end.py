@@ -20,7 +20,7 @@ from firmware_bridge.emulated_drives import EmulatedMotors
 MEMORY = 700
 RAM = 64
 SLOTS = 20
-FIRMWARE = Register(6, 1)
+FIRMWARE, ID = Register(6, 1), Register(7, 1)
 GOALS = range(100, 120)
 BAD_INSTRUCTION, BAD_RANGE, NO_ACCESS = 0x02, 0x04, 0x07
 STRUCK = 255
@@ -45,7 +45,7 @@ class DynamixelFarEnd:
         self.memory = [bytearray(MEMORY) for _ in drives]
         for at, (drive, model, mode) in enumerate(zip(drives, self._scales.models, self._scales.modes, strict=True)):
             for register, value in (
-                (dynamixel.MODEL_NUMBER, model.number), (FIRMWARE, 46), (Register(7, 1), drive.id),
+                (dynamixel.MODEL_NUMBER, model.number), (FIRMWARE, 46), (ID, drive.id),
                 (dynamixel.OPERATING_MODE, mode), (dynamixel.RETURN_DELAY, 0),
                 (dynamixel.CURRENT_LIMIT, round(model.stall_a / model.current_a)),
             ):
@@ -164,6 +164,8 @@ class DynamixelFarEnd:
         if dynamixel.TORQUE_ENABLE.address in touched:
             wanted = self._peek(at, dynamixel.TORQUE_ENABLE) == 1
             motors.is_enabled[row] = wanted and motors.faults[row] == 0
+        if ID.address in touched:
+            self._at = {self._peek(place, ID): place for place in range(len(self.memory))}
         self._aim(at)
         return 0
 

@@ -82,14 +82,3 @@ def connect_servo(exchange: Exchange, drive: Drive, model: Model, mode: Mode, wa
         facts.problems.append(f"{name}: bus watchdog {told}, {watchdog} was written")
     return facts, float(limit or 0)
 
-
-def ping(exchange: Exchange, number: int) -> int | None:
-    """A servo's model number; None when it does not answer."""
-    status = transact(exchange, number, dynamixel.make_packet(number, Instruction.PING))
-    return None if status is None or len(status.parameters) != 3 else int.from_bytes(status.parameters[:2], "little")
-
-
-def scan(exchange: Exchange, ids: list[int]) -> dict[int, int]:
-    """Model numbers of who answers, of some ids."""
-    found = {number: ping(exchange, number) for number in ids}
-    return {number: model for number, model in found.items() if model is not None}

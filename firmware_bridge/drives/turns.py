@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 Rows = npt.NDArray[np.intp]
-MOST_SILENT = 10
-"""Cycles: a drive that says nothing for longer may have lost its power meanwhile."""
+MOST_SILENT = 6
+"""Questions: a drive that answers none of more may have lost its power meanwhile."""
 
 
 class Turns:
