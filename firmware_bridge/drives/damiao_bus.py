@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from firmware_bridge.drives import damiao
-from firmware_bridge.drives.can_link import U8, CanLink
+from firmware_bridge.drives.can_link import CanLink
 from firmware_bridge.drives.damiao import Register
 from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts
 from firmware_bridge.drives.mit_word import MitRange, MitWord
