@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from firmware_bridge.hand_bus import LEFT, RIGHT
 from runtime.clip import Clip, find_clip, is_file, load_clip
 from runtime.errors import Refused
+from runtime.hand_track import HandEvent, with_events
+from runtime.human_motion import HAND_STATES
 from runtime.reader import Reader, parse_json
 from runtime.robot import Robot
-from runtime.stitch import Seam, part, stitch
+from runtime.stitch import RATE_HZ, Seam, at_rate, part, stitch
 
 FORMAT = "exoactor-chain/1"
 CHAINS = Path(__file__).with_name("chains")
 MOST_ACTIONS, MOST_REPEATS = 200, 100
 MOST_BYTES = 1 << 20
 LONGEST_S = 3600.0
-_KEYS, _ACTION = {"format", "actions"}, {"clip", "repeats", "start_s", "end_s", "blend_s"}
+_KEYS, _ACTION = {"format", "actions"}, {"clip", "repeats", "start_s", "end_s", "blend_s", "hands"}
+_EVENT = {"hand", "state", "at_s"}
+_HANDS = {"left": (LEFT,), "right": (RIGHT,), "both": (LEFT, RIGHT)}
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Action:
         repeats: how many times in a row.
         start_s, end_s: the part to take; None: from the beginning, to the end.
         blend_s: of the seam before it; None: as short as the robot's limits allow.
+        hands: what hands are told, times from the part's beginning, instead of what the clip has for those hands.
     """
 
     clip: Path
@@ -35,6 +41,7 @@ class Action:
     start_s: float | None = None
     end_s: float | None = None
     blend_s: float | None = None
+    hands: tuple[HandEvent, ...] = ()
 
 
 def chain_names() -> list[str]:
@@ -79,7 +86,18 @@ def _action(reader: Reader, key: str, row: object, folder: Path) -> Action:
         for name, low, high in (("start_s", 0, LONGEST_S), ("end_s", 0, LONGEST_S), ("blend_s", 0.1, 2)))
     if end is not None and end <= (start or 0):
         raise reader.refuse(f"{key}.end_s", f"after start_s ({start or 0:g})", end)
-    return Action(beside if is_file(beside) else find_clip(name), repeats, start, end, blend)
+    hands = tuple(event for i, row in enumerate(reader.listed(f"{key}.hands", row["hands"]) if "hands" in row else ())
+                  for event in _events(reader, f"{key}.hands[{i}]", row))
+    return Action(beside if is_file(beside) else find_clip(name), repeats, start, end, blend, hands)
+
+
+def _events(reader: Reader, key: str, row: object) -> list[HandEvent]:
+    reader.keys(key, row, _EVENT, _EVENT)
+    assert isinstance(row, dict)
+    sides = _HANDS[reader.one_of(f"{key}.hand", row["hand"], tuple(_HANDS))]
+    state = HAND_STATES.index(reader.one_of(f"{key}.state", row["state"], HAND_STATES))
+    at_s = reader.number(f"{key}.at_s", row["at_s"], 0, LONGEST_S)
+    return [HandEvent(at_s, side, state) for side in sides]
 
 
 def chain_clip(path: Path, robot: Robot) -> tuple[Clip, list[Seam]]:
@@ -98,7 +116,7 @@ def chain_clip(path: Path, robot: Robot) -> tuple[Clip, list[Seam]]:
             raise Refused(f"chain {path.name}, actions[{number}]", expected=f"a part of {clip.name} "
                           f"({clip.duration_s:.2f} s)", found=f"{action.start_s} to {action.end_s} s",
                           what_to_do="take a part that is there")
-        clip = part(clip, start, stop)
+        clip = _with_hands(part(clip, start, stop), action, f"chain {path.name}, actions[{number}]")
         for _ in range(action.repeats):
             if joined is None:
                 joined = clip
@@ -110,6 +128,17 @@ def chain_clip(path: Path, robot: Robot) -> tuple[Clip, list[Seam]]:
                               what_to_do="repeat less")
     assert joined is not None
     return joined, seams
+
+
+def _with_hands(clip: Clip, action: Action, what: str) -> Clip:
+    """The part with what its hands are told, at the rate at which seams are made: an event falls on its frame."""
+    if not action.hands:
+        return clip
+    last = max(action.hands)
+    if last.time_s > clip.duration_s:
+        raise Refused(f"{what}.hands", expected=f"at_s within the part's {clip.duration_s:.2f} s",
+                      found=f"{last.time_s:g} s", what_to_do="tell the hands earlier, or take a longer part")
+    return with_events(at_rate(clip, RATE_HZ), action.hands)
 
 
 def load_motion(name_or_path: str, robot: Robot) -> Clip:

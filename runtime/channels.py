@@ -33,6 +33,8 @@ class Channel:
         rate: a velocity: zero in a frozen reference.
         idle: what stands there until something fills it; zeros when empty.
         needed: a motion must bring it to a controller that reads it; otherwise `idle` stands for absence.
+        stepped: there is nothing between two of its values: the earlier one's stands until the later.
+        choices: the only numbers there are; any when empty.
     """
 
     width: int
@@ -41,6 +43,8 @@ class Channel:
     rate: bool = False
     idle: tuple[float, ...] = ()
     needed: bool = True
+    stepped: bool = False
+    choices: tuple[float, ...] = ()
 
     def idle_values(self) -> F64:
         """(width,) what a frame holds before anything fills it."""
@@ -63,6 +67,10 @@ CHANNELS: dict[str, Channel] = {
     "upper_body": Channel(18, "1 where it counts, then 17 upper-body joint positions, rad", needed=False),
     "upper_body_vel": Channel(17, "the 17 velocities, rad/s", rate=True, needed=False),
     "token": Channel(64, "latent motion token, given instead of an encoder's"),
+    "hand_states": Channel(2, "left and right hand: 0 open, 1 half-open, 2 closed, -1 as before", idle=(-1.0, -1.0),
+                           needed=False, stepped=True, choices=(-1.0, 0.0, 1.0, 2.0)),
+    "hand_joints": Channel(16, "of the left, then the right hand: 1 where it counts, then 7 joint positions, rad",
+                           needed=False, stepped=True),
 }
 
 
@@ -85,16 +93,19 @@ class ChannelTable:
         self.size = start
         self.turning = tuple(self.places[name] for name in self.names if CHANNELS[name].rotations)
         self.rates = tuple(self.places[name] for name in self.names if CHANNELS[name].rate)
+        self.stepped = tuple(self.places[name] for name in self.names if CHANNELS[name].stepped)
 
     def idle(self) -> F64:
         """(size,) the channels before anything fills them."""
         return np.concatenate([np.zeros(0), *(CHANNELS[name].idle_values() for name in self.names)])
 
     def mix(self, a: F64, b: F64, s: float) -> F64:
-        """(1 - s) a + s b; quaternions go the short way and stay unit."""
+        """(1 - s) a + s b; quaternions go the short way and stay unit, states are a's until b."""
         out = (1 - s) * a + s * b
         for place in self.turning:
             out[place] = mix_rotations(a[place], b[place], s)
+        for place in self.stepped:
+            out[place] = (b if s >= 1 else a)[place]
         return np.asarray(out)
 
 
@@ -138,6 +149,11 @@ def read_channels(what: str, arrays: Mapping[str, npt.NDArray[Any]], frames: int
         if not finite.all():
             raise Refused(f"{what}, {key}", expected="finite numbers", found=_where("not finite", finite, fps),
                           what_to_do="repair or cut the motion")
+        if channel.choices:
+            known = np.asarray(np.isin(values, channel.choices).all(axis=1))
+            if not known.all():
+                raise Refused(f"{what}, {key}", expected=f"numbers among {channel.choices}",
+                              found=_where("another", known, fps), what_to_do="convert the motion again")
         if channel.rotations:
             quats = values.reshape(frames, -1, 4)
             norms = np.linalg.norm(quats, axis=2, keepdims=True)

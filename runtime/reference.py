@@ -122,8 +122,12 @@ class ClipReference:
         for name, values in out.channels.items():
             rows = clip.channels.get(name)
             if rows is not None:
-                turns = CHANNELS[name].rotations
-                values[:] = mix_rotations(rows[low], rows[high], s) if turns else (1 - s) * rows[low] + s * rows[high]
+                channel = CHANNELS[name]
+                if channel.stepped:
+                    values[:] = rows[low]
+                else:
+                    values[:] = (mix_rotations(rows[low], rows[high], s) if channel.rotations
+                                 else (1 - s) * rows[low] + s * rows[high])
         if place >= last and self._rest_at_end:
             out.stop()
 

@@ -9,12 +9,12 @@ after theorangeduck.com/page/dead-blending and Bollo 2018).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime import rotation
+from runtime import hand_track, rotation
 from runtime.channels import CHANNELS
 from runtime.clip import RANGE_TOLERANCE_RAD, Clip, make_clip
 from runtime.errors import Refused
@@ -67,6 +67,7 @@ def stitch(first: Clip, second: Clip, robot: Robot, blend_s: float | None = None
     """
     before = first.name.rpartition(", ")[2]
     what = f"seam of {before} and {second.name}"
+    first, second = _with_steps(first, second), _with_steps(second, first)
     if set(first.channels) != set(second.channels) or first.joints != second.joints:
         raise Refused(what, expected=f"the same channels ({', '.join(sorted(first.channels)) or 'none'})",
                       found=", ".join(sorted(second.channels)) or "none", what_to_do="convert both the same way")
@@ -97,6 +98,8 @@ def at_rate(clip: Clip, rate_hz: float) -> Clip:
         return clip
     last = len(clip.joint_pos) - 1
     place = np.minimum(np.arange(int(last / clip.fps * rate_hz + 1e-6) + 1) * (clip.fps / rate_hz), last)
+    near = np.round(place)
+    place = np.where(np.abs(place - near) < 1e-9 * (last + 1), near, place)  # what is on a frame steps there
     low = np.minimum(place.astype(np.int64), last)
     high, s = np.minimum(low + 1, last), place - low
 
@@ -105,7 +108,9 @@ def at_rate(clip: Clip, rate_hz: float) -> Clip:
 
     channels = {}
     for name, values in clip.channels.items():
-        if CHANNELS[name].rotations:
+        if CHANNELS[name].stepped:
+            channels[name] = values[low]
+        elif CHANNELS[name].rotations:
             quats = rotation.continuous_many(values.reshape(len(values), -1, 4))
             mixed = quats[low] + s[:, None, None] * (quats[high] - quats[low])
             channels[name] = (mixed / np.linalg.norm(mixed, axis=-1, keepdims=True)).reshape(len(s), -1)
@@ -128,6 +133,22 @@ def part(clip: Clip, start: int, stop: int | None) -> Clip:
     return make_clip(clip.name, clip.fps, clip.order, clip.joint_pos[rows], clip.root_pos[rows],
                      clip.root_quat_wxyz[rows], {name: values[rows] for name, values in clip.channels.items()},
                      joints=clip.joints)
+
+
+def _with_steps(clip: Clip, other: Clip) -> Clip:
+    """The clip with the stepped channels of another too, idle where it has none of them; states stand until the next.
+
+    So a state is not lost with the frames that a cut leaves out.
+    """
+    names = [name for name, channel in CHANNELS.items() if channel.stepped and
+             (name in clip.channels or name in other.channels)]
+    if not names:
+        return clip
+    idle = {name: np.tile(CHANNELS[name].idle_values(), (len(clip.joint_pos), 1)) for name in names}
+    channels = {**idle, **clip.channels}
+    if hand_track.CHANNEL in channels:
+        channels[hand_track.CHANNEL] = hand_track.filled(channels[hand_track.CHANNEL])
+    return replace(clip, channels=channels)
 
 
 def _from(clip: Clip, start: int) -> Clip:
@@ -208,7 +229,11 @@ def _joined(first: Clip, second: Clip, at: int, blend_s: float) -> Clip:
 
     channels = {}
     for name, values in first.channels.items():
-        if CHANNELS[name].rotations:
+        if CHANNELS[name].stepped:
+            other = second.channels[name]
+            channels[name] = (hand_track.joined(values, at, other) if name == hand_track.CHANNEL
+                              else np.concatenate([values[:at], other]))
+        elif CHANNELS[name].rotations:
             quats = [one.reshape(len(one), -1, 4) for one in (values, second.channels[name])]
             parts = [_decayed_turn(quats[0][:, k], quats[1][:, k], at, place, speed) for k in range(quats[0].shape[1])]
             channels[name] = np.concatenate(parts, axis=1)

@@ -20,8 +20,6 @@ from runtime.human_motion import HumanMotion, make_human_motion
 F64 = npt.NDArray[np.float64]
 RATE = 50.0
 """Of a reference."""
-STEPPED = frozenset({"hand_states"})
-"""Channels that hold states: of two frames the earlier one's stands until the later."""
 MOST_FRAMES = 5_000_000
 
 
@@ -65,7 +63,7 @@ def robot_at(motion: RobotMotion, rate: float = RATE) -> RobotMotion:
 
     channels = {}
     for name, values in motion.channels.items():
-        if name in STEPPED:
+        if name in CHANNELS and CHANNELS[name].stepped:
             channels[name] = values[low]
         elif name in CHANNELS and CHANNELS[name].rotations:
             channels[name] = _turns(values.reshape(len(values), -1, 4), low, high, s).reshape(len(s), -1)
