@@ -132,3 +132,26 @@ class Language(Protocol):
     def cycle_s(self) -> float:
         """Time on the wire of one question and answer each, with everything usual about this protocol."""
         ...
+
+
+class TurnLanguage(Language, Protocol):
+    """A protocol of a bus with one pair of wires (`takes_turns`): one question, its answers, then the next question.
+
+    Whatever `ask`, `enabling` and `disabling` give is a list of questions, each a turn of its own; the bus calls
+    `begin_turn` with a question as it sends it, then `hear`, until `turn_is_over` or `turn_s` has passed. Bytes of an
+    earlier turn that come late are heard in a later one: `hear` has to tell them by their sender and must not take them
+    for the answer that is due.
+
+    Attributes:
+        turn_s: longest time from the end of a question's bytes to its last answer, with an adapter's usual latency.
+    """
+
+    turn_s: float
+
+    def begin_turn(self, question: bytes) -> None:
+        """This question goes out now; forget what was due."""
+        ...
+
+    def turn_is_over(self) -> bool:
+        """Whether every answer due is there; true at once for a question that nobody answers (a sync write)."""
+        ...
