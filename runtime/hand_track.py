@@ -44,7 +44,7 @@ class HandEvent(NamedTuple):
 
 def filled(states: F64) -> F64:
     """(N, 2) states with each -1 replaced by the last state before it; those before the first stay."""
-    out = states.copy()
+    out: F64 = states.copy()
     for column in out.T:
         known = np.where(column >= 0, np.arange(len(column)), -1)
         last = np.maximum.accumulate(known)
