@@ -52,6 +52,15 @@ def filled(states: F64) -> F64:
     return out
 
 
+def beside(clip: Clip, other: Clip) -> Clip:
+    """The clip with states where it or another has any: each stands until the next, and is lost with no frame."""
+    if CHANNEL not in clip.channels and CHANNEL not in other.channels:
+        return clip
+    rows = clip.channels.get(CHANNEL)
+    states = np.full((len(clip.joint_pos), 2), float(AS_BEFORE)) if rows is None else filled(rows)
+    return replace(clip, channels={**clip.channels, CHANNEL: states})
+
+
 def joined(first: F64, at: int, second: F64) -> F64:
     """The first motion's filled states up to a frame, then the second's; what these leave open is as the first ended.
 
