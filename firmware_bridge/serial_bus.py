@@ -8,6 +8,7 @@ have let go by their own watchdogs by then, and nothing here gives them torque a
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from firmware_bridge.drives.language import F64, Drive, Facts, Language
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorSample, Q, Reading, SafeCommand
+from firmware_bridge.serial_imu import BaseImu
 from firmware_bridge.serial_port import SerialPort
 
 FAULT_LOST, FAULT_LIMP = 1 << 16, 1 << 17
@@ -71,13 +73,15 @@ class SerialBus:
         motors: how many slots the robot has.
         period_s: of the gate.
         watchdog_s: after which silence each drive is to let go.
+        imu: of the base; None leaves the sample upright and at rest. While it is stale there is no new reading at all.
 
     Raises:
         BridgeError: a cycle does not fit the period.
     """
 
-    def __init__(self, lines: Sequence[Line], motors: int, period_s: float, watchdog_s: float = 0.05) -> None:
-        self._lines = list(lines)
+    def __init__(self, lines: Sequence[Line], motors: int, period_s: float, watchdog_s: float = 0.05,
+                 imu: BaseImu | None = None) -> None:
+        self._lines, self.imu = list(lines), imu
         self._watchdog_s = watchdog_s
         for line in self._lines:
             needed = line.language.cycle_s()
@@ -105,6 +109,8 @@ class SerialBus:
             line.port = SerialPort(line.path, line.language.baud)
             self._check(line, line.language.connect(line.port.exchange, self._watchdog_s))
             line.before[:] = line.language.states.answers
+        if self.imu is not None:
+            self.imu.connect()
         self._seeker.start()
 
     @staticmethod
@@ -135,11 +141,21 @@ class SerialBus:
                     line.language.hear(data, now_ns)
             has_new |= self._take(line)
         self._has_written = False
-        if not has_new:
+        if not self._hear_imu(now_ns) or not has_new:
             return Reading.NONE
         self._tick += 1
         self.sample.tick[0] = self._tick & 0xFFFFFFFF
         return Reading.NEW
+
+    def _hear_imu(self, now_ns: int) -> bool:
+        """The IMU's newest into `sample`; whether it is to be believed."""
+        if self.imu is None:
+            return True
+        self.imu.hear(now_ns)
+        if self.imu.is_stale(now_ns):
+            return False
+        self.imu.fill(self.sample)
+        return True
 
     def _take(self, line: Line) -> bool:
         """States of a line into the sample; whether any is new."""
@@ -185,7 +201,8 @@ class SerialBus:
 
     def link_is_up(self) -> bool:
         """Whether every port is there."""
-        return all(line.port is not None and line.port.is_open for line in self._lines)
+        imu_is_up = self.imu is None or self.imu.is_open
+        return imu_is_up and all(line.port is not None and line.port.is_open for line in self._lines)
 
     def _seek(self) -> None:
         """Opens again what has gone; its drives come back without torque, and stay so."""
@@ -194,6 +211,9 @@ class SerialBus:
             for line in self._lines:
                 if self._is_open and line.port is not None and not line.port.is_open:
                     self._reopen(line)
+            if self._is_open and self.imu is not None and not self.imu.is_open:
+                with contextlib.suppress(BridgeError):
+                    self.imu.connect()
 
     def _reopen(self, line: Line) -> None:
         try:
@@ -221,3 +241,5 @@ class SerialBus:
                     for data in line.language.disabling() * 3:
                         line.port.write(data)
                     line.port.close()
+            if self.imu is not None:
+                self.imu.close()
