@@ -10,18 +10,20 @@ only `enable` does.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.drives.language import Facts
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.motor_bus import MotorSample, Reading, SafeCommand
+from firmware_bridge.motor_bus import MotorCommand, MotorSample, Q, Reading, SafeCommand
+from firmware_bridge.serial_imu import BaseImu
 from firmware_bridge.serial_line import Line
 from firmware_bridge.serial_port import SerialPort
 
@@ -33,28 +35,6 @@ CLOSE_S, CLOSE_TIMES = 0.02, 3
 """Torque is taken three times over, with this between, as one frame may be lost."""
 
 
-class Sensor(Protocol):
-    """What hangs on a port of its own beside the motors and fills its part of the sample, an IMU for instance."""
-
-    def connect(self) -> None:
-        """Open its port; BridgeError when that cannot be, or nothing is heard."""
-        ...
-
-    def read(self, sample: MotorSample, now_ns: int) -> bool:
-        """Its newest reading into the sample; whether there was one."""
-        ...
-
-    def is_up(self) -> bool:
-        """Whether its port is there."""
-        ...
-
-    def reopen(self) -> None:
-        """Open again what has gone, if it is back; from the thread beside."""
-        ...
-
-    def close(self) -> None: ...
-
-
 class SerialBus:
     """Every motor of a robot over its serial ports; a `MotorBus`.
 
@@ -64,7 +44,7 @@ class SerialBus:
         period_s: of the gate.
         watchdog_s: after which silence each drive is to let go.
         velocity_rad_s: (motors,) what each joint can do at most, for telling positions that cannot be.
-        sensors: what else there is.
+        imu: of the base; None leaves the sample upright and at rest. While it is stale there is no new reading at all.
         mode_machine: the variant its robot's file says it is.
 
     Raises:
@@ -72,11 +52,11 @@ class SerialBus:
     """
 
     def __init__(
-        self, lines: Sequence[Line], motors: int, period_s: float, watchdog_s: float = 0.05, *,
-        velocity_rad_s: npt.NDArray[np.floating[Any]] | None = None, sensors: Sequence[Sensor] = (),
+        self, lines: Sequence[Line], motors: int, period_s: float, watchdog_s: float = 0.05,
+        imu: BaseImu | None = None, *, velocity_rad_s: npt.NDArray[np.floating[Any]] | None = None,
         mode_machine: int = 0,
     ) -> None:
-        self._lines, self._sensors = list(lines), list(sensors)
+        self._lines, self.imu = list(lines), imu
         self._in_turns = [line for line in self._lines if line.turns is not None]
         self._watchdog_s = watchdog_s
         for line in self._lines:
@@ -104,8 +84,8 @@ class SerialBus:
                 line.port = SerialPort(line.path, line.language.baud)
                 self._check(line, line.language.connect(line.port.exchange, self._watchdog_s))
                 line.opened(line.port)
-            for sensor in self._sensors:
-                sensor.connect()
+            if self.imu is not None:
+                self.imu.connect()
         except BridgeError:
             self.close()
             raise
@@ -123,7 +103,7 @@ class SerialBus:
     def enable(self) -> None:
         """Give the drives torque: an operator's doing, never a reconnect's."""
         for line in self._lines:
-            line.send([], line.arm())
+            line.arm()
 
     def read(self) -> Reading:
         """What the drives answered since the last read, into `sample`."""
@@ -132,38 +112,41 @@ class SerialBus:
         for line in self._lines:
             line.hear(now_ns)
             has_new |= line.take(self.sample, self._has_written)
-        for sensor in self._sensors:
-            has_new |= sensor.read(self.sample, now_ns)
         self._has_written = False
-        if not has_new:
+        if not self._hear_imu(now_ns) or not has_new:
             return Reading.NONE
         self._tick += 1
         self.sample.tick[0] = self._tick & 0xFFFFFFFF
         return Reading.NEW
 
+    def _hear_imu(self, now_ns: int) -> bool:
+        """The IMU's newest into `sample`; whether it is to be believed."""
+        if self.imu is None:
+            return True
+        self.imu.hear(now_ns)
+        if self.imu.is_stale(now_ns):
+            return False
+        self.imu.fill(self.sample)
+        return True
+
     def write(self, command: SafeCommand) -> bool:
         """Ask every drive for its state with its new target; False when a port did not take it."""
-        is_taken = self._is_open
-        for line in self._lines:
-            if not command.enabled:
-                is_taken &= line.send([], line.disarm())
-                continue
-            questions = line.language.ask(line.to_drive(command.block))
-            is_taken &= bool(questions) and line.send(questions, line.reminder())
-        now_ns = time.monotonic_ns()
-        for line in self._in_turns:
-            line.hear(now_ns)
+        is_taken = self._command(command) and self._is_open
         self._has_written = True
         return is_taken
 
     def ask(self) -> bool:
-        """Ask every drive for its state, with a target that asks for nothing, where a cycle commands nobody yet."""
-        is_taken = self._is_open
-        nothing = np.zeros((len(self.sample.q), 5), np.float32)
-        nothing[:, 0] = self.sample.q
-        for line in self._lines:
-            is_taken &= line.send(line.language.ask(line.to_drive(nothing)), [])
+        """Ask every drive for its state with a target that asks for nothing, while nobody commands them yet."""
+        nothing = MotorCommand(len(self.sample.q))
+        nothing.block[:, Q] = self.sample.q
         self._has_written = True
+        return self._command(nothing)
+
+    def _command(self, command: MotorCommand) -> bool:
+        is_taken = all([line.command(command) for line in self._lines])
+        now_ns = time.monotonic_ns()
+        for line in self._in_turns:
+            line.hear(now_ns)
         return is_taken
 
     def pump(self, until_ns: int) -> None:
@@ -183,6 +166,8 @@ class SerialBus:
         now_ns = time.monotonic_ns()
         for line in self._lines:
             line.hear(now_ns)
+        if self.imu is not None:
+            self.imu.hear(now_ns)
 
     def other_writers(self) -> list[str]:
         """Ports are locked for us alone while they are open."""
@@ -190,7 +175,7 @@ class SerialBus:
 
     def link_is_up(self) -> bool:
         """Whether every port is there."""
-        return all(line.is_open for line in self._lines) and all(sensor.is_up() for sensor in self._sensors)
+        return all(line.is_open for line in self._lines) and (self.imu is None or self.imu.is_open)
 
     def statistics(self) -> list[dict[str, Any]]:
         """Of each port, for a monitor."""
@@ -204,9 +189,9 @@ class SerialBus:
             for line in self._lines:
                 if self._is_open and line.port is not None and not line.port.is_open:
                     self._reopen(line)
-            for sensor in self._sensors:
-                if self._is_open and not sensor.is_up():
-                    sensor.reopen()
+            if self._is_open and self.imu is not None and not self.imu.is_open:
+                with contextlib.suppress(BridgeError):
+                    self.imu.connect()
 
     def _reopen(self, line: Line) -> None:
         try:
@@ -232,13 +217,13 @@ class SerialBus:
             there = [line for line in self._lines if line.is_open]
             for _ in range(CLOSE_TIMES if there else 0):
                 for line in there:
-                    line.send([], line.disarm())
+                    line.disarm()
                 self.pump(time.monotonic_ns() + round(CLOSE_S * 1e9))
             for line in self._lines:
                 if line.port is not None:
                     line.port.close()
-            for sensor in self._sensors:
-                sensor.close()
+            if self.imu is not None:
+                self.imu.close()
 
 
 def _refuse_a_long_cycle(line: Line, period_s: float) -> None:

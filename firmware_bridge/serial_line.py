@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from firmware_bridge.drives.language import F64, Drive, Language, TurnLanguage
-from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorSample, Q
+from firmware_bridge.drives.language import F64, Drive, Language
+from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorCommand, MotorSample, Q
 from firmware_bridge.serial_port import SerialPort
 from firmware_bridge.serial_turns import Turns
 
@@ -63,7 +63,7 @@ class Line:
         self.is_armed, self._armed_cycles = False, 0
         self._was_driven = np.zeros(n, np.bool_)
         self.reconnects = self.refused = 0
-        self.turns = Turns(cast(TurnLanguage, self.language)) if self.language.takes_turns else None
+        self.turns = Turns(self.language) if self.language.takes_turns else None
 
     def limit_speed(self, velocity_rad_s: npt.NDArray[np.floating[Any]]) -> None:
         """What the joints can do at most, (motors,) rad/s; 0 where nobody says."""
@@ -81,17 +81,36 @@ class Line:
     def is_open(self) -> bool:
         return self.port is not None and self.port.is_open
 
-    def arm(self) -> list[bytes]:
-        """An operator gives torque: what to send; who was shut out is heard again."""
+    def arm(self) -> None:
+        """An operator gives torque; who was shut out is heard again."""
         self.is_armed, self._armed_cycles = True, 0
         self.is_shut_out[:] = self._was_driven[:] = False
         self._jumps[:] = 0
-        return self.language.enabling()
+        self._say(self.language.enabling())
 
-    def disarm(self) -> list[bytes]:
-        """Torque is taken: what to send."""
-        self.is_armed = False
-        return self.language.disabling()
+    def disarm(self) -> bool:
+        """Torque is taken; False when the port did not take that."""
+        was_armed, self.is_armed = self.is_armed, False
+        if self.turns is not None and self.turns.is_saying and not was_armed:
+            return self.is_open  # it is being said already
+        return self._say(self.language.disabling())
+
+    def command(self, command: MotorCommand) -> bool:
+        """A cycle: ask each drive for its state with its new target; False when the port did not take that."""
+        if not self.is_open:
+            return False
+        if not command.enabled:
+            return self.disarm()
+        reminder = self.reminder()
+        if reminder:
+            self._say(reminder)
+        if self.turns is not None and self.turns.is_saying:
+            return True
+        questions = self.language.ask(self.to_drive(command.block))
+        if self.turns is not None:
+            self.turns.begin(questions)
+            return bool(questions)
+        return bool(questions) and self._send(questions)
 
     def reminder(self) -> list[bytes]:
         """Once more what gives torque, soon after arming, where a drive never had it; nothing once one has lost it."""
@@ -113,17 +132,16 @@ class Line:
         if self.turns is not None:
             self.turns.forget()
 
-    def send(self, questions: list[bytes], first: list[bytes]) -> bool:
-        """A cycle's bytes; False when the port is gone or did not take all."""
-        port = self.port
-        if port is None or not port.is_open:
-            return False
-        if self.turns is not None:
-            self.turns.begin(first, questions)
-            return True
-        is_taken = True
-        for data in (*first, *questions):
-            is_taken &= port.write(data)
+    def _say(self, questions: list[bytes]) -> bool:
+        if self.turns is None:
+            return self._send(questions)
+        self.turns.say_once(questions)
+        return self.is_open
+
+    def _send(self, questions: list[bytes]) -> bool:
+        port, is_taken = self.port, True
+        for data in questions:
+            is_taken &= port is not None and port.write(data)
         self.refused += not is_taken
         return is_taken
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from firmware_bridge.drives.language import TurnLanguage
+from firmware_bridge.drives.language import Language
 from firmware_bridge.serial_port import SerialPort
 
 BITS_A_BYTE = 10
@@ -25,28 +25,37 @@ class Turns:
         put_off: questions that a cycle did not come to, counted.
     """
 
-    def __init__(self, language: TurnLanguage) -> None:
+    def __init__(self, language: Language) -> None:
         self._language = language
         self._turn_ns = round(language.turn_s * 1e9)
         self._byte_ns = round(BITS_A_BYTE * 1e9 / language.baud)
         self._queue: deque[tuple[int, bytes]] = deque()
         self._silent: dict[int, int] = {}
-        self._asked = -1
+        self._asked, self._is_once = -1, False
         self._due_ns = self._line_free_ns = 0
         self._cycle = 0
         self.expired = self.put_off = 0
 
-    def begin(self, first: list[bytes], questions: list[bytes]) -> None:
-        """A new cycle: `first` once, then the questions that every cycle has, each at its place in the list."""
+    @property
+    def is_saying(self) -> bool:
+        """Whether something that is said once has not been said to its end; `Language.ask` has to wait for that."""
+        return self._is_once and bool(self._queue)
+
+    def say_once(self, questions: list[bytes]) -> None:
+        """Instead of what waits: gives or takes torque, all of it, however many cycles that takes."""
+        self._is_once = True
+        self._queue.clear()
+        self._queue.extend(enumerate(questions))
+
+    def begin(self, questions: list[bytes]) -> None:
+        """A new cycle: the questions that every cycle has, each at its place in the list."""
         self._cycle += 1
-        left = [at for at, _ in self._queue if at >= 0]
+        left = [] if self._is_once else [at for at, _ in self._queue]
         self.put_off += len(left)
-        before = [entry for entry in self._queue if entry[0] < 0]
         start = left[0] if left else 0
         order = [*range(start, len(questions)), *range(min(start, len(questions)))]
+        self._is_once = False
         self._queue.clear()
-        self._queue.extend(before)
-        self._queue.extend((-1, question) for question in first)
         self._queue.extend((at, questions[at]) for at in order if self._is_worth_it(at))
 
     def _is_worth_it(self, at: int) -> bool:
@@ -60,24 +69,27 @@ class Turns:
             language.hear(data, now_ns)
         while port.is_open:
             if self._due_ns:
-                is_over = language.turn_is_over()
+                is_over = language.is_answered()
                 if not is_over and now_ns < self._due_ns:
                     return self._due_ns
                 self.expired += not is_over
-                self._silent[self._asked] = 0 if is_over else self._silent.get(self._asked, 0) + 1
+                if self._asked >= 0:
+                    self._silent[self._asked] = 0 if is_over else self._silent.get(self._asked, 0) + 1
                 self._due_ns = 0
             if not self._queue:
                 return 0
-            self._asked, question = self._queue.popleft()
-            language.begin_turn(question)
+            turn, question = self._queue.popleft()
+            self._asked = -1 if self._is_once else turn
+            language.begin(turn)
             port.write(question)
+            self._due_ns = max(self._line_free_ns, now_ns) + self._turn_ns
             self._line_free_ns = max(self._line_free_ns, now_ns) + self._byte_ns * len(question)
-            self._due_ns = self._line_free_ns + self._turn_ns
         self.forget()
         return 0
 
     def forget(self) -> None:
         """The port is gone or was opened anew: nothing is due, nothing waits."""
         self._queue.clear()
+        self._is_once = False
         self._due_ns = self._line_free_ns = 0
         self._silent.clear()

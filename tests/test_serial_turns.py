@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts
-from firmware_bridge.motor_bus import KP, MotorSample, Q
+from firmware_bridge.motor_bus import KP, MotorCommand, MotorSample, Q
 from firmware_bridge.serial_line import (
     ENABLE_CYCLES,
     FAULT_JUMP,
@@ -32,15 +32,17 @@ class Roll:
     def __init__(self, drives: int = 3) -> None:
         self.states = DriveStates(drives)
         self._due = -1
+        self._expects = [True] * drives
 
     def connect(self, exchange: Exchange, watchdog_s: float) -> list[Facts]:
         return [Facts(watchdog_s) for _ in self.states.q]
 
     def ask(self, block: F64) -> list[bytes]:
+        self._expects = [True] * len(block)
         return [bytes([at]) for at in range(len(block))]
 
-    def begin_turn(self, question: bytes) -> None:
-        self._due = question[0] if question[0] < 100 else -1
+    def begin(self, turn: int) -> None:
+        self._due = turn if self._expects[turn] else -1
 
     def hear(self, data: bytes, now_ns: int) -> int:
         for at, q in zip(data[::2], data[1::2], strict=False):
@@ -49,11 +51,12 @@ class Roll:
                 self._due = -1
         return len(data) // 2
 
-    def turn_is_over(self) -> bool:
+    def is_answered(self) -> bool:
         return self._due < 0
 
     def enabling(self) -> list[bytes]:
-        return [b"\xf0"]
+        self._expects = [False, False]
+        return [b"\xf0", b"\xf2"]
 
     def disabling(self) -> list[bytes]:
         return [b"\xf1"]
@@ -97,10 +100,10 @@ def play(turns: Turns, wire: Wire, answer: Callable[[int], bytes], now_ns: int, 
 def test_the_next_is_asked_when_the_answer_is_whole() -> None:
     language, wire = Roll(), Wire()
     turns = Turns(language)
-    turns.begin([], language.ask(np.zeros((3, 5))))
+    turns.begin(language.ask(np.zeros((3, 5))))
     port = cast(SerialPort, wire)
     due = turns.advance(port, 0)
-    assert wire.sent == [b"\x00"] and due == MS + 10_000  # a turn, after one byte's ten bits at 1 Mbaud
+    assert wire.sent == [b"\x00"] and due == MS
     assert turns.advance(port, MS // 2) == due and wire.sent == [b"\x00"]
     wire.coming = b"\x00"  # half an answer
     assert turns.advance(port, MS // 2) == due
@@ -114,7 +117,7 @@ def test_a_silent_drive_costs_its_own_turn_and_then_hardly_any() -> None:
     turns = Turns(language)
     counts = {0: 0, 1: 0, 2: 0}
     for cycle in range(SELDOM * 4):
-        turns.begin([], language.ask(np.zeros((3, 5))))
+        turns.begin(language.ask(np.zeros((3, 5))))
         begin_ns = cycle * 4 * MS
         for at in play(turns, wire, lambda at: b"" if at == 1 else bytes([at, 7]), begin_ns, begin_ns + 4 * MS):
             counts[at] += 1
@@ -126,7 +129,7 @@ def test_a_drive_that_comes_back_is_asked_in_every_cycle_again() -> None:
     language, wire = Roll(), Wire()
     turns = Turns(language)
     for cycle in range(3 * SELDOM):
-        turns.begin([], language.ask(np.zeros((3, 5))))
+        turns.begin(language.ask(np.zeros((3, 5))))
         is_dead = cycle < SELDOM
         asked = play(turns, wire, lambda at, dead=is_dead: b"" if at == 1 and dead else bytes([at, 7]),  # type: ignore[misc]
                      cycle * 4 * MS, (cycle * 4 + 4) * MS)
@@ -136,26 +139,33 @@ def test_a_drive_that_comes_back_is_asked_in_every_cycle_again() -> None:
 def test_what_a_cycle_did_not_come_to_is_first_in_the_next() -> None:
     language, wire = Roll(), Wire()
     turns = Turns(language)
-    turns.begin([], language.ask(np.zeros((3, 5))))
+    turns.begin(language.ask(np.zeros((3, 5))))
     assert play(turns, wire, lambda at: bytes([at, 7]), 0, MS // 10) == [0]
-    turns.begin([], language.ask(np.zeros((3, 5))))
+    turns.begin(language.ask(np.zeros((3, 5))))
     language.hear(b"\x00\x07", 1)
     assert play(turns, wire, lambda at: bytes([at, 7]), MS, 2 * MS) == [1, 2, 0]
     assert turns.put_off == 2
 
 
-def test_what_is_to_be_said_once_goes_first_and_is_not_lost_with_a_late_cycle() -> None:
+def test_what_is_said_once_is_said_to_its_end_before_drives_are_asked_again() -> None:
     language, wire = Roll(), Wire()
-    turns = Turns(language)
-    turns.begin([b"\xf0", b"\xf2"], [])
-    turns.begin([], language.ask(np.zeros((3, 5))))
-    assert play(turns, wire, lambda at: b"" if at >= 100 else bytes([at, 7]), 0, MS) == [0xF0, 0xF2, 0, 1, 2]
+    line = Line("port", DRIVES, language, cast(SerialPort, wire))
+    assert line.turns is not None
+    line.turns.begin(language.ask(np.zeros((3, 5))))
+    line.hear(0)  # asks the first drive, which will not answer
+    line.arm()
+    assert line.command(MotorCommand(3)) and line.turns.is_saying and wire.sent == [b"\x00"]
+    line.hear(MS)
+    assert wire.sent[1:] == [b"\xf0", b"\xf2"] and not line.turns.is_saying
+    assert line.command(MotorCommand(3))
+    line.hear(2 * MS)
+    assert wire.sent[3:] == [b"\x00"]
 
 
 def test_a_port_that_has_gone_leaves_nothing_due() -> None:
     language, wire = Roll(), Wire()
     turns = Turns(language)
-    turns.begin([], language.ask(np.zeros((3, 5))))
+    turns.begin(language.ask(np.zeros((3, 5))))
     turns.advance(cast(SerialPort, wire), 0)
     wire.is_open = False
     assert turns.advance(cast(SerialPort, wire), MS) == 0
