@@ -10,12 +10,14 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from firmware_bridge.drives.imu import ImuLanguage
 from firmware_bridge.drives.language import Drive, Language
 from firmware_bridge.emulated_drives import EmulatedMotors
 from firmware_bridge.errors import BridgeError
 
 PACKAGE = "firmware_bridge.drives"
-IMU_PROTOCOLS: tuple[str, ...] = ()
+IMU_PROTOCOLS: dict[str, str] = {"xsens": "xsens_imu:XsensImu"}
+"""Name: `(baud: int | None) -> ImuLanguage`."""
 ESTOP_PROTOCOLS = ("button",)
 
 
@@ -74,6 +76,12 @@ def make_language(protocol: str, drives: list[Drive], baud: int | None = None) -
         BridgeError: unknown protocol or model.
     """
     language: Language = _named(row_of(protocol).language)(drives, baud)
+    return language
+
+
+def make_imu(protocol: str, baud: int | None = None) -> ImuLanguage:
+    """What speaks an IMU's protocol."""
+    language: ImuLanguage = _named(IMU_PROTOCOLS[protocol])(baud)
     return language
 
 
