@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("runtime.check_command", "say whether controller, clip and machine fit; nothing moves"),
     "teleop": ("runtime.teleop_command", "command a robot, or stop it, from another computer"),
     "damp": ("runtime.damp_command", "take the stiffness away from a robot that nobody commands any more"),
+    "bridge": ("firmware_bridge.bridge_command", "motors on serial ports: find them, look after them, emulate them"),
     "export": ("export.command", "make what a robot loads: bundles, engines, distilled controllers, estimators"),
     "motion": ("export.motion.command", "bring a motion of any source to what a controller tracks; check it, show it"),
     "evaluate": ("export.evaluation.command", "have a suite of tasks done in the plant, from human motion to robot"),

@@ -87,7 +87,7 @@ setup(
     package_data={
         "runtime": [
             "robots/*.json", "retargets/*.json", "controllers/*.json", "controllers/*/*", "estimators/*/*",
-            "clips/*.npz", "chains/*.json", "trusted_keys/*.pub", "*.json",
+            "clips/*.npz", "chains/*.json", "hands/*.json", "trusted_keys/*.pub", "*.json",
         ],
         "firmware_bridge": ["plants/*.xml"],
     },

@@ -98,7 +98,6 @@ class DdsRobot:
     def _fill_constants(self, low_state: Layout) -> None:
         buffer = self._states.buffer
         buffer[low_state.offsets("motor_state.mode")[: self.robot.motors]] = 1
-        low_state.view(buffer, "motor_state.temperature")[: self.robot.motors] = 35
         self._out.mode_machine[0] = self.robot.mode_machine
         self._out.remote[:2] = (0x55, 0x51)
         if self._battery is None:
@@ -121,7 +120,7 @@ class DdsRobot:
             if reading is Reading.NONE:
                 return
         out = self._out
-        out.q[:], out.dq[:], out.tau[:] = sample.q, sample.dq, sample.tau
+        out.q[:], out.dq[:], out.tau[:], out.temperature_c[:] = sample.q, sample.dq, sample.tau, sample.temperature_c
         out.quat_wxyz[:], out.gyro[:], out.accel[:] = sample.quat_wxyz, sample.gyro, sample.accel
         out.gyro[:] += GYRO_LSB_RAD_S * ((self._count * 40503 & 0xFFFF) / 32768 - 1)  # Knuth's 16-bit multiplier
         out.tick[0] = sample.tick[0]
@@ -144,8 +143,7 @@ class DdsRobot:
         """What is left of a state, with everything that a healthy robot's never changes."""
         reading, sample = ailments.carry(Reading.NEW, sample)
         out = self._out
-        out.temperature_c[:], out.motor_error[:], out.motor_lost[:] = (
-            sample.temperature_c, sample.motor_error, sample.motor_lost)
+        out.motor_error[:], out.motor_lost[:] = sample.motor_error, sample.motor_lost
         out.mode_machine[:], out.remote[:] = sample.mode_machine, sample.remote
         self.charge_percent = int(max(ailments.charge_percent, 0))
         self.buttons |= int(sample.remote[2]) | int(sample.remote[3]) << 8

@@ -35,7 +35,7 @@ FADE_NS = 500_000_000
 JUMP_M = 0.3
 """A root that moves by more between two frames jumps; a run of 3 m/s bridges a gap of 100 ms with as much."""
 NORM_TOLERANCE = 1e-2
-STEPPED = frozenset({"token"})
+STEPPED = frozenset({"token", *(name for name, channel in CHANNELS.items() if channel.stepped)})
 """Channels that are one or another thing, with nothing in between; a token of the next frame is not a jump either."""
 IN_METRES = ("smpl_joints", "vr_position", "vr5_position")
 LEAST_FRAMES = 10

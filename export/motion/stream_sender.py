@@ -11,8 +11,9 @@ import numpy.typing as npt
 from runtime.clip import Clip
 from runtime.errors import Refused
 from runtime.packed_message import ORDER, encode
+from runtime.resample import at_rate
 from runtime.robot import JointOrder
-from runtime.stitch import RATE_HZ, at_rate
+from runtime.stitch import RATE_HZ
 
 WINDOW = 5
 """Rolling frames of a message, as SONIC's headset sender has it."""

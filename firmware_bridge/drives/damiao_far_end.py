@@ -31,7 +31,8 @@ class DamiaoFarEnd:
         self._word = MitWord(ranges)
         self.registers: list[dict[int, float]] = [
             {Register.P_MAX: r.q_rad, Register.V_MAX: r.dq_rad_s, Register.T_MAX: r.tau_n_m, Register.TIMEOUT: 0.0,
-             Register.CONTROL_MODE: 1.0, Register.CAN_BAUD: 4.0} for r in ranges]
+             Register.CONTROL_MODE: 1.0, Register.CAN_BAUD: 4.0, Register.MASTER_ID: float(answer),
+             Register.ID: float(number)} for r, number, answer in zip(ranges, self._ids, self._answers, strict=True)]
         self._commands = np.zeros((len(drives), 8), np.uint8)
 
     def feed(self, data: bytes) -> bytes:
@@ -93,7 +94,12 @@ class DamiaoFarEnd:
             values[register] = answer.value
             if register == Register.TIMEOUT:
                 self._motors.watchdog_s[self._rows[at]] = answer.value / damiao.TIMEOUT_PER_S
+            elif register == Register.ID:
+                self._ids = {number if other != at else int(answer.value): other for number, other in self._ids.items()}
+                motor = int(answer.value)
+            elif register == Register.MASTER_ID:
+                self._answers[at] = int(answer.value)
         value = values.get(register, 0.0)
         raw = struct.pack("<I", int(value)) if register in damiao.INTEGERS else struct.pack("<f", value)
-        answer_data = np.frombuffer(data[:4] + raw, np.uint8)[None]
+        answer_data = np.frombuffer(bytes([motor & 0xFF, motor >> 8]) + data[2:4] + raw, np.uint8)[None]
         return self._link.pack(self._answers[[at]], answer_data)

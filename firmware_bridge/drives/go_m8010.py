@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +64,11 @@ class GoCodec:
         self.frames = np.zeros(n, OUT_DTYPE)
         self.bytes: U8 = self.frames.view(np.uint8).reshape(n, OUT_BYTES)
 
-    def encode(self, block: npt.NDArray[np.float32], status: Status = Status.FOC) -> bool:
+    def encode(self, block: npt.NDArray[np.float32] | F64, status: Status | U8 = Status.FOC) -> bool:
         """A command block (n, 5), columns q, dq, tau, kp, kd, into `bytes`; beyond what a motor takes is its end.
+
+        Args:
+            status: for all, or (n,).
 
         Returns:
             False, and `bytes` as they were, when a number is not finite.
@@ -75,7 +79,7 @@ class GoCodec:
         rotor[:, :KP] = np.clip(rotor[:, :KP], -_LIMITS[:KP], _LIMITS[:KP])
         rotor[:, KP:] = np.clip(rotor[:, KP:], 0, _LIMITS[KP:])
         frames = self.frames
-        frames["head"], frames["mode"] = OUT_HEAD, self._ids | int(status) << 4
+        frames["head"], frames["mode"] = OUT_HEAD, self._ids | np.asarray(status, np.uint8) << 4
         frames["tau"] = np.clip(np.trunc(rotor[:, TAU] * 256), -32768, 32767)
         frames["dq"] = np.clip(np.trunc(rotor[:, DQ] / TURN * 256), -32768, 32767)
         frames["q"] = np.trunc(rotor[:, Q] / TURN * 32768)
@@ -92,7 +96,30 @@ class GoCodec:
         frames, rows = frames[good], rows[good]
         state = np.stack([frames["q"] / 32768 * TURN, frames["dq"] / 256 * TURN, frames["tau"] / 256.0], axis=1)
         return Replies(rows, state * self._from_rotor, frames["temperature"].astype(np.int16),
-                       (frames["state"] & 7).astype(np.uint8), int(np.count_nonzero(~good)))
+                       (frames["state"] & 7).astype(np.uint8), frames["mode"] >> 4 & 7, int(np.count_nonzero(~good)))
+
+    def decode_commands(self, data: U8) -> Commands:
+        """What a far end reads in questions (m, 17), those of strangers and with a wrong CRC left out."""
+        raw = np.ascontiguousarray(data)
+        frames = raw.view(OUT_DTYPE).reshape(-1)
+        good = (frames["head"] == OUT_HEAD) & (_CRC_OUT.of(raw[:, :-2]) == frames["crc"])
+        frames = frames[good]
+        rotor = np.stack([frames["q"] / 32768 * TURN, frames["dq"] / 256 * TURN, frames["tau"] / 256,
+                          frames["kp"] / 32768 * 25.6, frames["kd"] / 32768 * 25.6], axis=1)
+        return Commands(frames["mode"] & 0xF, frames["mode"] >> 4 & 7, rotor / self._to_rotor)
+
+    def encode_replies(self, rows: npt.NDArray[np.intp], state: F64, temperature_c: F64, errors: U8,
+                       statuses: U8) -> U8:
+        """(m, 16) answers of the motors at `rows`; `state` (m, 3) behind the gear."""
+        frames = np.zeros(len(rows), IN_DTYPE)
+        rotor = np.clip(state / self._from_rotor / [TURN, TURN, 1] * [32768, 256, 256],
+                        [-2**31, -2**15, -2**15], [2**31 - 1, 2**15 - 1, 2**15 - 1])
+        frames["head"], frames["mode"] = IN_HEAD, self._ids[rows] | statuses << 4
+        frames["q"], frames["dq"], frames["tau"] = rotor.T
+        frames["temperature"], frames["state"] = np.clip(temperature_c, -128, 127), errors & 7
+        data: U8 = frames.view(np.uint8).reshape(-1, IN_BYTES)
+        frames["crc"] = _CRC_IN.of(data[:, :-2])
+        return data
 
 
 @dataclass(frozen=True)
@@ -104,6 +131,7 @@ class Replies:
         state: (m, 3) q, dq, tau: rad, rad/s, N m, behind the gear.
         temperature_c: (m,) int16.
         errors: (m,) uint8, index of ERRORS; others are reserved.
+        statuses: (m,) uint8, what each says that it does.
         bad: frames left out.
     """
 
@@ -111,34 +139,59 @@ class Replies:
     state: F64
     temperature_c: npt.NDArray[np.int16]
     errors: U8
+    statuses: U8
     bad: int
 
 
-class GoStream:
-    """Answers out of a stream of bytes; what is none is passed over byte by byte and counted."""
+class Commands(NamedTuple):
+    """Questions as a motor reads them.
 
-    def __init__(self) -> None:
+    Attributes:
+        ids: (m,) uint8.
+        statuses: (m,) uint8, a `Status`.
+        targets: (m, 5) q, dq, tau, kp, kd behind the gear.
+    """
+
+    ids: U8
+    statuses: U8
+    targets: F64
+
+
+class GoStream:
+    """Frames out of a stream of bytes; what is none is passed over byte by byte and counted.
+
+    Args:
+        head: `IN_HEAD` on the host's side, `OUT_HEAD` on the motors'.
+    """
+
+    def __init__(self, head: bytes = IN_HEAD) -> None:
         self.bad = 0
+        self._head, self._waiting = head, b""
+        self._length, self._crc = (IN_BYTES, _CRC_IN) if head == IN_HEAD else (OUT_BYTES, _CRC_OUT)
+
+    def forget(self) -> None:
+        """Let go of the beginning of a frame whose end has not come."""
+        self.bad += len(self._waiting) > 0
         self._waiting = b""
 
     def feed(self, data: bytes) -> U8:
-        """(m, 16) pieces that begin as an answer does; their CRC is for `GoCodec.decode` to see."""
-        data, at, found = self._waiting + data, 0, []
-        while len(data) - at >= IN_BYTES:
-            if data[at : at + 2] != IN_HEAD:
+        """(m, 16), or (m, 17) on the motors' side: frames with a right CRC."""
+        data, at, found, length = self._waiting + data, 0, [], self._length
+        while len(data) - at >= length:
+            if data[at : at + 2] != self._head:
                 self.bad += 1
-                at = data.find(IN_HEAD, at + 1)
+                at = data.find(self._head, at + 1)
                 at = len(data) - 1 if at < 0 else at
                 continue
-            piece = np.frombuffer(data, np.uint8, IN_BYTES, at).reshape(1, IN_BYTES)
-            if int(_CRC_IN.of(piece[:, :-2])[0]) != int.from_bytes(data[at + 14 : at + 16], "little"):
+            piece = np.frombuffer(data, np.uint8, length, at).reshape(1, length)
+            if int(self._crc.of(piece[:, :-2])[0]) != int.from_bytes(data[at + length - 2 : at + length], "little"):
                 self.bad += 1
                 at += 1
                 continue
             found.append(piece)
-            at += IN_BYTES
+            at += length
         self._waiting = data[at:]
-        return np.concatenate(found) if found else np.zeros((0, IN_BYTES), np.uint8)
+        return np.concatenate(found) if found else np.zeros((0, length), np.uint8)
 
 
 def cycle_s(motors: int, turnaround_s: float = 50e-6) -> float:

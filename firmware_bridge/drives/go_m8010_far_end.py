@@ -1,0 +1,62 @@
+"""The far end of a GO-M8010-6 port: motors that answer as those do, for tests and for people without any."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from firmware_bridge.drives.go_m8010 import OUT_HEAD, OVER_TEMPERATURE_C, GoCodec, GoStream, Status
+from firmware_bridge.drives.go_m8010_bus import EVERYBODY, check
+from firmware_bridge.drives.language import Drive
+from firmware_bridge.emulated_drives import EmulatedMotors
+
+OVER_TEMPERATURE = 1
+
+
+class GoFarEnd:
+    """Motors on one pair of wires.
+
+    Args:
+        drives: who is on the bus.
+        motors: the physics of all drives, behind the gear; `rows` says which of them these are.
+    """
+
+    def __init__(self, drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> None:
+        check(drives)
+        self._codec = GoCodec([drive.id for drive in drives])
+        self._stream = GoStream(OUT_HEAD)
+        self._motors, self._rows = motors, np.array(rows, np.intp)
+        self._at = {drive.id: at for at, drive in enumerate(drives)}
+        self._statuses = np.zeros(len(drives), np.uint8)
+
+    def feed(self, data: bytes) -> bytes:
+        """What the bus answers to some bytes."""
+        out: list[bytes] = []
+        commands = self._codec.decode_commands(self._stream.feed(data))
+        for number, status, target in zip(commands.ids.tolist(), commands.statuses.tolist(), commands.targets,
+                                          strict=True):
+            heard = list(self._at.values()) if number == EVERYBODY else [self._at[number]] if number in self._at else []
+            alive = [at for at in heard if not self._motors.is_dead[self._rows[at]]]
+            for at in alive:
+                self._command(at, status, target)
+            if number != EVERYBODY and alive:
+                out.append(self._answer(alive[0]))
+        return b"".join(out)
+
+    def _command(self, at: int, status: int, target: np.ndarray) -> None:
+        motors, row = self._motors, self._rows[at]
+        if motors.temperature_c[row] >= OVER_TEMPERATURE_C:
+            motors.faults[row] = OVER_TEMPERATURE
+        motors.is_enabled[row] = status == Status.FOC and motors.faults[row] == 0
+        self._statuses[at] = status if motors.is_enabled[row] else Status.BRAKE
+        motors.command(self._rows[[at]], target[None])
+
+    def _answer(self, at: int) -> bytes:
+        motors, row = self._motors, self._rows[[at]]
+        state = np.stack([motors.q[row], motors.dq[row], motors.tau[row]], axis=1)
+        return self._codec.encode_replies(np.array([at]), state, motors.temperature_c[row],
+                                          motors.faults[row].astype(np.uint8), self._statuses[[at]]).tobytes()
+
+
+def far_end(drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> GoFarEnd:
+    """For the list of protocols."""
+    return GoFarEnd(drives, motors, rows)
