@@ -54,6 +54,8 @@ PROTOCOLS: dict[str, Row] = {
                            "robstride_maintenance:slcan"),
     "robstride-at": Row("robstride_ports:adapter_language", "robstride_ports:adapter_far_end",
                         "robstride_maintenance:adapter"),
+    "moteus-fdcanusb": Row("moteus_bus:moteus_language", "moteus_far_end:moteus_far_end",
+                           "moteus_maintenance:moteus_maintenance"),
 }
 
 
