@@ -7,17 +7,20 @@ its own and a row here.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from firmware_bridge.drives.imu import ImuLanguage
-from firmware_bridge.drives.language import Drive, Language
+from firmware_bridge.drives.language import F64, Drive, Language
 from firmware_bridge.emulated_drives import EmulatedMotors
 from firmware_bridge.errors import BridgeError
 
 PACKAGE = "firmware_bridge.drives"
 IMU_PROTOCOLS: dict[str, str] = {"xsens": "xsens_imu:XsensImu"}
 """Name: `(baud: int | None) -> ImuLanguage`."""
+IMU_FAR_ENDS: dict[str, str] = {"xsens": "xsens_far_end:XsensFarEnd"}
+"""Name: `(sense: Callable[[], F64], clock_s: Callable[[], float]) -> FarEnd`."""
 ESTOP_PROTOCOLS = ("button",)
 
 
@@ -79,6 +82,17 @@ def make_imu(protocol: str, baud: int | None = None) -> ImuLanguage:
     """What speaks an IMU's protocol."""
     language: ImuLanguage = _named(IMU_PROTOCOLS[protocol])(baud)
     return language
+
+
+def make_imu_far_end(protocol: str, sense: Callable[[], F64], clock_s: Callable[[], float]) -> FarEnd:
+    """An emulated IMU.
+
+    Args:
+        sense: (10,) as `ImuState.values`, now.
+        clock_s: seconds, rising.
+    """
+    far_end: FarEnd = _named(IMU_FAR_ENDS[protocol])(sense, clock_s)
+    return far_end
 
 
 def make_far_end(protocol: str, drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> FarEnd:
