@@ -53,6 +53,10 @@ PROTOCOLS: dict[str, Row] = {
     "damiao-slcan": Row("damiao_ports:slcan_language", "damiao_ports:slcan_far_end", "damiao_maintenance:slcan"),
     "damiao-adapter": Row("damiao_ports:adapter_language", "damiao_ports:adapter_far_end",
                           "damiao_maintenance:adapter"),
+    "robstride-slcan": Row("robstride_ports:slcan_language", "robstride_ports:slcan_far_end",
+                           "robstride_maintenance:slcan"),
+    "robstride-at": Row("robstride_ports:adapter_language", "robstride_ports:adapter_far_end",
+                        "robstride_maintenance:adapter"),
 }
 
 
