@@ -16,8 +16,9 @@ from firmware_bridge.emulated_drives import EmulatedMotors
 from firmware_bridge.errors import BridgeError
 
 PACKAGE = "firmware_bridge.drives"
-IMU_PROTOCOLS: dict[str, str] = {"xsens": "xsens_imu:XsensImu"}
-"""Name: `(baud: int | None) -> ImuLanguage`."""
+MCU = "mcu"
+IMU_PROTOCOLS: dict[str, str] = {"xsens": "xsens_imu:XsensImu", MCU: ""}
+"""Name: `(baud: int | None) -> ImuLanguage`; empty: the IMU of the microcontroller on that port, in its own frames."""
 ESTOP_PROTOCOLS = ("button",)
 
 
@@ -50,6 +51,7 @@ PROTOCOLS: dict[str, Row] = {
     "damiao-slcan": Row("damiao_ports:slcan_language", "damiao_ports:slcan_far_end", "damiao_maintenance:slcan"),
     "damiao-adapter": Row("damiao_ports:adapter_language", "damiao_ports:adapter_far_end",
                           "damiao_maintenance:adapter"),
+    MCU: Row("mcu_bus:language", "mcu_far_end:far_end", "mcu_maintenance:McuMaintenance"),
 }
 
 
@@ -76,7 +78,7 @@ def make_language(protocol: str, drives: list[Drive], baud: int | None = None) -
 
 
 def make_imu(protocol: str, baud: int | None = None) -> ImuLanguage:
-    """What speaks an IMU's protocol."""
+    """What speaks the protocol of an IMU on a port of its own."""
     language: ImuLanguage = _named(IMU_PROTOCOLS[protocol])(baud)
     return language
 
