@@ -51,6 +51,14 @@ PROTOCOLS: dict[str, Row] = {
     "damiao-slcan": Row("damiao_ports:slcan_language", "damiao_ports:slcan_far_end", "damiao_maintenance:slcan"),
     "damiao-adapter": Row("damiao_ports:adapter_language", "damiao_ports:adapter_far_end",
                           "damiao_maintenance:adapter"),
+    "go-m8010": Row("go_m8010_bus:language", "go_m8010_far_end:far_end", "go_m8010_maintenance:maintenance"),
+    "dynamixel": Row("dynamixel_bus:language", "dynamixel_far_end:far_end", "dynamixel_maintenance:maintenance"),
+    "dynamixel-fast": Row("dynamixel_bus:fast_language", "dynamixel_far_end:far_end",
+                          "dynamixel_maintenance:maintenance"),
+    "robstride-slcan": Row("robstride_ports:slcan_language", "robstride_ports:slcan_far_end",
+                           "robstride_maintenance:slcan"),
+    "robstride-at": Row("robstride_ports:adapter_language", "robstride_ports:adapter_far_end",
+                        "robstride_maintenance:adapter"),
     MCU: Row("mcu_bus:language", "mcu_far_end:far_end", "mcu_maintenance:McuMaintenance"),
 }
 
