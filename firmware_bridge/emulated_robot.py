@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from firmware_bridge.drives.language import F64, Drive
-from firmware_bridge.drives.protocols import make_far_end, make_imu_far_end
+from firmware_bridge.drives.mcu_far_end import McuFarEnd
+from firmware_bridge.drives.protocols import MCU, make_far_end, make_imu_far_end
 from firmware_bridge.emulated_drives import COOLING_PER_S, EmulatedMotors, Motor
 from firmware_bridge.emulated_port import EmulatedPort
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorCommand, Q
 from firmware_bridge.serial_imu import into_base
-from firmware_bridge.wiring import Wiring
+from firmware_bridge.wiring import ImuWiring, Wiring
 
 if TYPE_CHECKING:
     from firmware_bridge.simulated_robot import SimulatedRobot
@@ -121,11 +122,10 @@ class EmulatedRobot:
                 row += len(bus.drives)
                 self._add(bus.port, EmulatedPort(
                     make_far_end(bus.protocol, list(bus.drives), self.motors, rows), self._link(bus.port)))
+            self._mcu: McuFarEnd | None = None
             if wiring.imu is not None:
                 self._into_imu = into_base(wiring.imu.mounting_wxyz).T
-                self._add(wiring.imu.port, EmulatedPort(
-                    make_imu_far_end(wiring.imu.protocol, self.sense_imu, lambda: self.motors.now_s),
-                    self._link(wiring.imu.port)))
+                self._add_imu(wiring.imu)
         except Exception:
             self.close()
             raise
@@ -137,6 +137,15 @@ class EmulatedRobot:
 
     def _add(self, name: str, port: EmulatedPort) -> None:
         self.ports[name] = port
+
+    def _add_imu(self, imu: ImuWiring) -> None:
+        if imu.protocol == MCU:
+            far_end = self.ports[imu.port].far_end
+            assert isinstance(far_end, McuFarEnd)  # the wiring file was checked for it
+            self._mcu = far_end
+            return
+        sensor = make_imu_far_end(imu.protocol, self.sense_imu, lambda: self.motors.now_s)
+        self._add(imu.port, EmulatedPort(sensor, self._link(imu.port)))
 
     def sense_imu(self) -> F64:
         """(10,) orientation, turn rates and specific force in the IMU's own axes, now."""
@@ -154,6 +163,8 @@ class EmulatedRobot:
         while (now_s := time.monotonic()) < end_s:
             if now_s >= self._due_s:
                 self.motors.step(STEP_S)
+                if self._mcu is not None:
+                    self._mcu.imu = self.sense_imu()
                 for port in self.ports.values():
                     port.tick()
                 self._due_s = self._due_s + STEP_S if now_s - self._due_s < LATE_S else now_s

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from firmware_bridge.drives.protocols import make_imu, make_language
+from firmware_bridge.drives.protocols import make_language
 from firmware_bridge.serial_bus import SerialBus
-from firmware_bridge.serial_imu import SerialImu
+from firmware_bridge.serial_imu import make_base_imu
 from firmware_bridge.serial_line import Line
 from firmware_bridge.wiring import Wiring
 
@@ -19,8 +19,6 @@ def make_serial_bus(wiring: Wiring, period_s: float) -> SerialBus:
     """
     lines = [Line(bus.port, list(bus.drives), make_language(bus.protocol, list(bus.drives), bus.baud))
              for bus in wiring.buses]
-    imu = None
-    if wiring.imu is not None:
-        imu = SerialImu(wiring.imu.port, make_imu(wiring.imu.protocol, wiring.imu.baud), wiring.imu.mounting_wxyz)
+    imu = make_base_imu(wiring.imu, {line.path: line.language for line in lines})
     return SerialBus(lines, wiring.motors, period_s, wiring.watchdog_s, imu,
                      velocity_rad_s=np.array(wiring.table.velocity_rad_s), mode_machine=wiring.table.mode_machine)
