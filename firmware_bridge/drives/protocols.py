@@ -16,8 +16,9 @@ from firmware_bridge.emulated_drives import EmulatedMotors
 from firmware_bridge.errors import BridgeError
 
 PACKAGE = "firmware_bridge.drives"
-IMU_PROTOCOLS: dict[str, str] = {"xsens": "xsens_imu:XsensImu"}
-"""Name: `(baud: int | None) -> ImuLanguage`."""
+MCU = "mcu"
+IMU_PROTOCOLS: dict[str, str] = {"xsens": "xsens_imu:XsensImu", MCU: ""}
+"""Name: `(baud: int | None) -> ImuLanguage`; empty: the IMU of the microcontroller on that port, in its own frames."""
 ESTOP_PROTOCOLS = ("button",)
 
 
@@ -50,6 +51,15 @@ PROTOCOLS: dict[str, Row] = {
     "damiao-slcan": Row("damiao_ports:slcan_language", "damiao_ports:slcan_far_end", "damiao_maintenance:slcan"),
     "damiao-adapter": Row("damiao_ports:adapter_language", "damiao_ports:adapter_far_end",
                           "damiao_maintenance:adapter"),
+    "go-m8010": Row("go_m8010_bus:language", "go_m8010_far_end:far_end", "go_m8010_maintenance:maintenance"),
+    "dynamixel": Row("dynamixel_bus:language", "dynamixel_far_end:far_end", "dynamixel_maintenance:maintenance"),
+    "dynamixel-fast": Row("dynamixel_bus:fast_language", "dynamixel_far_end:far_end",
+                          "dynamixel_maintenance:maintenance"),
+    "robstride-slcan": Row("robstride_ports:slcan_language", "robstride_ports:slcan_far_end",
+                           "robstride_maintenance:slcan"),
+    "robstride-at": Row("robstride_ports:adapter_language", "robstride_ports:adapter_far_end",
+                        "robstride_maintenance:adapter"),
+    MCU: Row("mcu_bus:language", "mcu_far_end:far_end", "mcu_maintenance:McuMaintenance"),
 }
 
 
@@ -76,7 +86,7 @@ def make_language(protocol: str, drives: list[Drive], baud: int | None = None) -
 
 
 def make_imu(protocol: str, baud: int | None = None) -> ImuLanguage:
-    """What speaks an IMU's protocol."""
+    """What speaks the protocol of an IMU on a port of its own."""
     language: ImuLanguage = _named(IMU_PROTOCOLS[protocol])(baud)
     return language
 
