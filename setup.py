@@ -89,7 +89,7 @@ setup(
             "robots/*.json", "retargets/*.json", "controllers/*.json", "controllers/*/*", "estimators/*/*",
             "clips/*.npz", "chains/*.json", "hands/*.json", "trusted_keys/*.pub", "*.json",
         ],
-        "firmware_bridge": ["plants/*.xml"],
+        "firmware_bridge": ["plants/*.xml", "wirings/*.json", "mcu/*.c", "mcu/*.h"],
     },
     entry_points={"console_scripts": ["exoactor = exoactor:main"]},
 )

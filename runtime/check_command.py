@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _operator(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of `RunSettings` about emergency stops."""
-    if not args.estop:
+    if not args.estop and not args.robot.endswith(".json"):
         return {}
     return operator_settings(args)
 

@@ -13,8 +13,9 @@ from runtime.fault_table import FLAGS
 from runtime.state import state_dtype
 
 Dtype = np.dtype[np.void]
-GATE_RING, POLICY_RING, STREAM_RING = 1024, 256, 64
-"""Records a ring keeps: for the logger 2 s of the gate, 5 s of a 50 Hz policy; for the policy 1 s of a 60 Hz stream."""
+GATE_RING, POLICY_RING, STREAM_RING, HAND_RING = 1024, 256, 64, 256
+"""Records a ring keeps: for the logger 2 s of the gate, 5 s of a 50 Hz policy, 2.5 s of hands; for the policy 1 s of a
+60 Hz stream."""
 
 
 def status_dtype(motors: int) -> Dtype:
@@ -136,6 +137,30 @@ counted gestures of topic `command`. planner_ns: when the newest message of topi
 contents follow. hands: rad, left first, NaN where none came. version: of the newest pose, 0 before. The others count
 messages (`messages`, `malformed`, `dropped`, `planner`, `other_version`) and frame numbers.
 """
+
+
+def hand_order_dtype(joints: int) -> Dtype:
+    """Policy -> gate: of each hand, left first, an index of `HAND_STATES`, or as `hand_gate` has it; joints, rad."""
+    return np.dtype([("made_ns", "<i8"), ("sequence", "<u8"), ("state", "<i4", (2,)), ("q", "<f4", (2, joints))])
+
+
+def hand_log_dtype(joints: int) -> Dtype:
+    """One write to the hands, left first: what they are told, `HandFinding`s, when heard, measured, commanded."""
+    return np.dtype(
+        [
+            ("now_ns", "<i8"),
+            ("heard_ns", "<i8", (2,)),
+            ("q", "<f4", (2, joints)),
+            ("tau", "<f4", (2, joints)),
+            ("target", "<f4", (2, joints)),
+            ("kp", "<f4", (2,)),
+            ("state", "<i4", (2,)),
+            ("finding", "<u4", (2,)),
+            ("written", "<u4", (2,)),
+            ("mode", "<u4"),
+            ("temperature_c", "<i2", (2, joints)),
+        ]
+    )
 
 
 def _fields(dtype: Dtype) -> list[tuple[str, Any]]:
