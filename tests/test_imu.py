@@ -237,6 +237,16 @@ def test_one_that_is_too_slow_is_refused(most_hz: int, problem: str, pair: tuple
     assert problem in "".join(linked(far, imu)) and bool(linked(far, imu)) is bool(problem)
 
 
+@pytest.mark.parametrize(("baud", "hz"), [(115_200, 100), (230_400, 200), (460_800, 400), (921_600, 400)])
+def test_a_slow_line_is_asked_for_no_more_than_it_carries(
+    baud: int, hz: int, pair: tuple[XsensFarEnd, XsensImu, Clock]
+) -> None:
+    far, _, _ = pair
+    imu = XsensImu(baud)
+    assert linked(far, imu) == [] and imu.rate_hz == hz
+    assert 10 * hz * len(make_data(np.zeros(10), 1)) < baud
+
+
 def test_one_that_is_not_there_is_refused(pair: tuple[XsensFarEnd, XsensImu, Clock]) -> None:
     far, imu, _ = pair
     far.is_silent = True
