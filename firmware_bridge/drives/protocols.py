@@ -54,6 +54,7 @@ PROTOCOLS: dict[str, Row] = {
     "dynamixel": Row("dynamixel_bus:language", "dynamixel_far_end:far_end", "dynamixel_maintenance:maintenance"),
     "dynamixel-fast": Row("dynamixel_bus:fast_language", "dynamixel_far_end:far_end",
                           "dynamixel_maintenance:maintenance"),
+    "feetech": Row("feetech_bus:language", "feetech_far_end:far_end", "feetech_maintenance:maintenance"),
     "robstride-slcan": Row("robstride_ports:slcan_language", "robstride_ports:slcan_far_end",
                            "robstride_maintenance:slcan"),
     "robstride-at": Row("robstride_ports:adapter_language", "robstride_ports:adapter_far_end",
