@@ -58,6 +58,7 @@ PROTOCOLS: dict[str, Row] = {
     "dynamixel": Row("dynamixel_bus:language", "dynamixel_far_end:far_end", "dynamixel_maintenance:maintenance"),
     "dynamixel-fast": Row("dynamixel_bus:fast_language", "dynamixel_far_end:far_end",
                           "dynamixel_maintenance:maintenance"),
+    "feetech": Row("feetech_bus:language", "feetech_far_end:far_end", "feetech_maintenance:maintenance"),
     "damiao-socketcan": Row("damiao_ports:can_language", "damiao_ports:can_far_end", "damiao_maintenance:can",
                             is_serial=False),
     "robstride-socketcan": Row("robstride_ports:can_language", "robstride_ports:can_far_end",
