@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firmware_bridge.can_port import open_port
 from firmware_bridge.drives.language import Facts
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import MotorCommand, MotorSample, Q, Reading, SafeCommand
 from firmware_bridge.serial_imu import BaseImu
 from firmware_bridge.serial_line import Line
-from firmware_bridge.serial_port import SerialPort
 
 SHARE_OF_PERIOD = 0.99
 """Eight MIT drives fill a 1 Mbit/s CAN at 500 Hz to 98 %, with the stuffing that is usual."""
@@ -86,7 +86,7 @@ class SerialBus:
         """
         try:
             for line in self._lines:
-                line.port = SerialPort(line.path, line.language.baud)
+                line.port = open_port(line.path, line.language.baud)
                 self._check(line, line.language.connect(line.port.exchange, self._watchdog_s))
                 line.opened(line.port)
             if self.imu is not None:
@@ -230,7 +230,7 @@ class SerialBus:
 
     def _reopen(self, line: Line) -> None:
         try:
-            port = SerialPort(line.path, line.language.baud)
+            port = open_port(line.path, line.language.baud)
         except BridgeError:
             return
         with self._lock:

@@ -30,10 +30,19 @@ from runtime.gate_bus import open_gate_bus, profile_of
 from runtime.gate_log import GateLog
 from runtime.operator_watch import OperatorWatch
 from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time, protect_from_oom
-from runtime.records import CONTROL_DTYPE, GATE_RING, OPERATOR_DTYPE, gate_log_dtype, status_dtype, target_dtype
+from runtime.records import (
+    CONTROL_DTYPE,
+    GATE_RING,
+    OPERATOR_DTYPE,
+    STREAM_DTYPE,
+    gate_log_dtype,
+    status_dtype,
+    target_dtype,
+)
 from runtime.robot import load_robot
 from runtime.settings import GATE_HZ, SERIAL, RunSettings
 from runtime.slots import Ring, Slot
+from runtime.stream_watch import StreamWatch
 
 PRIORITY, CORE = 80, -1
 FIRST_STATE_S, FRESH_S = 5.0, 0.02
@@ -67,11 +76,15 @@ class GateProcess:
         if settings.has_operator:
             self._watch = OperatorWatch(robot.limits, self._gate.review.findings,
                                         teleoperates=settings.teleop is not None)
+        self._stream_watch: StreamWatch | None = None
+        if settings.stream is not None:
+            self._stream_watch = StreamWatch(robot.limits, self._gate.review.findings)
         shared, run, motors = Path(settings.shared), settings.run, robot.motors
         self._status = Slot(shared / "status", status_dtype(motors), run)
         self._target = Slot(shared / "target", target_dtype(motors), run)
         self._control = Slot(shared / "control", CONTROL_DTYPE, run)
         self._operator = Slot(shared / "operator", OPERATOR_DTYPE, run) if settings.has_operator else None
+        self._stream = Slot(shared / "stream", STREAM_DTYPE, run) if settings.stream is not None else None
         self._ring = Ring(shared / "gate_ring", gate_log_dtype(motors), run, GATE_RING)
         self._log = GateLog(self._gate, motors, self._ring.record)
         self._stop = False
@@ -197,6 +210,10 @@ class GateProcess:
         if self._watch is not None and self._operator is not None:
             self._operator.read()
             events |= self._watch.look(self._operator.record[0], now)
+        if self._stream_watch is not None and self._stream is not None:
+            self._stream.read()
+            source = int(record["source"][0])
+            events |= self._stream_watch.look(self._stream.record[0], source, self._gate.machine.mode, now)
         if count % LINK_CHECK_TICKS == 0:
             self._link_is_up = self._bus.link_is_up()
         if not self._link_is_up:
