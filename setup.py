@@ -16,6 +16,7 @@ ONNXRUNTIME = "onnxruntime>=1.21"  # 1.23.2 is the last one for Python 3.10
 PYSERIAL = "pyserial>=3.5"
 PYNACL = "PyNaCl>=1.5"
 PYZMQ = "pyzmq>=25"
+MSGPACK = "msgpack>=1.0"
 
 # JetPack 6 (aarch64, Python 3.10) has no use for either: its TensorRT comes with the system, its
 # onnxruntime-gpu from NVIDIA's own index.
@@ -78,7 +79,7 @@ setup(
     install_requires=["numpy>=1.26"],
     extras_require={
         "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "show": SHOW, "dev": DEV,
-        "stream": [PYZMQ], "cluster": ["distributed>=2024.1", "ray>=2.9"], "bench": SIM + BENCH, "fuzz": FUZZ,
+        "stream": [PYZMQ, MSGPACK], "cluster": ["distributed>=2024.1", "ray>=2.9"], "bench": SIM + BENCH, "fuzz": FUZZ,
     },
     py_modules=["exoactor"],
     packages=find_packages(
