@@ -57,11 +57,12 @@ def with_wired_button(robot: str, typed: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         BridgeError: the wiring file cannot be read.
     """
-    if not robot.endswith(".json"):
-        return typed
-    from firmware_bridge.wiring import read_wiring
+    from firmware_bridge.wiring import read_wiring, wiring_path
 
-    estop = read_wiring(Path(robot)).estop
+    path = wiring_path(robot)
+    if not robot.endswith(".json") and not path.is_file():
+        return typed
+    estop = read_wiring(path).estop
     return typed if estop is None else tuple(dict.fromkeys((*typed, f"{estop.protocol}:{estop.port}")))
 
 

@@ -28,6 +28,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "mink": ("runtime/retarget_bench.py",),
     "daqp": ("runtime/retarget_bench.py",),
     "cyclonedds": ("firmware_bridge/libddsc.py", "firmware_bridge/stock_path.py"),
+    "can": ("firmware_bridge/can_port.py",),
     "serial": ("firmware_bridge/serial_port.py", "firmware_bridge/serial_button.py"),
     "onnxruntime": ("runtime/model.py", "export/"),
     "tensorrt": ("runtime/engine.py",),

@@ -17,8 +17,11 @@ from firmware_bridge.drives.xsens import DataLayout, Item, Kind, MessageStream, 
 from firmware_bridge.drives.xsens_far_end import XsensFarEnd
 from firmware_bridge.drives.xsens_imu import XsensImu
 from firmware_bridge.motor_bus import MotorSample, Reading
-from firmware_bridge.serial_bus import Line, SerialBus
+from firmware_bridge.serial_bus import SerialBus
 from firmware_bridge.serial_imu import STALE_S, BaseImu
+from firmware_bridge.serial_line import Line
+from runtime.faults import Mode
+from tests.gate_rig import PERIOD, Rig
 
 # Recorded from an MTi-300, with what the maker's own decoder says: Scottapotamas/xsens-mti docs/mtmanager_packets.md
 # @ 9c039b0; the two whole messages with their sums: test/test_xsens_mti_parse_messages.c @ 21350e9.
@@ -302,6 +305,32 @@ def test_a_silent_imu_lets_the_bus_give_no_state_however_the_drives_answer(monke
     assert readings.index(Reading.NONE) == round(STALE_S / 0.002) - 1 and readings[-1] is Reading.NONE
     state.note(state.values.copy(), now[0])
     assert read() is Reading.NEW
+
+
+def test_the_gate_holds_and_then_damps_when_the_imu_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    monkeypatch.setattr("firmware_bridge.serial_bus.time.monotonic_ns", lambda: rig.now + PERIOD)
+    language, state = OneDrive(), ImuState()
+    bus = SerialBus([Line("X", [Drive(0, 0, "any")], language)], 1, 0.002, imu=BaseImu(state))  # type: ignore[arg-type]
+
+    def tick() -> Mode:
+        language.states.answers += 1
+        return rig.tick(reading=bus.read())
+
+    state.note(state.values.copy(), rig.now + PERIOD)
+    rig.track()
+    for _ in range(20):
+        state.note(state.values.copy(), rig.now + PERIOD)
+        assert tick() is Mode.TRACK and not rig.has("STATE_STALE")
+    silent_ns, since = rig.now, {}
+    while tick() is not Mode.DAMP:
+        for flag in ("STATE_LATE", "STATE_STALE"):
+            if rig.has(flag):
+                since.setdefault(flag, rig.now - silent_ns)
+    limits = rig.robot.limits
+    assert since["STATE_LATE"] < since["STATE_STALE"]
+    assert since["STATE_STALE"] * 1e-9 <= STALE_S + limits.state_hold_s + 0.004
+    assert rig.has("STATE_LOST") and (rig.now - silent_ns) * 1e-9 <= STALE_S + limits.state_damp_s + 0.004
 
 
 def test_a_silent_imu_is_stale() -> None:

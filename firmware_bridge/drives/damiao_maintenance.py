@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from firmware_bridge.drives import damiao
+from firmware_bridge.drives.can_frames import CanFrameLink
 from firmware_bridge.drives.can_link import CanLink
 from firmware_bridge.drives.damiao import Answer, Register
 from firmware_bridge.drives.damiao_adapter import DamiaoLink
@@ -145,3 +146,8 @@ def slcan() -> DamiaoMaintenance:
 def adapter() -> DamiaoMaintenance:
     """Behind Damiao's own adapter."""
     return DamiaoMaintenance(DamiaoLink())
+
+
+def can() -> DamiaoMaintenance:
+    """On a CAN interface of the system."""
+    return DamiaoMaintenance(CanFrameLink())
