@@ -90,12 +90,9 @@ class RunSettings:
     stream: str | None = None
     stream_topic: str = "pose"
     stream_key: str | None = None
-<<<<<<< HEAD
     stream_out: str | None = None
     stream_out_key: str | None = None
-=======
     wiring: str | None = None
->>>>>>> main
 
     @property
     def has_operator(self) -> bool:
