@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firmware_bridge.hand_bus import LEFT, RIGHT
 from runtime.clip import Clip, find_clip, is_file, load_clip
 from runtime.errors import Refused
+from runtime.hand_track import HandEvent, with_events
+from runtime.human_motion import HAND_STATES
 from runtime.reader import Reader, parse_json
+from runtime.resample import at_rate
 from runtime.robot import Robot
-from runtime.stitch import BLEND_S, Seam, part
+from runtime.stitch import BLEND_S, RATE_HZ, Seam, part
 from runtime.tape import Tape
 
 FORMAT = "exoactor-chain/1"
@@ -18,7 +22,9 @@ CHAINS = Path(__file__).with_name("chains")
 MOST_ACTIONS, MOST_REPEATS = 200, 100
 MOST_BYTES = 1 << 20
 LONGEST_S = 3600.0
-_KEYS, _ACTION = {"format", "actions", "done"}, {"clip", "repeats", "start_s", "end_s", "blend_s"}
+_KEYS, _ACTION = {"format", "actions", "done"}, {"clip", "repeats", "start_s", "end_s", "blend_s", "hands"}
+_EVENT = {"hand", "state", "at_s"}
+_HANDS = {"left": (LEFT,), "right": (RIGHT,), "both": (LEFT, RIGHT)}
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Action:
         repeats: how many times in a row.
         start_s, end_s: the part to take; None: from the beginning, to the end.
         blend_s: of the seam before it; None: as short as the robot's limits allow.
+        hands: what hands are told, times from the part's beginning, instead of what the clip has for those hands.
     """
 
     clip: Path
@@ -37,6 +44,7 @@ class Action:
     start_s: float | None = None
     end_s: float | None = None
     blend_s: float | None = None
+    hands: tuple[HandEvent, ...] = ()
 
     @property
     def blends_s(self) -> tuple[float, ...]:
@@ -114,14 +122,25 @@ def _action(reader: Reader, key: str, row: object, folder: Path) -> Action:
         for name, low, high in (("start_s", 0, LONGEST_S), ("end_s", 0, LONGEST_S), ("blend_s", 0.1, 2)))
     if end is not None and end <= (start or 0):
         raise reader.refuse(f"{key}.end_s", f"after start_s ({start or 0:g})", end)
-    return Action(beside if is_file(beside) else find_clip(name), repeats, start, end, blend)
+    hands = tuple(event for i, row in enumerate(reader.listed(f"{key}.hands", row["hands"]) if "hands" in row else ())
+                  for event in _events(reader, f"{key}.hands[{i}]", row))
+    return Action(beside if is_file(beside) else find_clip(name), repeats, start, end, blend, hands)
+
+
+def _events(reader: Reader, key: str, row: object) -> list[HandEvent]:
+    reader.keys(key, row, _EVENT, _EVENT)
+    assert isinstance(row, dict)
+    sides = _HANDS[reader.one_of(f"{key}.hand", row["hand"], tuple(_HANDS))]
+    state = HAND_STATES.index(reader.one_of(f"{key}.state", row["state"], HAND_STATES))
+    at_s = reader.number(f"{key}.at_s", row["at_s"], 0, LONGEST_S)
+    return [HandEvent(at_s, side, state) for side in sides]
 
 
 def action_clip(action: Action, what: str, robot: Robot) -> Clip:
     """The part of its clip that an action plays.
 
     Raises:
-        Refused: as `load_clip`; a part without frames.
+        Refused: as `load_clip`; a part without frames; a hand that is told something after it.
     """
     clip = load_clip(action.clip, robot)
     start = round((action.start_s or 0) * clip.fps)
@@ -129,7 +148,11 @@ def action_clip(action: Action, what: str, robot: Robot) -> Clip:
     if len(clip.joint_pos[start:stop]) < 3:
         raise Refused(what, expected=f"a part of {clip.name} ({clip.duration_s:.2f} s)",
                       found=f"{action.start_s} to {action.end_s} s", what_to_do="take a part that is there")
-    return part(clip, start, stop)
+    clip = part(clip, start, stop)
+    if action.hands and max(action.hands).time_s > clip.duration_s:
+        raise Refused(f"{what}.hands", expected=f"at_s within the part's {clip.duration_s:.2f} s",
+                      found=f"{max(action.hands).time_s:g} s", what_to_do="tell it earlier, or take a longer part")
+    return with_events(at_rate(clip, RATE_HZ), action.hands) if action.hands else clip  # an event falls on its frame
 
 
 def chain_clip(path: Path, robot: Robot) -> tuple[Clip, list[Seam]]:

@@ -33,6 +33,11 @@ class ChainFeeder:
         self._look_ns = begin_ns
 
     @property
+    def newest_ns(self) -> int:
+        """When the newest frame was handed over."""
+        return self.chain.newest_ns
+
+    @property
     def is_over(self) -> bool:
         """Its end has come, and it stands there."""
         return self.chain.is_over

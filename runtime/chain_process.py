@@ -70,7 +70,7 @@ class ChainProcess:
                    and int(self._target.record["source"][0]) == Source.STREAM)
         now_ns, record, chain = time.monotonic_ns(), self._slot.record, self.chain
         chain.look(now_ns, followed=follows)
-        record["beat_ns"], record["frames"] = now_ns, chain.record["sequence"]
+        record["beat_ns"], record["newest_ns"], record["frames"] = now_ns, chain.newest_ns, chain.record["sequence"]
         record["stops"] = int(chain.is_over)
         self._slot.publish()
         while chain.refusals:

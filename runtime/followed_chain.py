@@ -42,6 +42,7 @@ class FollowedChain:
 
     Attributes:
         frame: sent last.
+        newest_ns: when a row was pushed last, 0 before.
         is_over: it has come to its end and stands there.
         notes: for the report.
         refusals: that somebody should hear of, oldest first; emptied by the caller.
@@ -68,7 +69,7 @@ class FollowedChain:
         self.record = np.zeros(1, stream_dtype(len(manifest.robot.joints), channels.size))
         self.frame, self._began_ns = 0, now_ns
         self._due_ns, self._moved_ns, self._was_followed = now_ns, now_ns, False
-        self.is_over = False
+        self.newest_ns, self.is_over = 0, False
         self.refusals: deque[str] = deque(maxlen=MOST_NOTES)
         self.notes: dict[str, Any] = {"file": str(path), "actions": [], "refused": [], "ended": ""}
         self._note_taken(parts)
@@ -126,6 +127,7 @@ class FollowedChain:
             self.record["source_ns"], self.record["received_ns"] = self._due_ns, now_ns
             self.record["sequence"] += 1
             self._push(self.record)
+            self.newest_ns = now_ns
             self._due_ns += PERIOD_NS
         if followed and not self._was_followed:
             self._was_followed, self._moved_ns = True, now_ns

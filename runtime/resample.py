@@ -17,7 +17,7 @@ from runtime.clip import Clip, make_clip
 from runtime.errors import Refused
 
 F64 = npt.NDArray[np.float64]
-STEPPED = frozenset({"hand_states", *(name for name, channel in CHANNELS.items() if channel.stepped)})
+STEPPED = frozenset(name for name, channel in CHANNELS.items() if channel.stepped)
 """What holds states: of two frames the earlier one's stands until the later."""
 MOST_FRAMES = 5_000_000
 

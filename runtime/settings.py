@@ -10,6 +10,8 @@ from typing import Any
 from runtime.errors import Refused
 
 GATE_HZ = 500
+SERIAL = "serial"
+"""Target of a run whose robot's motors hang on serial ports."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class RunSettings:
         model, clip: files, or None.
         command: vx, vy (m/s), yaw rate (rad/s), for velocity controllers.
         duration_s: how long to play; None plays the whole clip.
-        target: sim (own simulated robot), dds (somebody else's), g1 (the real one), unitree-mujoco.
+        target: sim (own simulated robot), dds (somebody else's), g1 (the real one), unitree-mujoco, serial.
+        wiring: of target serial, name or file (`firmware_bridge/wiring.py`).
         domain, interface, peers: DDS; interface None is loopback.
         rate_hz: of the policy.
         dry_run: everything but write.
@@ -47,6 +50,8 @@ class RunSettings:
             `stream_key` the file of the publisher's public key.
         follow: `clip` is a chain whose file may grow while it is played; `follow_timeout_s`: how long it is waited for
             more, None for ever.
+        stream_out: where SONIC's output topics are published, tcp://HOST:PORT, or None; `stream_out_key` the file of
+            the publisher's secret key.
     """
 
     controller: str
@@ -89,6 +94,9 @@ class RunSettings:
     stream_key: str | None = None
     follow: bool = False
     follow_timeout_s: float | None = None
+    stream_out: str | None = None
+    stream_out_key: str | None = None
+    wiring: str | None = None
 
     @property
     def is_streamed(self) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime import rotation
+from runtime import hand_track, rotation
 from runtime.channels import CHANNELS
 from runtime.clip import RANGE_TOLERANCE_RAD, Clip, make_clip
 from runtime.errors import Refused
@@ -72,6 +72,7 @@ def stitch(
         Refused: other joints or channels; no blend keeps to the limits.
     """
     what = f"seam of {first.name} and {second.name}"
+    first, second = hand_track.beside(first, second), hand_track.beside(second, first)
     if set(first.channels) != set(second.channels) or first.joints != second.joints:
         raise Refused(what, expected=f"the same channels ({', '.join(sorted(first.channels)) or 'none'})",
                       found=", ".join(sorted(second.channels)) or "none", what_to_do="convert both the same way")
@@ -189,7 +190,9 @@ def _joined(first: Clip, second: Clip, at: int, blend_s: float) -> Clip:
     channels = {}
     for name, values in first.channels.items():
         after = second.channels[name]
-        if name in STEPPED:
+        if name == hand_track.CHANNEL:
+            channels[name] = hand_track.joined(values, at, after)
+        elif name in STEPPED:
             half = length // 2
             channels[name] = np.concatenate([values[:at], np.repeat(values[at : at + 1], half, axis=0), after[half:]])
         elif CHANNELS[name].rotations:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from runtime import hand_track
 from runtime.clip import Clip, make_clip
 from runtime.errors import Refused
 from runtime.resample import at_rate
@@ -94,6 +95,7 @@ class Tape:
         """All of it."""
         assert self.tail is not None
         parts = [*self._parts, self.tail]
+        parts = [hand_track.beside(one, self.tail) for one in parts]
         channels = {key: np.concatenate([one.channels[key] for one in parts]) for key in self.tail.channels}
         return make_clip(
             name, RATE_HZ, self.tail.order, np.concatenate([one.joint_pos for one in parts]),

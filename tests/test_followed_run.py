@@ -12,12 +12,10 @@ pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
 
 import exoactor
 from runtime.chain_command import append_to
-from runtime.faults import FAULTS, Mode, Request
+from runtime.faults import Mode, Request
 from runtime.mux import Source
 from runtime.pilot import Phase
 from tests.followed_run import FollowedRun
-
-DETECT_S = {fault.flag: fault.detect_s for fault in FAULTS}
 
 
 def test_appended_while_it_moves_and_while_it_stands_it_goes_on_without_a_fall(tmp_path: Path) -> None:
@@ -45,10 +43,10 @@ def test_a_chain_whose_process_stalls_holds_stands_and_goes_on_when_asked(tmp_pa
     run.until(Phase.PLAY)
     run.go_on(3.0)
     frame, run.feeder = run.chain.frame, None
-    run.go_on(0.031 + DETECT_S["REFERENCE_LATE"])
-    assert run.gate.machine.mode is Mode.HOLD
-    run.go_on(DETECT_S["REFERENCE_LOST"] - DETECT_S["REFERENCE_LATE"])
-    assert run.gate.machine.mode is Mode.STAND
+    for mode, limit_ns in ((Mode.HOLD, 100_000_000), (Mode.STAND, 300_000_000)):
+        while run.gate.machine.mode is not mode:
+            run.go_on(0.002)
+            assert run.now_ns - run.chain.newest_ns <= limit_ns, mode
     run.feeder = run.feed
     run.append("wave")
     run.go_on(3.0)

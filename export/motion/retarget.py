@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from export.motion.resample import human_at
 from export.motion.smoothing import Smoother
+from export.motion.smpl_channels import hand_channel
 from runtime.clip import Clip, make_clip
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
@@ -93,7 +94,7 @@ def retarget(
     if passes:
         weights = np.array([[row.position_weight, row.rotation_weight] for row in table.rows])
         qs = Smoother(retargeter.solver.kinematics, weights, lower, upper).smooth(qs, positions, quats, passes)
-    channels = {} if motion.hand_states is None else _hand_channel(motion)
+    channels = hand_channel(motion)
     joint_pos = qs[:, 7:][:, retargeter.plant_index]
     clip = make_clip(motion.name, fps, robot.order, joint_pos, qs[:, :3], qs[:, 3:7], channels)
     points = points_of(retargeter.solver.kinematics, qs)
@@ -151,10 +152,3 @@ def standing_tilts(retargeter: Retargeter, joints: F64, turns: F64) -> F64:
     targets.reset()
     found = [np.median(tilts, axis=0) if len(tilts) >= LEAST_STANDING_FRAMES else np.zeros(2) for tilts in seen]
     return np.array(found).reshape(len(feet), 2).clip(-MOST_FOOT_TILT_RAD, MOST_FOOT_TILT_RAD)
-
-
-def _hand_channel(motion: HumanMotion) -> dict[str, F64]:
-    from runtime.channels import CHANNELS
-
-    states = motion.hand_states
-    return {"hand_states": states.astype(np.float64)} if states is not None and "hand_states" in CHANNELS else {}

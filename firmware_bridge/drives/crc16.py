@@ -7,6 +7,7 @@ zeros. So n frames take one look-up and one reduction (about twice as fast as a 
 from __future__ import annotations
 
 import binascii
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +46,8 @@ def kermit(data: bytes) -> int:
     return crc
 
 
-def buypass(data: bytes) -> int:
-    """CRC-16/BUYPASS: polynomial 0x8005, start 0, most significant bit first (Dynamixel protocol 2.0)."""
-    crc = 0
+def buypass(data: bytes, crc: int = 0) -> int:
+    """CRC-16/BUYPASS: polynomial 0x8005, start 0 or a CRC so far, highest bit first (Dynamixel protocol 2.0)."""
     for byte in data:
         crc = (crc << 8 ^ _BUYPASS[crc >> 8 ^ byte]) & 0xFFFF
     return crc
@@ -58,16 +58,30 @@ def xmodem(data: bytes) -> int:
     return binascii.crc_hqx(data, 0)
 
 
-class KermitOfFrames:
-    """CRC-16/KERMIT of many frames of `length` bytes."""
+class CrcOfFrames:
+    """Such a CRC of many frames of `length` bytes."""
 
-    def __init__(self, length: int) -> None:
-        self._zero = kermit(bytes(length))
+    def __init__(self, length: int, crc: Callable[[bytes], int]) -> None:
+        self._zero = crc(bytes(length))
         self._table = np.array(
-            [[kermit(bytes(at) + bytes([value]) + bytes(length - at - 1)) ^ self._zero for value in range(256)]
+            [[crc(bytes(at) + bytes([value]) + bytes(length - at - 1)) ^ self._zero for value in range(256)]
              for at in range(length)], np.uint16)
         self._places = np.arange(length)
 
     def of(self, frames: U8) -> U16:
         """(n,) CRCs of (n, length) bytes."""
         return np.asarray(np.bitwise_xor.reduce(self._table[self._places, frames], axis=1) ^ self._zero)
+
+
+class KermitOfFrames(CrcOfFrames):
+    """CRC-16/KERMIT of many frames."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length, kermit)
+
+
+class BuypassOfFrames(CrcOfFrames):
+    """CRC-16/BUYPASS of many frames."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length, buypass)

@@ -64,7 +64,7 @@ class DriveStates:
         """Answers of the drives at `rows`, (m, 3) q, dq, tau; of two of one drive the later counts."""
         self.q[rows], self.dq[rows], self.tau[rows] = motion.T
         self.answered_ns[rows] = now_ns
-        np.add.at(self.answers, rows, 1)
+        self.answers += np.bincount(rows, minlength=len(self.answers)).astype(np.uint32)
 
 
 @dataclass
@@ -90,6 +90,7 @@ class Language(Protocol):
         takes_turns: an answer has to be waited for before the next question (a bus with one pair of wires). Then
             `ask` gives one question a turn: read and `hear` what still lies there, `begin` the turn, send it, and go on
             when it `is_answered` or after `turn_s`. An answer that nobody waits for any more is no new state.
+            `enabling` and `disabling` give questions of such turns too, and count as the last `ask` for `begin`.
         turn_s: longest time that a question of the last `ask` and its answers take.
     """
 
@@ -131,27 +132,4 @@ class Language(Protocol):
 
     def cycle_s(self) -> float:
         """Time on the wire of one question and answer each, with everything usual about this protocol."""
-        ...
-
-
-class TurnLanguage(Language, Protocol):
-    """A protocol of a bus with one pair of wires (`takes_turns`): one question, its answers, then the next question.
-
-    Whatever `ask`, `enabling` and `disabling` give is a list of questions, each a turn of its own; the bus calls
-    `begin_turn` with a question as it sends it, then `hear`, until `turn_is_over` or `turn_s` has passed. Bytes of an
-    earlier turn that come late are heard in a later one: `hear` has to tell them by their sender and must not take them
-    for the answer that is due.
-
-    Attributes:
-        turn_s: longest time from the end of a question's bytes to its last answer, with an adapter's usual latency.
-    """
-
-    turn_s: float
-
-    def begin_turn(self, question: bytes) -> None:
-        """This question goes out now; forget what was due."""
-        ...
-
-    def turn_is_over(self) -> bool:
-        """Whether every answer due is there; true at once for a question that nobody answers (a sync write)."""
         ...

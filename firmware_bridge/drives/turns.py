@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 Rows = npt.NDArray[np.intp]
-MOST_SILENT = 10
-"""Cycles: a drive that says nothing for longer may have lost its power meanwhile."""
+MOST_SILENT = 6
+"""Questions: a drive that answers none of more may have lost its power meanwhile."""
 
 
 class Turns:
@@ -51,6 +51,10 @@ class Turns:
         self._open[rows[good]] = False
         self.silent[rows[good]] = 0
         return good
+
+    def unheard(self) -> npt.NDArray[np.bool_]:
+        """(n,) who has not answered the last question."""
+        return self._open | (self.silent > 0)
 
     def is_answered(self) -> bool:
         """Whether nobody's answer is missing."""
