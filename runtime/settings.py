@@ -45,6 +45,8 @@ class RunSettings:
         terminal: path of the run's terminal, where its keys are a source.
         stream: where the run's own motion is streamed from, tcp://HOST:PORT, or None; `stream_topic` of its poses,
             `stream_key` the file of the publisher's public key.
+        hands: file of the hands, None for a run without; `hands_on_damp`: what they do then. hands_required: somebody
+            wants a run refused that has nothing to move them with; the gate's is set only where the motion moves them.
     """
 
     controller: str
@@ -85,6 +87,9 @@ class RunSettings:
     stream: str | None = None
     stream_topic: str = "pose"
     stream_key: str | None = None
+    hands: str | None = None
+    hands_required: bool = False
+    hands_on_damp: str | None = None
 
     @property
     def has_operator(self) -> bool:
