@@ -15,7 +15,9 @@ MCAP = "mcap>=1.1"
 ONNXRUNTIME = "onnxruntime>=1.21"  # 1.23.2 is the last one for Python 3.10
 PYSERIAL = "pyserial>=3.5"
 PYNACL = "PyNaCl>=1.5"
+PYTHON_CAN = "python-can>=4.3"
 PYZMQ = "pyzmq>=25"
+MSGPACK = "msgpack>=1.0"
 
 # JetPack 6 (aarch64, Python 3.10) has no use for either: its TensorRT comes with the system, its
 # onnxruntime-gpu from NVIDIA's own index.
@@ -45,6 +47,9 @@ DEV = [
     "packaging>=23",
     "types-PyYAML",
     PYZMQ,
+    MSGPACK,
+    PYTHON_CAN,
+    "moteus>=1.1",  # beside python-can: what talks to our emulated drives in tests and in the benchmark
     # One release, so that tests need no GPU build: a range would take the newest, with gigabytes of CUDA.
     'torch==2.13.0; python_version >= "3.11"',
     *dict.fromkeys(SIM + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
@@ -78,7 +83,8 @@ setup(
     install_requires=["numpy>=1.26"],
     extras_require={
         "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "show": SHOW, "dev": DEV,
-        "stream": [PYZMQ], "cluster": ["distributed>=2024.1", "ray>=2.9"], "bench": SIM + BENCH, "fuzz": FUZZ,
+        "stream": [PYZMQ, MSGPACK], "can": [PYTHON_CAN], "cluster": ["distributed>=2024.1", "ray>=2.9"],
+        "bench": SIM + BENCH, "fuzz": FUZZ,
     },
     py_modules=["exoactor"],
     packages=find_packages(
@@ -89,7 +95,7 @@ setup(
             "robots/*.json", "retargets/*.json", "controllers/*.json", "controllers/*/*", "estimators/*/*",
             "clips/*.npz", "chains/*.json", "hands/*.json", "trusted_keys/*.pub", "*.json",
         ],
-        "firmware_bridge": ["plants/*.xml", "mcu/*.c", "mcu/*.h"],
+        "firmware_bridge": ["plants/*.xml", "wirings/*.json", "mcu/*.c", "mcu/*.h"],
     },
     entry_points={"console_scripts": ["exoactor = exoactor:main"]},
 )

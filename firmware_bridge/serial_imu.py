@@ -91,6 +91,7 @@ class SerialImu(BaseImu):
         super().__init__(language.state, mounting_wxyz)
         self.path, self.language = path, language
         self.port: SerialPort | None = None
+        self._is_closed = False
 
     def connect(self) -> None:
         """Open its port and have it send.
@@ -105,6 +106,8 @@ class SerialImu(BaseImu):
             raise BridgeError(f"IMU {self.path}", expected="an IMU of the protocol named, sending", found=problems[0],
                               what_to_do="check cable, protocol and baud of the wiring file's `imu`")
         self.port = port
+        if self._is_closed:  # meanwhile, by another thread
+            port.close()
 
     @property
     def is_open(self) -> bool:
@@ -119,7 +122,8 @@ class SerialImu(BaseImu):
                 self.language.hear(data, now_ns)
 
     def close(self) -> None:
-        """Let the port go."""
+        """Let the port go, for good."""
+        self._is_closed = True
         if self.port is not None:
             self.port.close()
 

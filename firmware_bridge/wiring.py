@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firmware_bridge.can_port import CAN
 from firmware_bridge.drives.language import Drive
 from firmware_bridge.drives.protocols import ESTOP_PROTOCOLS, IMU_PROTOCOLS, MCU, PROTOCOLS
 from firmware_bridge.errors import BridgeError
@@ -31,7 +32,7 @@ class BusWiring:
     """One port of drives.
 
     Attributes:
-        port: a path, or `usb:VID:PID:SERIAL` (hex, hex, text).
+        port: a path, or `usb:VID:PID:SERIAL` (hex, hex, text), or `can:INTERFACE:CHANNEL`.
         baud: None for the protocol's usual one.
         drives: `Drive.motor` is the slot in the robot's table.
     """
@@ -148,7 +149,7 @@ def _port(key: str, found: Any, folder: Path) -> str:
         vid, pid = (_whole(f"{key}.{name}", parts[name], 0, 0xFFFF) for name in ("vid", "pid"))
         return f"{USB}{vid:04x}:{pid:04x}:{_text(f'{key}.serial', parts['serial'])}"
     text = _text(key, found)
-    return text if text.startswith(USB) else str(folder / text)
+    return text if text.startswith((USB, CAN)) else str(folder / text)
 
 
 def _baud(key: str, found: dict[str, Any]) -> int | None:

@@ -25,8 +25,9 @@ from runtime.log_file import LogWriter
 from runtime.operator_watch import OperatorWatch
 from runtime.pilot import READY_S, Phase
 from runtime.policy import Policy
-from runtime.records import TRUTH_DTYPE
+from runtime.records import STREAM_DTYPE, TRUTH_DTYPE
 from runtime.settings import GATE_HZ, RunSettings
+from runtime.stream_watch import StreamWatch
 
 PERIOD_NS = 1_000_000_000 // GATE_HZ
 ARM_AFTER_TICKS = 50
@@ -56,6 +57,7 @@ class Lockstep:
         hands: the gate's part for hands with simulated ones, None in a run without.
         command: what the gate wrote in the last tick.
         ailments: what happens to states on their way to the gate; None for nothing.
+        stream: (1,) `STREAM_DTYPE` of a run with a stream, kept up to date by whoever stands for its process.
         press: when (s) which buttons of the remote are pressed.
         now_ns: simulated monotonic time.
         real_time_factor: simulated seconds a second, after `run`.
@@ -72,6 +74,8 @@ class Lockstep:
         self._operator, self._engages = operator, 0
         self._watch = OperatorWatch(description.limits, self.gate.review.findings,
                                     teleoperates=settings.teleop is not None)
+        self.stream = np.zeros(1, STREAM_DTYPE)
+        self._stream_watch = StreamWatch(description.limits, self.gate.review.findings)
         self._gate_log = GateLog(self.gate, description.motors)
         self.hands: SteppedHands | None = None
         if settings.hands is not None:
@@ -124,7 +128,7 @@ class Lockstep:
         self._tick_hands()
         if self._log is not None:
             self._gate_log.fill(
-                self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, taken
+                self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, taken, sample.temperature_c
             )
             self._log.write("gate", self._gate_log.record.tobytes())
             if self.ticks % TRUTH_EVERY == 0:
@@ -156,7 +160,14 @@ class Lockstep:
         if engages > self._engages and self.gate.machine.mode in (Mode.HOLD, Mode.STAND):
             self.request = Request.TRACK
         self._engages = engages
-        return self._watch.look(record[0], self.now_ns)
+        return self._watch.look(record[0], self.now_ns) | self._hear_stream()
+
+    def _hear_stream(self) -> int:
+        """The gate's flags of the run's own stream."""
+        if self.settings.stream is None:
+            return 0
+        source = int(self.policy.target["source"][0])
+        return self._stream_watch.look(self.stream[0], source, self.gate.machine.mode, self.now_ns)
 
     def policy_tick(self) -> None:
         """One policy period on the gate's newest state."""

@@ -107,6 +107,7 @@ def stream_dtype(joints: int, channels: int = 0) -> Dtype:
 STREAM_DTYPE: Dtype = np.dtype(
     [
         ("beat_ns", "<i8"),
+        ("newest_ns", "<i8"),
         ("planner_ns", "<i8"),
         ("starts", "<u8"),
         ("stops", "<u8"),
@@ -129,12 +130,12 @@ STREAM_DTYPE: Dtype = np.dtype(
         ("version", "<u4"),
     ]
 )
-"""Stream process -> policy, supervisor: what came besides frames, and what became of the messages.
+"""Stream process -> gate, policy, supervisor: what came besides frames, and what became of the messages.
 
-beat_ns: when that process last looked. starts, stops: counted gestures of topic `command`. planner_ns: when the newest
-message of topic `planner` arrived, 0 before; its contents follow. hands: rad, left first, NaN where none came. version:
-of the newest pose, 0 before. The others count messages (`messages`, `malformed`, `dropped`, `planner`,
-`other_version`) and frame numbers.
+beat_ns: when that process last looked. newest_ns: when the newest frame arrived, 0 before the first. starts, stops:
+counted gestures of topic `command`. planner_ns: when the newest message of topic `planner` arrived, 0 before; its
+contents follow. hands: rad, left first, NaN where none came. version: of the newest pose, 0 before. The others count
+messages (`messages`, `malformed`, `dropped`, `planner`, `other_version`) and frame numbers.
 """
 
 
@@ -167,7 +168,7 @@ def _fields(dtype: Dtype) -> list[tuple[str, Any]]:
 
 
 def gate_log_dtype(motors: int) -> Dtype:
-    """One line of the gate's log, at its own rate."""
+    """One line of the gate's log, at its own rate; `temperature_c` of each motor's hottest sensor."""
     return np.dtype(
         [
             ("now_ns", "<i8"),
@@ -182,6 +183,7 @@ def gate_log_dtype(motors: int) -> Dtype:
             ("mode", "<u4"),
             ("cause", "<i4"),
             ("written", "<u4"),
+            ("temperature_c", "<i2", (motors,)),
         ]
     )
 

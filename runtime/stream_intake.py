@@ -59,6 +59,7 @@ class StreamIntake:
 
     Attributes:
         counts: messages and frames by what became of them.
+        newest_ns: when the newest frame arrived, 0 before the first.
         starts, stops: gestures of topic `command`.
         planner, planner_ns: the newest message of topic `planner`, None before, and when it arrived.
         hands: (2, 7) rad, left first, NaN where none came.
@@ -86,7 +87,7 @@ class StreamIntake:
         self._heading_rad = 0.0
         self._sequence = 0
         self.counts: Counter[str] = Counter()
-        self.starts = self.stops = self.planner_ns = self.version = 0
+        self.starts = self.stops = self.planner_ns = self.newest_ns = self.version = 0
         self.planner: Planner | None = None
         self.hands = np.full((2, HAND), np.nan)
 
@@ -172,6 +173,7 @@ class StreamIntake:
                 continue
             self.counts["overtaken"] += number <= last
             self._fill(pose, i, source_ns, received_ns + max(0, source_ns - sent_ns), is_new=number > last)
+            self.newest_ns = received_ns if number > last else self.newest_ns
 
     def _time_of(self, pose: Pose, i: int) -> int | None:
         """When frame i was meant, ns; None while the clock is being found."""

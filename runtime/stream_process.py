@@ -69,7 +69,7 @@ class StreamProcess:
         for data in messages:
             self._intake.take(data, now_ns)
         record, intake = self._slot.record, self._intake
-        record["beat_ns"], record["dropped"] = now_ns, self._socket.dropped
+        record["beat_ns"], record["newest_ns"], record["dropped"] = now_ns, intake.newest_ns, self._socket.dropped
         record["starts"], record["stops"], record["version"] = intake.starts, intake.stops, intake.version
         record["other_version"], record["hands"][0] = intake.counts["other version"], intake.hands
         for name in COUNTS:

@@ -20,8 +20,9 @@ from firmware_bridge.drives.language import Drive
 from firmware_bridge.drives.mcu_bus import McuBus
 from firmware_bridge.drives.mcu_link import LinkMode, MotorFault
 from firmware_bridge.motor_bus import KD, KP, Q, Reading, SafeCommand
-from firmware_bridge.serial_bus import Line, SerialBus
+from firmware_bridge.serial_bus import SerialBus
 from firmware_bridge.serial_imu import BaseImu
+from firmware_bridge.serial_line import Line
 from tests.mcu_firmware import MCU, build
 
 pytestmark = pytest.mark.realtime

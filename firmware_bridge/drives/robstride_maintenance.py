@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from firmware_bridge.drives import robstride
+from firmware_bridge.drives.can_frames import CanFrameLink
 from firmware_bridge.drives.can_link import CanLink
 from firmware_bridge.drives.language import Exchange
 from firmware_bridge.drives.maintenance import Found, Maintenance
@@ -94,3 +95,8 @@ def slcan() -> RobstrideMaintenance:
 def adapter() -> RobstrideMaintenance:
     """Behind RobStride's own adapter."""
     return RobstrideMaintenance(RobstrideLink())
+
+
+def can() -> RobstrideMaintenance:
+    """On a CAN interface of the system."""
+    return RobstrideMaintenance(CanFrameLink())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from firmware_bridge.drives.can_frames import CanFrameLink
 from firmware_bridge.drives.language import Drive
 from firmware_bridge.drives.robstride_adapter import RobstrideLink
 from firmware_bridge.drives.robstride_bus import RobstrideBus
@@ -30,3 +31,13 @@ def slcan_far_end(drives: list[Drive], motors: EmulatedMotors, rows: list[int]) 
 def adapter_far_end(drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> RobstrideFarEnd:
     """RobStride's own adapter and its emulated drives."""
     return RobstrideFarEnd(drives, RobstrideLink(), motors, rows)
+
+
+def can_language(drives: list[Drive], baud: int | None) -> RobstrideBus:
+    """Drives on a CAN interface of the system."""
+    return RobstrideBus(drives, CanFrameLink(), baud or BAUD)
+
+
+def can_far_end(drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> RobstrideFarEnd:
+    """Emulated drives on a CAN interface."""
+    return RobstrideFarEnd(drives, CanFrameLink(), motors, rows)
