@@ -10,6 +10,8 @@ from typing import Any
 from runtime.errors import Refused
 
 GATE_HZ = 500
+SERIAL = "serial"
+"""Target of a run whose robot's motors hang on serial ports."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class RunSettings:
         model, clip: files, or None.
         command: vx, vy (m/s), yaw rate (rad/s), for velocity controllers.
         duration_s: how long to play; None plays the whole clip.
-        target: sim (own simulated robot), dds (somebody else's), g1 (the real one), unitree-mujoco.
+        target: sim (own simulated robot), dds (somebody else's), g1 (the real one), unitree-mujoco, serial.
+        wiring: of target serial, name or file (`firmware_bridge/wiring.py`).
         domain, interface, peers: DDS; interface None is loopback.
         rate_hz: of the policy.
         dry_run: everything but write.
@@ -85,6 +88,7 @@ class RunSettings:
     stream: str | None = None
     stream_topic: str = "pose"
     stream_key: str | None = None
+    wiring: str | None = None
 
     @property
     def has_operator(self) -> bool:

@@ -25,12 +25,12 @@ from runtime.errors import Refused
 from runtime.faults import FAULTS, Mode, Request, flag_names
 from runtime.manifest import Manifest
 from runtime.mux import Source
-from runtime.operator_view import OperatorView, relays_gesture, start_pose_text
+from runtime.operator_view import OperatorView, confirmation_text, relays_gesture, start_pose_text
 from runtime.pilot import READY_S, Phase
 from runtime.realtime import set_oom_score
 from runtime.records import CONTROL_DTYPE, GATE_RING, gate_log_dtype, status_dtype, target_dtype
 from runtime.service import Service
-from runtime.settings import GATE_HZ, RunSettings
+from runtime.settings import GATE_HZ, SERIAL, RunSettings
 from runtime.slots import Ring, Slot
 from runtime.stream_asks import StreamView
 
@@ -171,17 +171,12 @@ class Supervisor:
 
     @property
     def _moves_a_robot(self) -> bool:
-        return self.settings.target == "g1" and not self.settings.dry_run
+        return self.settings.target in ("g1", SERIAL) and not self.settings.dry_run
 
     def _confirm(self) -> None:
         if not self._moves_a_robot:
             return
-        self._console.say(
-            f"About to move a real robot on interface {self.settings.interface}. It must hang on its gantry, the area\n"
-            "must be clear and the hardware stop in a hand. Damping combination on the remote: "
-            f"{' or '.join('+'.join(keys) for keys in self._manifest.robot.estop_buttons)}.\n"
-            "Type MOVE and Enter to arm:"
-        )
+        self._console.say(confirmation_text(self.settings, self._manifest.robot))
         line = None
         while line is None and not self._stop and not self._console.is_closed:
             self._service.beat()

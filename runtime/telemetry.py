@@ -23,7 +23,7 @@ from runtime.log_file import LogWriter
 from runtime.realtime import die_with_parent
 from runtime.records import GATE_RING, POLICY_RING, TRUTH_DTYPE, gate_log_dtype, policy_log_dtype
 from runtime.robot import load_robot
-from runtime.settings import RunSettings
+from runtime.settings import SERIAL, RunSettings
 from runtime.slots import Ring
 
 POLL_S = 0.02
@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
         "policy": Ring(shared / "policy_ring", types["policy"], settings.run, POLICY_RING),
     }
     try:
-        truth = Truth(settings)
+        truth = None if settings.target == SERIAL else Truth(settings)
     except BridgeError as error:
         emit_refusal(error)
         return 2
@@ -97,8 +97,9 @@ def main(argv: list[str]) -> int:
     emit("ready")
     last_data = stopped = time.monotonic()
     while True:
-        truth.wait(POLL_S)
-        while truth.take():
+        if truth is not None:
+            truth.wait(POLL_S)
+        while truth is not None and truth.take():
             log.write("truth", truth.record.tobytes())
         now = time.monotonic()
         if sum(ring.drain(partial(log.write, topic)) for topic, ring in rings.items()):
