@@ -10,6 +10,7 @@ import importlib
 import math
 import struct
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -178,4 +179,5 @@ class DynamixelHost:
         self._port.closePort()
 
 
-STOCK_HOSTS = {"moteus-fdcanusb": MoteusHost, "damiao-slcan": SlcanHost, "dynamixel": DynamixelHost}
+STOCK_HOSTS: dict[str, Callable[[str, list[Drive]], StockHost]] = {
+    "moteus-fdcanusb": MoteusHost, "damiao-slcan": SlcanHost, "dynamixel": DynamixelHost}
