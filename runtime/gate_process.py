@@ -233,7 +233,8 @@ class GateProcess:
         record["mode"], record["cause"] = gate.machine.mode, gate.machine.cause
         self._status_state[0] = gate.state.record[0]
         status.publish()
-        self._log.fill(now, command, written, int(self._target.record["state_ns"][0]), late_ns, tick_ns)
+        self._log.fill(now, command, written, int(self._target.record["state_ns"][0]), late_ns, tick_ns,
+                       self._bus.sample.temperature_c)
         self._ring.push()
 
     def _is_over(self, now: int) -> bool:

@@ -118,7 +118,7 @@ class Lockstep:
             self.robot.command(command)
         if self._log is not None:
             self._gate_log.fill(
-                self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, taken
+                self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, taken, sample.temperature_c
             )
             self._log.write("gate", self._gate_log.record.tobytes())
             if self.ticks % TRUTH_EVERY == 0:

@@ -29,7 +29,7 @@ from runtime.preflight_list import WATCHED_BY_RUN, list_for_run
 from runtime.robot import NO_WIRE, robot_path
 from runtime.settings import SERIAL, RunSettings
 from runtime.steered import NO_CONTROLLER, USUAL
-from runtime.stream_socket import check_stream
+from runtime.stream_socket import check_address, check_stream
 
 if TYPE_CHECKING:
     from firmware_bridge.simulated_robot import SimulatedRobot
@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="motion for a tracker from a sender of SONIC's protocol, e.g. tcp://127.0.0.1:5556")
     parser.add_argument("--stream-topic", default="pose", metavar="TOPIC", help="of its poses (default: pose)")
     parser.add_argument("--stream-key", metavar="FILE", help="its CURVE certificate (needed off loopback)")
+    parser.add_argument("--stream-out", metavar="tcp://HOST:PORT",
+                        help="publish SONIC's g1_debug and robot_config, e.g. at tcp://127.0.0.1:5557")
+    parser.add_argument("--stream-out-key", metavar="FILE", help="secret CURVE certificate (needed off loopback)")
     parser.add_argument("--chain", metavar="FILE|NAME", help="clips one after the other (docs/chains.md), instead of "
                         f"--clip: a .json file, or a shipped one by name: {', '.join(chain_names())}")
     parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
@@ -240,6 +243,11 @@ def _check_arguments(args: argparse.Namespace) -> None:
         if args.lockstep:
             raise Refused("--stream", expected="a run in real time", found="--lockstep",
                           what_to_do="simulated time hears no network: leave one of the two out")
+    if args.stream_out is not None:
+        check_address(args.stream_out, args.stream_out_key, "--stream-out")
+        if args.lockstep:
+            raise Refused("--stream-out", expected="a run in real time", found="--lockstep",
+                          what_to_do="look at the log of a run on simulated time: leave one of the two out")
     if args.lockstep and args.robot != "sim":
         raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
                       what_to_do="simulated time needs our own simulated robot: leave one of the two out")
@@ -282,6 +290,8 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         stream=args.stream,
         stream_topic=args.stream_topic,
         stream_key=args.stream_key,
+        stream_out=args.stream_out,
+        stream_out_key=args.stream_out_key,
         command=parse_command(args.command),
         duration_s=args.duration,
         target=args.robot,

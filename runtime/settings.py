@@ -48,6 +48,8 @@ class RunSettings:
         terminal: path of the run's terminal, where its keys are a source.
         stream: where the run's own motion is streamed from, tcp://HOST:PORT, or None; `stream_topic` of its poses,
             `stream_key` the file of the publisher's public key.
+        stream_out: where SONIC's output topics are published, tcp://HOST:PORT, or None; `stream_out_key` the file of
+            the publisher's secret key.
     """
 
     controller: str
@@ -88,6 +90,8 @@ class RunSettings:
     stream: str | None = None
     stream_topic: str = "pose"
     stream_key: str | None = None
+    stream_out: str | None = None
+    stream_out_key: str | None = None
     wiring: str | None = None
 
     @property

@@ -37,7 +37,8 @@ from runtime.stream_asks import StreamView
 SHARED_ROOT = Path("/dev/shm")
 POLL_S = 0.005
 GATE_RESTARTS = 3
-READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "operator": 30.0, "stream": 30.0, "gate": 30.0}
+READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "operator": 30.0, "stream": 30.0, "output": 30.0,
+                   "gate": 30.0}
 STOPS_TIMEOUT_S, STOPS_GRACE_S = 60.0, 1.0
 """For a person to switch on every stop that the run was told of; it is said what is waited for after the second."""
 OPERATOR_END_S = 1.0
@@ -46,7 +47,7 @@ OPERATOR_DIED = "operator's process died: nobody heard the stops"
 CHILD_END_S = 8.0
 ARM_TIMEOUT_S = 3.0
 GATE_STUCK_NS = 300_000_000
-OOM_SCORES = {"telemetry": 500, "stream": 500, "operator": 500, "policy": 300}
+OOM_SCORES = {"output": 600, "telemetry": 500, "stream": 500, "operator": 500, "policy": 300}
 """What the kernel may kill for memory first: the log before the policy, both before this process; the gate never."""
 
 
@@ -156,6 +157,8 @@ class Supervisor:
         self._spawn("telemetry", self._stage("telemetry", settings))
         if self._stream is not None:
             self._spawn("stream", self._stage("stream_process", settings))
+        if settings.stream_out is not None:
+            self._spawn("output", self._stage("output_process", settings))
         if self._operator is not None:
             self._spawn("operator", self._stage("operator_process", settings))
         ready = self._spawn("gate", self._stage("gate_process", settings))
@@ -369,7 +372,7 @@ class Supervisor:
             self._spare.end(CHILD_END_S)
         if self._stream is not None:
             self.notes["stream"] = self._stream.counts()
-        for name in ("gate", "operator", "stream", "policy", "sim", "telemetry"):
+        for name in ("gate", "operator", "stream", "output", "policy", "sim", "telemetry"):
             if name in self.children:
                 self.children[name].end(CHILD_END_S)
         self._console.take_back()

@@ -74,6 +74,20 @@ def test_a_scan_tells_who_is_there_and_what_each_says(capsys: pytest.CaptureFixt
     assert [drive["watchdog_s"] for drive in told["found"]] == [0, 0, 0]
 
 
+def test_a_drive_with_torque_is_told_and_keeps_its_id(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    motors = EmulatedMotors([Motor() for _ in DRIVES])
+    motors.is_enabled[1], motors.faults[2] = True, 0xB
+    FakePort.end = DamiaoFarEnd(DRIVES, SlcanLink(), motors, [0, 1, 2])
+    monkeypatch.setattr(bridge_port, "SerialPort", FakePort)
+    found = bridge(capsys, "scan")[1]["found"]
+    assert [drive["is_driving"] for drive in found] == [False, True, False]
+    assert found[2]["facts"]["error"] == "transistors hot"
+    code, told = bridge(capsys, "set-id", "--id", "2", "--new-id", "5", "--yes")
+    assert code == 2 and told["found"] == "it has torque" and motors.is_enabled[1]
+
+
 @pytest.mark.usefixtures("motors")
 def test_a_scan_s_table_shows_a_watchdog_that_is_off(capsys: pytest.CaptureFixture[str]) -> None:
     assert exoactor.main(["bridge", "scan", "--port", "X", "--protocol", "damiao-slcan", "--ids", "2"]) == 0
