@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.followed_chain import FollowedChain
+from runtime.hand import load_hand
 from runtime.needs import mode_of, stream_needs
 from runtime.policy import Policy
 from runtime.settings import RunSettings
@@ -26,10 +27,11 @@ class ChainFeeder:
     def __init__(self, settings: RunSettings, policy: Policy, begin_ns: int = 1_000_000_000) -> None:
         manifest, stream = policy.manifest, policy.stream
         assert settings.clip is not None and stream is not None
-        mode = mode_of(manifest, settings.mode)
-        self.chain = FollowedChain(
-            Path(settings.clip), manifest, mode, stream_needs(manifest, mode)[0],
-            lambda record: stream.take(record.tobytes()), begin_ns, settings.follow_timeout_s)
+        mode, hands = mode_of(manifest, settings.mode), None if settings.hands is None else load_hand(settings.hands)
+        channels, _ = stream_needs(manifest, mode, has_hands=hands is not None)
+        self.chain = FollowedChain(Path(settings.clip), manifest, mode, channels,
+                                   lambda record: stream.take(record.tobytes()), begin_ns, settings.follow_timeout_s,
+                                   hands)
         self._look_ns = begin_ns
 
     @property

@@ -22,6 +22,7 @@ from runtime.chain_notes import write_chain_notes
 from runtime.events import emit, emit_refusal
 from runtime.faults import Mode
 from runtime.followed_chain import FollowedChain
+from runtime.hand import load_hand
 from runtime.manifest import Manifest
 from runtime.manifest_reader import load_manifest
 from runtime.mux import Source
@@ -44,8 +45,8 @@ class ChainProcess:
     """The followed chain between its slots."""
 
     def __init__(self, settings: RunSettings, manifest: Manifest) -> None:
-        mode = mode_of(manifest, settings.mode)
-        channels, _ = stream_needs(manifest, mode)
+        mode, hands = mode_of(manifest, settings.mode), None if settings.hands is None else load_hand(settings.hands)
+        channels, _ = stream_needs(manifest, mode, has_hands=hands is not None)
         shared, run, motors = Path(settings.shared), settings.run, manifest.robot.motors
         self._ring = Ring(shared / "own_stream_ring", stream_dtype(len(manifest.robot.joints), channels.size), run,
                           STREAM_RING)
@@ -56,7 +57,7 @@ class ChainProcess:
         self._out, self._written = Path(settings.out), -1
         assert settings.clip is not None
         self.chain = FollowedChain(Path(settings.clip), manifest, mode, channels, self._push, time.monotonic_ns(),
-                                   settings.follow_timeout_s)
+                                   settings.follow_timeout_s, hands)
 
     def _push(self, record: Any) -> None:
         self._ring.record[0] = record[0]

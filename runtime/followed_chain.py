@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from runtime import hand_track
 from runtime.chain import Action, Chain, read_chain
 from runtime.chain_watch import ChainWatch
-from runtime.channels import ChannelTable
+from runtime.channels import HAND_JOINTS, ChannelTable
 from runtime.clip import Clip
 from runtime.errors import Refused
+from runtime.hand import HandModel
 from runtime.manifest import Manifest
 from runtime.open_chain import STAND, ChainBuilder, OpenChain
 from runtime.operator_message import pose_form, stream_form
@@ -39,6 +41,7 @@ class FollowedChain:
         push: takes each record, which is valid until the next.
         now_ns: when its first row is due.
         timeout_s: how long it stands and waits for more; None for ever.
+        hands: what states of hands are sent as, where `channels` has hands.
 
     Attributes:
         frame: sent last.
@@ -53,9 +56,9 @@ class FollowedChain:
 
     def __init__(
         self, path: Path, manifest: Manifest, mode: str, channels: ChannelTable, push: Callable[[Any], None],
-        now_ns: int, timeout_s: float | None = None,
+        now_ns: int, timeout_s: float | None = None, hands: HandModel | None = None,
     ) -> None:
-        self._path, self._channels, self._push = path, channels, push
+        self._path, self._channels, self._push, self._hands = path, channels, push, hands
         self._builder = ChainBuilder(manifest, mode, channels)
         chain = read_chain(path)
         self._watch = ChainWatch(path, chain)
@@ -172,6 +175,17 @@ class FollowedChain:
             record["joint_vel"] = (after.joint_pos[j] - before.joint_pos[i]) * (RATE_HZ / 2)
         for name, place in self._channels.places.items():
             record["channels"][place] = clip.channels[name][at]
+        if self._hands is not None and hand_track.CHANNEL in clip.channels:
+            self._fill_hands(self._hands, record["channels"][self._channels.places[HAND_JOINTS]],
+                             clip.channels[hand_track.CHANNEL][at])
+
+    def _fill_hands(self, model: HandModel, out: Any, states: Any) -> None:
+        """States as joints, where the motion says any; the hands' own gate brings them there at their pace."""
+        for side, row in enumerate(out.reshape(2, -1)):
+            state = int(states[side])
+            row[0] = state >= 0 and len(model.joints) == len(row) - 1
+            if row[0]:
+                row[1:] = model.states_rad[state, side]
 
     def _look_for_the_end(self, now_ns: int, last: int) -> None:
         still_ns = now_ns - self._moved_ns

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime import rotation
+from runtime import hand_track, rotation
 from runtime.chain import LONGEST_S, Action, action_clip
 from runtime.channels import CHANNELS, ChannelTable
 from runtime.clip import Clip, make_clip
@@ -52,7 +52,7 @@ class ChainBuilder:
     """Makes open chains for one controller.
 
     Args:
-        channels: what it reads besides joints and root; a clip's other channels are left out.
+        channels: what it reads besides joints and root; a clip's other channels but for states of hands are left out.
     """
 
     def __init__(self, manifest: Manifest, mode: str, channels: ChannelTable) -> None:
@@ -70,7 +70,8 @@ class ChainBuilder:
         clip = action_clip(action, what, self._manifest.robot)
         check_clip_feeds(self._manifest, self._mode, clip)
         frames = len(clip.joint_pos)
-        channels = {
+        channels = {name: clip.channels[name] for name in (hand_track.CHANNEL,) if name in clip.channels}
+        channels |= {
             name: clip.channels.get(name, np.broadcast_to(CHANNELS[name].idle_values(), (frames, CHANNELS[name].width)))
             for name in self._channels.names}
         clip = make_clip(clip.name, clip.fps, clip.order, clip.joint_pos, clip.root_pos, clip.root_quat_wxyz, channels,

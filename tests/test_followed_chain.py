@@ -14,10 +14,11 @@ import exoactor
 from runtime.chain import Chain, read_chain
 from runtime.chain_command import append_to
 from runtime.chain_watch import SETTLED_NS, ChainWatch
-from runtime.channels import ChannelTable
 from runtime.errors import Refused
 from runtime.followed_chain import END_NS, LEAD_FRAMES, PERIOD_NS, FollowedChain
+from runtime.hand import HandModel, load_hand
 from runtime.manifest_reader import load_manifest
+from runtime.needs import stream_needs
 from runtime.settings import RunSettings
 from runtime.stitch import RATE_HZ
 
@@ -37,11 +38,11 @@ def chain_of(path: Path, *clips: str, done: bool = False) -> Path:
 class Follow:
     """A followed chain on a clock of its own, with all it sends."""
 
-    def __init__(self, path: Path, timeout_s: float | None = None) -> None:
+    def __init__(self, path: Path, timeout_s: float | None = None, hands: HandModel | None = None) -> None:
         self.rows: list[Any] = []
         self.now_ns = 0
-        self.chain = FollowedChain(path, TRACKER, "", ChannelTable(), lambda record: self.rows.append(record[0].copy()),
-                                   0, timeout_s)
+        self.chain = FollowedChain(path, TRACKER, "", stream_needs(TRACKER, "", has_hands=hands is not None)[0],
+                                   lambda record: self.rows.append(record[0].copy()), 0, timeout_s, hands)
 
     def go_on(self, seconds: float, *, followed: bool = True, considers: bool = True) -> None:
         for _ in range(round(seconds * RATE_HZ)):
@@ -221,6 +222,20 @@ def test_appended_bit_by_bit_it_is_the_same_motion_as_all_at_once(tmp_path: Path
     for name in ("joint_pos", "joint_vel", "root_pos", "root_quat_wxyz"):
         np.testing.assert_array_equal(np.array([row[name] for row in whole.rows]),
                                       np.array([row[name] for row in grown.rows]))
+
+
+def test_hands_are_told_what_an_appended_action_says_and_keep_it(tmp_path: Path) -> None:
+    model = load_hand("dex3-1")
+    follow = Follow(chain_of(tmp_path / "c.json", "bow"), hands=model)
+    follow.to_ending(1.0)
+    append_to(tmp_path / "c.json", {"clip": "wave", "hands": [{"hand": "left", "state": "closed", "at_s": 1.0}]})
+    follow.go_on(10.0)
+    told = np.array([row["channels"].reshape(2, 8) for row in follow.rows])
+    seam_s = follow.chain.notes["actions"][1]["seam_s"]
+    first = int(np.argmax(told[:, 0, 0]))
+    assert not told[:, 1].any(), "nobody told the right one anything"
+    assert seam_s + 0.4 <= first / RATE_HZ <= seam_s + 1.05  # a second into the clip, of which the cut takes some
+    np.testing.assert_allclose(told[first:, 0, 1:], np.broadcast_to(model.states_rad[2, 0], (len(told) - first, 7)))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps({"format": "exoactor-chain/1", "actions": [{"clip": "bow"}]}),
