@@ -162,6 +162,10 @@ class SerialBus:
 
         Before `enable` the target is withheld: drives are only asked.
         """
+        return self.relay(command)
+
+    def relay(self, command: MotorCommand) -> bool:
+        """The same for a bridge, which passes on what a gate at the other end of a network has made safe."""
         if not self._may_command:
             self.watch()
             return False

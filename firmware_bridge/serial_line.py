@@ -221,7 +221,7 @@ class Line:
         heard = states.answered_ns > 0
         ages = np.where(heard, (now_ns - states.answered_ns) * 1e-9, np.nan)
         drives = [
-            {"joint": drive.name, "id": drive.id, "answers": int(states.answers[at]),
+            {"joint": drive.name, "motor": drive.motor, "id": drive.id, "answers": int(states.answers[at]),
              "missed": int(self.missed[at]), "lost": int(self.lost[at]),
              "age_s": round(float(ages[at]), 6) if heard[at] else None, "faults": int(states.faults[at]),
              "is_driving": bool(states.is_driving[at]), "is_shut_out": bool(self.is_shut_out[at])}
