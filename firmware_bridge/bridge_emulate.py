@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         watch.look()
     emulated.close()
     motors = emulated.motors
-    print(json.dumps({"event": "done", "let_go": int(motors.let_go.sum()),
+    print(json.dumps({"event": "done", "driven": int(emulated.was_driven.sum()), "let_go": int(motors.let_go.sum()),
                       "hottest_c": round(float(motors.temperature_c.max()), 1), **watch.seen}), flush=True)
     return 0
 

@@ -104,6 +104,7 @@ class EmulatedRobot:
         motors: rows in the order of the file's drives.
         ports: the name of each port in the file to its pty.
         names: joint of each row.
+        was_driven: (rows,) it has had torque since the start.
     """
 
     def __init__(self, wiring: Wiring, robot: SimulatedRobot | None = None, *, links: bool = True) -> None:
@@ -113,6 +114,7 @@ class EmulatedRobot:
         efforts = np.array(wiring.table.effort_n_m)
         self.motors = EmulatedMotors([Motor(torque_limit=efforts[drive.motor] / drive.gear) for drive in drives]) \
             if robot is None else PlantMotors(drives, robot, efforts)
+        self.was_driven = np.zeros(len(drives), np.bool_)
         self.ports: dict[str, EmulatedPort] = {}
         self._random = np.random.default_rng(0)
         row = 0
@@ -163,6 +165,7 @@ class EmulatedRobot:
         while (now_s := time.monotonic()) < end_s:
             if now_s >= self._due_s:
                 self.motors.step(STEP_S)
+                self.was_driven |= self.motors.is_enabled
                 if self._mcu is not None:
                     self._mcu.imu = self.sense_imu()
                 for port in self.ports.values():

@@ -168,7 +168,7 @@ def _fields(dtype: Dtype) -> list[tuple[str, Any]]:
 
 
 def gate_log_dtype(motors: int) -> Dtype:
-    """One line of the gate's log, at its own rate."""
+    """One line of the gate's log, at its own rate; `temperature_c` of each motor's hottest sensor."""
     return np.dtype(
         [
             ("now_ns", "<i8"),
@@ -183,6 +183,7 @@ def gate_log_dtype(motors: int) -> Dtype:
             ("mode", "<u4"),
             ("cause", "<i4"),
             ("written", "<u4"),
+            ("temperature_c", "<i2", (motors,)),
         ]
     )
 

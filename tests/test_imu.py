@@ -237,6 +237,16 @@ def test_one_that_is_too_slow_is_refused(most_hz: int, problem: str, pair: tuple
     assert problem in "".join(linked(far, imu)) and bool(linked(far, imu)) is bool(problem)
 
 
+@pytest.mark.parametrize(("baud", "hz"), [(115_200, 100), (230_400, 200), (460_800, 400), (921_600, 400)])
+def test_a_slow_line_is_asked_for_no_more_than_it_carries(
+    baud: int, hz: int, pair: tuple[XsensFarEnd, XsensImu, Clock]
+) -> None:
+    far, _, _ = pair
+    imu = XsensImu(baud)
+    assert linked(far, imu) == [] and imu.rate_hz == hz
+    assert 10 * hz * len(make_data(np.zeros(10), 1)) < baud
+
+
 def test_one_that_is_not_there_is_refused(pair: tuple[XsensFarEnd, XsensImu, Clock]) -> None:
     far, imu, _ = pair
     far.is_silent = True
@@ -284,6 +294,10 @@ class OneDrive:
     def cycle_s(self) -> float:
         return 0.0
 
+    def answer(self, now_ns: int) -> None:
+        """It has just answered again."""
+        self.states.note(np.array([0]), np.zeros((1, 3)), now_ns)
+
 
 def test_a_silent_imu_lets_the_bus_give_no_state_however_the_drives_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [10**9]
@@ -294,7 +308,7 @@ def test_a_silent_imu_lets_the_bus_give_no_state_however_the_drives_answer(monke
 
     def read() -> Reading:
         now[0] += 2_000_000
-        language.states.answers += 1
+        language.answer(now[0])
         return bus.read()
 
     assert read() is Reading.NONE  # it was never heard
@@ -314,7 +328,7 @@ def test_the_gate_holds_and_then_damps_when_the_imu_falls_silent(monkeypatch: py
     bus = SerialBus([Line("X", [Drive(0, 0, "any")], language)], 1, 0.002, imu=BaseImu(state))  # type: ignore[arg-type]
 
     def tick() -> Mode:
-        language.states.answers += 1
+        language.answer(rig.now + PERIOD)
         return rig.tick(reading=bus.read())
 
     state.note(state.values.copy(), rig.now + PERIOD)

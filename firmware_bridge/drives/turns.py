@@ -33,6 +33,7 @@ class Turns:
         self._open = np.zeros(drives, np.bool_)
         self._last = -1
         self._plan: Sequence[Rows] = ()
+        self._every = np.arange(drives)
 
     def plan(self, plan: Sequence[Rows]) -> None:
         """Which rows answer to each question of a cycle, in the order in which they answer."""
@@ -50,6 +51,9 @@ class Turns:
 
     def take(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """(m,) which of the answers of `rows` count."""
+        if len(rows) == len(self._open) and self._open.all() and (rows == self._every).all():  # the usual case
+            self._open[:], self.silent[:] = False, 0
+            return ~self._open
         first = np.zeros(len(rows), np.bool_)
         first[np.unique(rows, return_index=True)[1]] = True
         good = self._open[rows] & first
