@@ -35,7 +35,8 @@ GPU = [
     PYNACL,
 ]
 EXPORT = ["torch>=2.4", "onnx>=1.16", ONNXRUNTIME, "PyYAML>=6", "scipy>=1.11", "smplx>=0.1.28", "tqdm>=4.60", *SIM]
-BENCH = ["mink>=1.0", "daqp>=0.6"]  # the method that `bench --only retarget` compares with
+# What `bench --only retarget` and `bench --only serial` compare with; the latter also prove our emulated drives.
+BENCH = ["mink>=1.0", "daqp>=0.6", "moteus>=1.1", PYTHON_CAN, "dynamixel-sdk>=4.0", PYSERIAL]
 DEV = [
     "pytest>=8",
     "pytest-xdist>=3.5",
@@ -48,8 +49,6 @@ DEV = [
     "types-PyYAML",
     PYZMQ,
     MSGPACK,
-    PYTHON_CAN,
-    "moteus>=1.1",  # beside python-can: what talks to our emulated drives in tests and in the benchmark
     # One release, so that tests need no GPU build: a range would take the newest, with gigabytes of CUDA.
     'torch==2.13.0; python_version >= "3.11"',
     *dict.fromkeys(SIM + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),

@@ -27,6 +27,7 @@ from runtime.events import emit, emit_refusal
 from runtime.faults import BIT, PLACE, Machine, Mode, Request, flag_names
 from runtime.gate import Gate
 from runtime.gate_bus import open_gate_bus, profile_of
+from runtime.gate_hands import GateHands
 from runtime.gate_log import GateLog
 from runtime.operator_watch import OperatorWatch
 from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time, protect_from_oom
@@ -87,6 +88,7 @@ class GateProcess:
         self._stream = Slot(shared / "stream", STREAM_DTYPE, run) if settings.stream is not None else None
         self._ring = Ring(shared / "gate_ring", gate_log_dtype(motors), run, GATE_RING)
         self._log = GateLog(self._gate, motors, self._ring.record)
+        self._hands = None if settings.hands is None else GateHands(settings)
         self._stop = False
         self._release = False
         self._has_writer = False
@@ -134,6 +136,8 @@ class GateProcess:
                 raise Refused("rt/lowcmd", expected="no other writer", found="; ".join(others),
                               what_to_do="stop the other controller (a killed one is forgotten after a few seconds)")
             time.sleep(0.02)
+        if self._hands is not None:
+            self._hands.connect()
 
     def _check_variant(self) -> None:
         sealed, mode = self._bus.is_sealed(), int(self._bus.sample.mode_machine[0])
@@ -188,12 +192,16 @@ class GateProcess:
             written = command is not None and self._bus.write(command)
             if command is None:
                 self._bus.watch()
+            if self._hands is not None:
+                self._hands.tick(now, gate.machine.mode)
             done = time.monotonic_ns()
             self._publish(now, command, written, metronome.late_ns, done - now)
             if self._is_over(now):
                 break
             self._bus.pump(metronome.deadline_ns)
         self._bus.close()
+        if self._hands is not None:
+            self._hands.close()
         emit("done", flags=flag_names(gate.seen_flags), mode=gate.machine.mode.name, skipped=metronome.skipped)
         return 1 if gate.machine.cause >= 0 else 0
 

@@ -58,18 +58,16 @@ class HandEnforcer:
 
     Args:
         model: ranges, speeds, gains.
-        period_s: from one write to the next.
 
     Attributes:
         command: the one command object, rewritten at each call.
     """
 
-    def __init__(self, model: HandModel, period_s: float) -> None:
+    def __init__(self, model: HandModel) -> None:
         n = len(model.joints)
         self.command = SafeHandCommand(n)
-        self._model, self._period_s = model, period_s
+        self._model = model
         self._moves = [_Move(n) for _ in range(2)]
-        self._step = model.velocity_rad_s * np.float32(period_s)
 
     def start_from(self, side: int, q: F32) -> None:
         """The hand stays where it was measured, (n,) rad, until it is told something."""
@@ -93,8 +91,8 @@ class HandEnforcer:
         model = self._model
         self._moves[side].stand(np.clip(q, model.lower_rad[side], model.upper_rad[side]))
 
-    def tick(self, side: int, measured: F32 | None, *, is_kept: bool) -> None:
-        """A write period: the hand's row of `command`.
+    def tick(self, side: int, measured: F32 | None, period_s: float, *, is_kept: bool) -> None:
+        """The hand's row of `command`, `period_s` after the last one.
 
         Args:
             measured: (n,) rad where the joints stand, finite; None: not known, the last target stays.
@@ -107,10 +105,10 @@ class HandEnforcer:
         if measured is None:
             return
         move = self._moves[side]
-        move.tick(self._period_s)
-        last = block[:, Q]
+        move.tick(period_s)
+        last, step = block[:, Q], model.velocity_rad_s * np.float32(period_s)
         q = np.clip(move.q.astype(np.float32), measured - model.reach_rad, measured + model.reach_rad)
-        q = np.clip(q, last - self._step, last + self._step)
+        q = np.clip(q, last - step, last + step)
         block[:, Q] = np.clip(q, model.lower_rad[side], model.upper_rad[side])
 
     def off(self, side: int) -> None:

@@ -28,7 +28,7 @@ from runtime.records import hand_log_dtype
 NOTHING, STREAMED = -1, 3
 """Of an order's `state`: nothing was ever said; joints are given. Between them the indices of `HAND_STATES`."""
 EVERY = 5
-"""Gate ticks from one write to the next: 100 Hz at 500, what Unitree's own teleoperation sends."""
+"""Gate ticks from one write to the next, at most: 100 Hz at 500, what Unitree's own teleoperation sends."""
 ORDER_S = 0.1
 """Five periods of a 50 Hz policy; its body has damped by then."""
 OTHERS_EVERY = 100
@@ -73,7 +73,7 @@ class HandGate:
     def __init__(self, model: HandModel, bus: HandBus, gate_hz: float, on_damp: str, *, is_dry: bool = False) -> None:
         n = len(model.joints)
         self.model, self.bus, self._on_damp = model, bus, on_damp
-        self._enforcer = HandEnforcer(model, EVERY / gate_hz)
+        self._enforcer, self._tick_s = HandEnforcer(model), 1 / gate_hz
         self.record = np.zeros(1, hand_log_dtype(n))
         self.record["state"] = NOTHING
         self._view = {name: self.record[name][0] for name in self.record.dtype.names or ()
@@ -94,8 +94,9 @@ class HandGate:
             order: (1,) `hand_order_dtype`, the policy's newest; all zero before the first.
         """
         self._count += 1
-        if self._count % EVERY:
-            return False
+        if self._count < EVERY and (mode is not Mode.TRACK or order["state"][0].tolist() == self._told):
+            return False  # what is new is told at once, with the gate tick that hears of it
+        period_s, self._count = min(self._count, EVERY) * self._tick_s, 0
         self._read(now_ns)
         if mode is Mode.DISARMED:
             return False
@@ -105,7 +106,7 @@ class HandGate:
         elif mode is Mode.DAMP and not self._damps:
             self._damp(order)
         self._damps = mode >= Mode.DAMP
-        self._write(now_ns, mode, is_silent)
+        self._write(now_ns, mode, period_s, is_silent=is_silent)
         return True
 
     def _read(self, now_ns: int) -> None:
@@ -138,10 +139,9 @@ class HandGate:
         for side, state in enumerate(order["state"][0].tolist()):
             q = order["q"][0, side]
             self._is_ill_told[side] = state == STREAMED and not np.isfinite(q).all()
-            if self._is_ill_told[side]:
-                continue
             if state == STREAMED:
-                self._enforcer.follow(side, q)
+                if not self._is_ill_told[side]:
+                    self._enforcer.follow(side, q)
             elif state != self._told[side] and 0 <= state < len(self.model.states_rad):
                 self._enforcer.go(side, self.model.states_rad[state, side])
             self._told[side] = state
@@ -155,7 +155,7 @@ class HandGate:
         elif order["sequence"][0] and not any(self._is_started):
             self._told = order["state"][0].tolist()
 
-    def _write(self, now_ns: int, mode: Mode, is_silent: bool) -> None:
+    def _write(self, now_ns: int, mode: Mode, period_s: float, *, is_silent: bool) -> None:
         bus, enforcer, view, sample = self.bus, self._enforcer, self._view, self.bus.sample
         if not self._is_open:
             self._is_open = True
@@ -180,7 +180,7 @@ class HandGate:
             if mode is Mode.ZERO:
                 enforcer.off(side)
             else:
-                enforcer.tick(side, None if is_blind else sample.q[side],
+                enforcer.tick(side, None if is_blind else sample.q[side], period_s,
                               is_kept=is_silent or is_blind or bool(found & HandFinding.HOT))
             view["written"][side] = bus.write(side, command)
         view["state"][:], view["finding"][:], view["heard_ns"][:] = self._told, self._findings, self._heard_ns

@@ -21,6 +21,7 @@ from runtime.chain import chain_names, find_chain, read_chain
 from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
 from runtime.gate_bus import refuse_misfit
+from runtime.hand_options import add_hand_options, hand_settings
 from runtime.limits import loosened
 from runtime.manifest import OWN_CONTROLLER
 from runtime.operator_options import add_operator_options, operator_settings
@@ -91,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_hand_options(parser)
     add_operator_options(parser.add_argument_group("operator (not with --lockstep)"))
     add_robot_options(parser.add_argument_group("simulated robot (--robot sim)"))
 
@@ -171,10 +173,12 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     robot = make_robot(args)
     check_plant(policy, robot)
     ailments = make_ailments(args, robot)
-    factor = run_lockstep(settings, policy, robot, out, parse_press(args.press), ailments)
+    heard: list[str] = []
+    factor = run_lockstep(settings, policy, robot, out, parse_press(args.press), ailments, heard)
     objects = {name: pose.tolist() for name, pose in robot.object_poses().items()}
-    return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0,
-                    "alarms": [], **({"objects": objects} if objects else {})}
+    return factor, {"backend": policy.backend, "warnings": [*policy.warnings, *heard], "errors": [], "gate_restarts": 0,
+                    "alarms": [], **({"objects": objects} if objects else {}),
+                    **({} if policy.hands is None else {"hand_events": policy.hands.events})}
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
@@ -191,6 +195,8 @@ def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitt
         words += ["--peer", peer]
     if args.no_realtime:
         words.append("--no-realtime")
+    if settings.hands is not None:
+        words += ["--hands", settings.hands]
     if args.robot == "unitree-mujoco":
         print("WARNING: profile unitree-mujoco: no CRC, no counter, no variant is checked. For that simulator only.",
               file=sys.stderr)
@@ -310,6 +316,7 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         wiring=args.wiring,
         **calibration_settings(args),
         **operator_settings(args),
+        **hand_settings(args),
     )
 
 

@@ -50,6 +50,8 @@ class RunSettings:
             `stream_key` the file of the publisher's public key.
         stream_out: where SONIC's output topics are published, tcp://HOST:PORT, or None; `stream_out_key` the file of
             the publisher's secret key.
+        hands: file of the hands, None for a run without; `hands_on_damp`: what they do then. hands_required: somebody
+            wants a run refused that has nothing to move them with; the gate's is set only where the motion moves them.
     """
 
     controller: str
@@ -93,6 +95,9 @@ class RunSettings:
     stream_out: str | None = None
     stream_out_key: str | None = None
     wiring: str | None = None
+    hands: str | None = None
+    hands_required: bool = False
+    hands_on_damp: str | None = None
 
     @property
     def has_operator(self) -> bool:

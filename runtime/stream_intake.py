@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.channels import ChannelTable
+from runtime.channels import HAND_JOINTS, ChannelTable
 from runtime.operator_message import pose_form, stream_form
 from runtime.packed_message import HAND, JOINTS, ORDER, Command, Decoder, Planner, Pose, Reject
 from runtime.records import stream_dtype
@@ -39,6 +39,12 @@ def versions_for(channels: ChannelTable) -> tuple[int, ...]:
     if "token" in channels.names:
         return (4,)
     return (2, 3) if "smpl_joints" in channels.names else (1,)
+
+
+def hands_row(hands: Any) -> Any:
+    """(16,) of channel `hand_joints` from (2, 7) rad: a hand with a number that is none is not given."""
+    is_given = np.isfinite(hands).all(axis=1, keepdims=True)
+    return np.concatenate([is_given, np.where(is_given, hands, 0.0)], axis=1).reshape(-1)
 
 
 class StreamIntake:
@@ -247,5 +253,7 @@ class StreamIntake:
                 out[place] = quat
             elif name == "token":
                 out[place] = pose.token
+            elif name == HAND_JOINTS:
+                out[place] = hands_row(pose.hands)
             elif name in pose.has and name in ("vr_position", "vr_orientation", "vr_compliance"):
                 out[place] = getattr(pose, name)

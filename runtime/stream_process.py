@@ -49,7 +49,8 @@ class StreamProcess:
     """Takes messages in and publishes what they say."""
 
     def __init__(self, settings: RunSettings, manifest: Manifest, socket: StreamSocket) -> None:
-        channels, _ = stream_needs(manifest, mode_of(manifest, settings.mode))
+        has_hands = settings.hands is not None
+        channels, _ = stream_needs(manifest, mode_of(manifest, settings.mode), has_hands=has_hands)
         shared, joints = Path(settings.shared), len(manifest.robot.joints)
         self._socket = socket
         self._ring = Ring(shared / "own_stream_ring", stream_dtype(joints, channels.size), settings.run, STREAM_RING)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import rotation
-from runtime.channels import ChannelTable
+from runtime.channels import CHANNELS, HAND_JOINTS, ChannelTable
 from runtime.faults import BIT
 from runtime.limits import Limits
 from runtime.pilot import min_jerk
@@ -72,6 +72,7 @@ class StreamReference:
         self._hold_ns = round(limits.reference_hold_s * 1e9)
         self._stand_ns = round(limits.reference_stand_s * 1e9)
         self._row, self._from, self._to = (np.zeros_like(self.buffer.jump_from) for _ in range(3))
+        self._no_hands: F64 = np.zeros((2, CHANNELS[HAND_JOINTS].width // 2))
         self._anchor_from, self._anchor_to = np.zeros(2), np.zeros(2)
         self._turn_rad, self._turn = 0.0, (1.0, 0.0, 0.0, 0.0)
         self._offset_ns = self._looked_ns = self._refused = 0
@@ -181,11 +182,19 @@ class StreamReference:
         out.root_rpy[:] = rotation.roll_pitch_yaw(out.root_quat_wxyz)
         out.root_lin_vel[:], out.root_ang_vel[:] = s * lin_vel, s * ang_vel
         for name, where in self._places.items():
-            out.channels[name][:] = row[where]
+            if name != HAND_JOINTS:
+                out.channels[name][:] = row[where]
         for name, turn_wxyz in self._turns.items():
             out.channels[name][:] = rotation.multiply(turn_wxyz, out.channels[name])
         if is_over:
             out.stop()
+
+    def hands(self) -> F64:
+        """(2, 8) of this instant: 1 where a hand is given, then its joints, rad; left first, zeros where none is."""
+        if HAND_JOINTS not in self._places:
+            return self._no_hands
+        self.buffer.row_at(self.buffer.played_ns, self._row)
+        return self._row[self._places[HAND_JOINTS]].reshape(2, -1)
 
     def _root_velocity(self, sent_ns: int) -> tuple[F64, F64]:
         """In the root's own axes, m/s and rad/s: what it moves by in the 80 ms around a time, less at the newest frame.

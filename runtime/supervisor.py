@@ -23,6 +23,8 @@ from runtime.child import SPARE, Child
 from runtime.console import Console
 from runtime.errors import Refused
 from runtime.faults import FAULTS, Mode, Request, flag_names
+from runtime.hand import load_hand
+from runtime.hand_slots import hand_ring, order_slot
 from runtime.manifest import Manifest
 from runtime.mux import Source
 from runtime.operator_view import OperatorView, confirmation_text, relays_gesture, start_pose_text
@@ -82,6 +84,10 @@ class Supervisor:
         self._stream: StreamView | None = None
         if self.settings.stream is not None:
             self._stream = StreamView(self.settings, manifest)
+        if settings.hands is not None:
+            hands = load_hand(settings.hands)
+            order_slot(self._shared, run, hands, create=True)
+            hand_ring(self._shared, run, hands, create=True)
         self.children: dict[str, Child] = {}
         self._spare: Child | None = None
         self.notes: dict[str, Any] = {"warnings": [], "errors": [], "gate_restarts": 0, "alarms": []}
@@ -154,6 +160,10 @@ class Supervisor:
             settings, joints=sizes["joints"], observation=sizes["observation"], estimate=sizes["estimate"],
             backend=sizes["backend"]
         )
+        if settings.hands is not None:
+            self.notes["hand_events"] = sizes["hand_events"]
+            moves_hands = bool(sizes["hand_events"]) or settings.stream is not None
+            self.settings = settings = replace(settings, hands_required=settings.hands_required and moves_hands)
         self._spawn("telemetry", self._stage("telemetry", settings))
         if self._stream is not None:
             self._spawn("stream", self._stage("stream_process", settings))

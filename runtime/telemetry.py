@@ -19,6 +19,8 @@ from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.layout import GO_SPORT_MODE_STATE
 from runtime.events import emit, emit_refusal
+from runtime.hand import load_hand
+from runtime.hand_slots import hand_ring
 from runtime.log_file import LogWriter
 from runtime.realtime import die_with_parent
 from runtime.records import GATE_RING, POLICY_RING, TRUTH_DTYPE, gate_log_dtype, policy_log_dtype
@@ -85,6 +87,9 @@ def main(argv: list[str]) -> int:
         "gate": Ring(shared / "gate_ring", types["gate"], settings.run, GATE_RING),
         "policy": Ring(shared / "policy_ring", types["policy"], settings.run, POLICY_RING),
     }
+    if settings.hands is not None:
+        rings["hands"] = hand_ring(shared, settings.run, load_hand(settings.hands))
+        types["hands"] = rings["hands"].record.dtype
     try:
         truth = None if settings.target == SERIAL else Truth(settings)
     except BridgeError as error:

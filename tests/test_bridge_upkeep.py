@@ -13,19 +13,13 @@ import exoactor
 from firmware_bridge import bridge_port
 from firmware_bridge.bridge_command import JOBS
 from firmware_bridge.drives.damiao_far_end import DamiaoFarEnd
-from firmware_bridge.drives.go_m8010_bus import MODEL as GO_MODEL
 from firmware_bridge.drives.language import Drive
 from firmware_bridge.drives.maintenance import Found, Maintenance
-from firmware_bridge.drives.mcu_bus import MODEL as MCU_MODEL
-from firmware_bridge.drives.moteus_bus import MODEL as MOTEUS_MODEL
 from firmware_bridge.drives.protocols import make_far_end, make_maintenance
 from firmware_bridge.drives.slcan import SlcanLink
 from firmware_bridge.emulated_drives import EmulatedMotors, Motor
+from tests.serial_models import MODELS, some_drives
 
-MODELS = {"damiao-slcan": "DM4310", "damiao-adapter": "DM4340", "go-m8010": GO_MODEL, "dynamixel": "XM430-W350",
-          "dynamixel-fast": "XM430-W350", "robstride-slcan": "RS03", "robstride-at": "RS03",
-          "moteus-fdcanusb": MOTEUS_MODEL, "mcu": MCU_MODEL}
-"""A model of each protocol with upkeep."""
 DRIVES = [Drive(0, 1, "DM4310"), Drive(1, 2, "DM4340"), Drive(2, 20, "DM8009", answer_id=0x99)]
 
 
@@ -215,8 +209,8 @@ def test_every_job_shows_its_help_with_an_example(job: str, capsys: pytest.Captu
 
 @pytest.mark.parametrize("protocol", MODELS)
 def test_a_scan_of_every_protocol_finds_those_and_only_those_who_are_there(protocol: str) -> None:
-    ids = [0, 1, 2] if protocol == "mcu" else [1, 3, 4]
-    drives = [Drive(at, number, MODELS[protocol]) for at, number in enumerate(ids)]
+    drives = some_drives(protocol)
+    ids = [drive.id for drive in drives]
     motors = EmulatedMotors([Motor() for _ in drives])
     end, upkeep = make_far_end(protocol, drives, motors, [0, 1, 2]), make_maintenance(protocol)
 

@@ -5,15 +5,19 @@ The C hand has nine tactile sensors of a kind we do not describe: what stands be
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from select import select
 
 import numpy as np
 import pytest
 
+from export.recorder import settings_for
 from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.dex3 import COMMAND_TOPICS, HAND_CMD, HAND_STATE, STATE_TOPICS, WATCHDOG, Dex3Bus
 from firmware_bridge.dex3_robot import DdsHands
@@ -21,15 +25,20 @@ from firmware_bridge.hand_bus import LEFT, RIGHT
 from firmware_bridge.layout import HG_LOW_CMD, HG_LOW_STATE
 from firmware_bridge.motor_bus import Reading
 from firmware_bridge.simulated_hands import read_hand_table
+from runtime.errors import Refused
 from runtime.faults import Mode
+from runtime.gate_hands import GateHands
 from runtime.hand import KEEP, hand_path, load_hand
 from runtime.hand_gate import HandGate
+from runtime.hand_slots import hand_ring, order_slot
+from runtime.log_file import read_log
 from runtime.records import hand_order_dtype
 from tests.test_dds_peers import SDK_CONFIG, eventually, idl_of, running, stock_folder
 
 pytestmark = pytest.mark.realtime
 
-DOMAIN, HAND_DOMAIN, CONTROLLER_DOMAIN = 64, 65, 66
+ROOT = Path(__file__).resolve().parents[1]
+DOMAIN, HAND_DOMAIN, CONTROLLER_DOMAIN, RUN_DOMAIN = 64, 65, 66, 67
 DEX3 = load_hand("dex3-1")
 
 IDL = """
@@ -247,3 +256,74 @@ def test_a_state_of_another_number_of_motors_is_rejected() -> None:
         assert readings[-1] is Reading.REJECTED
         assert not bus.sample.q.any()
         bus.close()
+
+
+# --- In the gate's process --------------------------------------------------------------------------------------------
+
+
+def gate_hands(folder: Path, domain: int, **changes: object) -> GateHands:
+    settings = replace(settings_for("g1-tracker", clip="walk", out=str(folder)), domain=domain, shared=str(folder),
+                       run=7, hands=str(hand_path("dex3-1")), hands_on_damp=KEEP, **changes)  # type: ignore[arg-type]
+    order_slot(folder, 7, DEX3, create=True)
+    hand_ring(folder, 7, DEX3, create=True)
+    return GateHands(settings)
+
+
+def test_without_hands_a_run_goes_on_with_one_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    hands = gate_hands(tmp_path, DOMAIN)
+    hands.connect()
+    for tick in range(1000):
+        hands.tick(tick * 2_000_000, Mode.TRACK)
+    hands.close()
+    (line,) = capfd.readouterr().out.splitlines()
+    assert "no left and right dex3-1 hand is heard" in line
+
+
+def test_without_hands_a_run_that_requires_them_is_refused(tmp_path: Path) -> None:
+    hands = gate_hands(tmp_path, DOMAIN, hands_required=True)
+    with pytest.raises(Refused, match="nothing from the left and right"):
+        hands.connect()
+    hands.close()
+
+
+def test_hands_that_somebody_else_commands_are_refused(tmp_path: Path) -> None:
+    with Participant(DdsSettings(DOMAIN), "rival") as rival:
+        rival.writer(COMMAND_TOPICS[RIGHT], HAND_CMD)
+        hands = gate_hands(tmp_path, DOMAIN)
+        with pytest.raises(Refused, match="right hand"):
+            hands.connect()
+        hands.close()
+
+
+def test_a_bug_about_hands_costs_the_hands_and_not_the_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hands = gate_hands(tmp_path, DOMAIN)
+
+    def crash(*arguments: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(HandGate, "tick", crash)
+    for _ in range(3):
+        hands.tick(0, Mode.TRACK)
+    hands.close()
+    (line,) = capfd.readouterr().out.splitlines()
+    assert "hands are left alone from here on: ZeroDivisionError: a bug" in line
+
+
+def test_a_run_tells_the_hands_of_its_simulated_robot(tmp_path: Path) -> None:
+    actions = [{"clip": "walk", "end_s": 1.5, "hands": [
+        {"hand": "both", "state": "closed", "at_s": 0.2}, {"hand": "left", "state": "half-open", "at_s": 0.9}]}]
+    (tmp_path / "chain.json").write_text(json.dumps({"format": "exoactor-chain/1", "actions": actions}), "utf-8")
+    words = ["run", "--chain", str(tmp_path / "chain.json"), "--hands", "dex3-1,required", "--domain", str(RUN_DOMAIN),
+             "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-m", "exoactor", *words], cwd=ROOT, capture_output=True, text=True,
+                          check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    hands = report["hands"]
+    assert hands["events_told"] == 3
+    assert hands["connected"] == {"left": True, "right": True}
+    assert hands["last_state"] == {"left": "half-open", "right": "closed"}
+    rows = read_log(tmp_path / "out" / "log.mcap").topics["hands"]
+    assert np.abs(rows["q"][-1] - [DEX3.states_rad[1, LEFT], DEX3.states_rad[2, RIGHT]]).max() < 0.05

@@ -120,12 +120,12 @@ def test_no_target_leaves_its_range_its_rate_or_its_reach(orders: Any, is_blocke
 
 
 def test_a_move_is_smooth_and_takes_its_time() -> None:
-    enforcer = HandEnforcer(DEX3, 0.002)
+    enforcer = HandEnforcer(DEX3)
     enforcer.start_from(LEFT, np.zeros(7, np.float32))
     enforcer.go(LEFT, CLOSED[LEFT])
     rows = []
     for _ in range(250):
-        enforcer.tick(LEFT, enforcer.command.block[LEFT, :, 0].copy(), is_kept=False)
+        enforcer.tick(LEFT, enforcer.command.block[LEFT, :, 0].copy(), 0.002, is_kept=False)
         rows.append(enforcer.command.block[LEFT, :, 0].copy())
     q = np.array(rows)
     done = np.flatnonzero(np.abs(q - CLOSED[LEFT]).max(axis=1) < 1e-5)[0]
@@ -136,14 +136,14 @@ def test_a_move_is_smooth_and_takes_its_time() -> None:
 
 
 def test_another_state_on_the_way_turns_the_hand_without_a_jerk() -> None:
-    enforcer = HandEnforcer(DEX3, 0.002)
+    enforcer = HandEnforcer(DEX3)
     enforcer.start_from(LEFT, np.zeros(7, np.float32))
     enforcer.go(LEFT, CLOSED[LEFT])
     rows = []
     for tick in range(600):
         if tick == 100:
             enforcer.go(LEFT, DEX3.states_rad[0, LEFT])
-        enforcer.tick(LEFT, enforcer.command.block[LEFT, :, 0].copy(), is_kept=False)
+        enforcer.tick(LEFT, enforcer.command.block[LEFT, :, 0].copy(), 0.002, is_kept=False)
         rows.append(enforcer.command.block[LEFT, 6, 0])
     speed = np.diff(rows) / 0.002
     assert np.abs(np.diff(speed)).max() < 0.15  # rad/s a tick; from 4.1 rad/s to a standstill at once would be 4.1

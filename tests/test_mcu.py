@@ -328,6 +328,21 @@ def test_both_firmwares_answer_any_traffic_alike(program: Path, motors: int) -> 
     assert 20 < driven < 250
 
 
+def test_no_bytes_lead_the_firmware_beyond_its_memory(tmp_path: Path) -> None:
+    """Under the compiler's own watch for addresses and undefined behaviour: noise, overlong pieces, damaged frames."""
+    program = build(REPLAY, tmp_path, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    for motors in (1, 64, 200):  # more than it takes are not there
+        rng, lines = np.random.default_rng(motors), list[str]()
+        for at in range(500):
+            noise = rng.integers(0, 256, int(rng.integers(0, 3000))).astype(np.uint8)
+            data = noise.tobytes() if at % 5 == 0 else np.maximum(noise, 1).tobytes() if at % 5 == 1 else b""
+            lines += [f"t {at * 700}", f"r {(data or some_frame(rng, min(motors, 64), at)).hex()}"]
+        done = subprocess.run([program, str(motors)], input="\n".join([*lines, "q"]) + "\n", text=True,
+                              capture_output=True)
+        assert done.returncode == 0, done.stderr
+        assert sum(line.startswith("a") for line in done.stdout.splitlines()) > 50
+
+
 # --- The host ---------------------------------------------------------------------------------------------------------
 
 
