@@ -30,6 +30,9 @@ ADDRESSES = b"".join((part.address + byte).to_bytes(2, "little") for part in PAR
 STATUS_BYTES = 11 + SIZE
 FAST_HEAD_BYTES, FAST_BYTES = 8, 4 + SIZE
 _CRC = BuypassOfFrames(STATUS_BYTES - 2)
+_BEFORE = HEAD + bytes([0, SIZE + 4, 0, Instruction.STATUS])
+_AFTER = len(_BEFORE)
+_IS_ID = np.arange(_AFTER) == len(HEAD)
 _NOTHING = (np.zeros(0, np.intp), np.zeros(0, BLOCK))
 
 
@@ -49,7 +52,9 @@ class BlockStream:
 
     def __init__(self, ids: list[int]) -> None:
         self._row = np.full(256, -1, np.intp)
-        self._row[ids] = np.arange(len(ids))
+        self._row[ids] = self._every = np.arange(len(ids))
+        self._begins: U8 = np.tile(np.frombuffer(_BEFORE, np.uint8), (len(ids), 1))
+        self._begins[:, len(HEAD)] = ids
         self._packets = PacketStream()
         self.strangers = 0
 
@@ -65,10 +70,11 @@ class BlockStream:
         """The blocks that are complete now."""
         if len(data) % STATUS_BYTES == 0 and data and self._packets.is_empty:  # whole packets, in step: all at once
             table = np.frombuffer(data, np.uint8).reshape(-1, STATUS_BYTES)
-            crc = np.ascontiguousarray(table[:, -2:]).view("<u2")[:, 0]
-            if (table[:, :4] == np.frombuffer(HEAD, np.uint8)).all() and (
-                    table[:, 5:8] == (SIZE + 4, 0, Instruction.STATUS)).all() and (_CRC.of(table[:, :-2]) == crc).all():
-                return self._mine(self._row[table[:, 4]], table[:, 9:-2])
+            if (_CRC.of(table[:, :-2]) == table[:, -2:].view("<u2")[:, 0]).all():
+                if len(table) == len(self._begins) and (table[:, :_AFTER] == self._begins).all():
+                    return Blocks(self._every, table[:, 9:-2].view(BLOCK)[:, 0])
+                if ((table[:, :_AFTER] == self._begins[0]) | _IS_ID).all():
+                    return self._mine(self._row[table[:, 4]], table[:, 9:-2])
         packets = [p for p in self._packets.feed(data) if p.instruction == Instruction.STATUS]
         blocks = [p for p in packets if len(p.parameters) == SIZE]
         self.strangers += len(packets) - len(blocks)

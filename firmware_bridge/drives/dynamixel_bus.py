@@ -64,6 +64,12 @@ class DynamixelBus:
         self._ids = np.array([drive.id for drive in drives], np.uint8)
         self._gains, self._told = np.zeros(n, GAIN_ROW), np.zeros(n, np.bool_)
         self._gains["id"] = self._ids
+        self._asked, self._counts, self._pull = np.full((n, 2), np.nan), np.zeros((2, n)), np.zeros(n)
+        self._is_limp, self._has_limp = np.ones(n, np.bool_), True
+        self._is_position: np.ndarray = ~self.scales.is_current
+        self._goal_rows = np.zeros(n, GOAL_ROW)
+        self._goal_rows["id"] = self._ids
+        self._units = np.stack([np.full(n, COUNT_RAD), np.full(n, VELOCITY_RAD_S), self.scales.torque_n_m], axis=1)
         self._limits, self._watchdog, self._cycle = np.zeros(n), 1, 0
         bases = np.array([model.indirect_data for model in self.scales.models])
         self._groups: list[Rows] = [np.flatnonzero(bases == base) for base in np.unique(bases)]
@@ -91,8 +97,12 @@ class DynamixelBus:
         goals = self._goals(block) if np.isfinite(block).all() else None
         if goals is None:
             return []
+        return self._cycle_of(goals + self._reminder())
+
+    def _cycle_of(self, told: bytes) -> list[bytes]:
+        """What is told, which nobody answers, and then everybody's state."""
         self.turns.plan(self._groups)
-        return [goals + self._reminder() + self._reads[0], *self._reads[1:]]
+        return [told + self._reads[0], *self._reads[1:]]
 
     def _reminder(self) -> bytes:
         """Tells servos that lost their power again what they are asked for, so that they can say where they stand."""
@@ -106,19 +116,23 @@ class DynamixelBus:
     def _goals(self, block: F64) -> bytes | None:
         """Sync writes of gains and goals to whom an operator has enabled; None for what cannot be said."""
         scales, states, told = self.scales, self.states, self.turns.is_trusted
+        if (block[:, 3:] != self._asked).any():
+            self._take_gains(block)
         push = block[:, KD] * block[:, DQ] + block[:, TAU]
-        p, d = scales.gains(block[:, KP], block[:, KD])
-        has_kp, out = p > 0, []
-        if (~has_kp & ~scales.is_current & (np.abs(push) > SMALL_PUSH * scales.stall_n_m)).any():
+        is_limp, out = self._is_limp, []
+        if self._has_limp and (
+                is_limp & ~scales.is_current & (np.abs(push) > SMALL_PUSH * scales.stall_n_m)).any():
             self.refused += 1
             return None
-        position = told & ~scales.is_current
+        position = told & self._is_position
         if position.any():
-            out.append(self._gain_rows(p, d, position))
-            pull = push / np.where(has_kp, p * scales.kp_count, np.inf)
-            goal = np.where(has_kp, block[:, Q] + pull, states.q) / COUNT_RAD
-            rows = np.zeros(int(position.sum()), GOAL_ROW)
-            rows["id"], rows["goal"] = self._ids[position], np.clip(np.rint(goal), -MOST_COUNTS, MOST_COUNTS)[position]
+            out.append(self._gain_rows(position))
+            goal = (block[:, Q] + push * self._pull) * (1 / COUNT_RAD)
+            if self._has_limp:
+                goal[is_limp] = states.q[is_limp] / COUNT_RAD
+            rows = self._goal_rows
+            rows["goal"] = np.rint(np.minimum(np.maximum(goal, -MOST_COUNTS), MOST_COUNTS))
+            rows = rows if position.all() else rows[position]
             out.append(dynamixel.make_sync_rows(dynamixel.GOAL_POSITION.address, 4, rows.tobytes()))
         if (current := told & scales.is_current).any():
             law = block[:, KP] * (block[:, Q] - states.q) + push - block[:, KD] * states.dq
@@ -128,18 +142,25 @@ class DynamixelBus:
             out.append(dynamixel.make_sync_rows(dynamixel.GOAL_CURRENT.address, 2, rows.tobytes()))
         return b"".join(out)
 
-    def _gain_rows(self, p: F64, d: F64, position: np.ndarray) -> bytes:
+    def _take_gains(self, block: F64) -> None:
+        """Gains that a cycle wants anew, in the servos' counts, and what a push is worth in position."""
+        self._asked[:] = block[:, 3:]
+        self._counts[:] = self.scales.gains(block[:, KP], block[:, KD])
+        np.equal(self._counts[0], 0, out=self._is_limp)
+        self._has_limp = bool(self._is_limp.any())
+        self._pull[:] = 1 / np.where(self._is_limp, np.inf, self._counts[0] * self.scales.kp_count)
+        self._told[:] &= (self._gains["p"] == self._counts[0]) & (self._gains["d"] == self._counts[1])
+
+    def _gain_rows(self, position: np.ndarray) -> bytes:
         """Gains that have changed, and each servo's now and then: nobody says whether they arrived."""
-        gains = self._gains
-        changed = ~self._told | (gains["p"] != p) | (gains["d"] != d)
-        gains["p"], gains["d"] = p, d
+        gains, (p, d) = self._gains, self._counts
         self._cycle = (self._cycle + 1) % len(gains)
-        changed[self._cycle] = True
-        changed &= position
-        self._told |= changed
-        if not changed.any():
+        self._told[self._cycle] = False
+        rows = np.flatnonzero(position > self._told)
+        if len(rows) == 0:
             return b""
-        return dynamixel.make_sync_rows(dynamixel.GAIN_D.address, GAINS_BYTES, gains[changed].tobytes())
+        gains["p"][rows], gains["d"][rows], self._told[rows] = p[rows], d[rows], True
+        return dynamixel.make_sync_rows(dynamixel.GAIN_D.address, GAINS_BYTES, gains[rows].tobytes())
 
     def begin(self, turn: int) -> None:
         for stream in self._streams:
@@ -152,23 +173,33 @@ class DynamixelBus:
 
     def hear(self, data: bytes, now_ns: int) -> int:
         blocks = self._streams[self._turn].feed(data)
-        rows = self._groups[self._turn][blocks.rows]
+        rows, said, states = self._groups[self._turn][blocks.rows], blocks.data, self.states
         good = self.turns.take(rows)
-        rows, said, states = rows[good], blocks.data[good], self.states
-        is_alive = said["watchdog"] != 0
-        gone, rows, said = rows[~is_alive], rows[is_alive], said[is_alive]
-        self._forgot[gone], self._restarted[gone], self._forgot[rows] = True, True, False
-        states.faults[gone], states.is_driving[gone] = FAULT_RESTARTED, False
-        struck = said["watchdog"] == STRUCK
-        self.turns.is_trusted[gone] = self.turns.is_trusted[rows[struck]] = False
-        torque = said["current"] * self.scales.torque_n_m[rows]
-        states.note(rows, np.stack([said["position"] * COUNT_RAD, said["velocity"] * VELOCITY_RAD_S, torque], axis=1),
-                    now_ns)
-        states.faults[rows] = (said["error"] | np.where(struck, FAULT_STOPPED, 0)
-                               | np.where(self._restarted[rows], FAULT_RESTARTED, 0))
+        if not good.all():
+            rows, said = rows[good], said[good]
+        if (said["watchdog"] != self._watchdog).any():
+            rows, said = self._note_unusual(rows, said)
+        self._forgot[rows] = False
+        motion = np.empty((len(rows), 3))
+        motion[:, 0], motion[:, 1], motion[:, 2] = said["position"], said["velocity"], said["current"]
+        motion *= self._units[rows]
+        states.note(rows, motion, now_ns)
+        states.faults[rows] = said["error"]
+        for is_so, fault in ((self._restarted[rows], FAULT_RESTARTED), (said["watchdog"] == STRUCK, FAULT_STOPPED)):
+            if is_so.any():
+                states.faults[rows[is_so]] |= fault
         states.is_driving[rows] = said["torque"] == 1
         states.temperature_c[rows] = said["temperature"]
         return len(rows)
+
+    def _note_unusual(self, rows: Rows, said: np.ndarray) -> tuple[Rows, np.ndarray]:
+        """Servos that lost their power or that their watchdog has stopped; who can tell more, and what."""
+        is_alive = said["watchdog"] != 0
+        gone = rows[~is_alive]
+        self._forgot[gone], self._restarted[gone] = True, True
+        self.states.faults[gone], self.states.is_driving[gone] = FAULT_RESTARTED, False
+        self.turns.is_trusted[gone] = self.turns.is_trusted[rows[said["watchdog"] == STRUCK]] = False
+        return rows[is_alive], said[is_alive]
 
     def connect(self, exchange: Exchange, watchdog_s: float) -> list[Facts]:
         self.turns.trust(False)
@@ -188,22 +219,20 @@ class DynamixelBus:
         self._told[:], self._restarted[:] = False, False
         rows = np.flatnonzero(is_known)
         ids, position = self._ids[rows].tolist(), self.states.q[rows] / COUNT_RAD
-        self.turns.plan([np.zeros(0, np.intp)])
         if not ids:
             return []
-        return [b"".join((
+        return self._cycle_of(b"".join((
             dynamixel.make_sync_write(ids, dynamixel.WATCHDOG, [0] * len(ids)),
             dynamixel.make_sync_write(ids, dynamixel.WATCHDOG, [self._watchdog] * len(ids)),
             dynamixel.make_sync_write(ids, dynamixel.GOAL_CURRENT, [0] * len(ids)),
             dynamixel.make_sync_write(ids, dynamixel.GOAL_POSITION, [math.floor(q + 0.5) for q in position.tolist()]),
             dynamixel.make_sync_write(ids, dynamixel.TORQUE_ENABLE, [1] * len(ids)),
-        ))]
+        )))
 
     def disabling(self) -> list[bytes]:
         self.turns.trust(False)
-        self.turns.plan(self._groups)
-        off = dynamixel.make_sync_write(self._ids.tolist(), dynamixel.TORQUE_ENABLE, [0] * len(self._ids))
-        return [off + self._reads[0], *self._reads[1:]]
+        return self._cycle_of(dynamixel.make_sync_write(
+            self._ids.tolist(), dynamixel.TORQUE_ENABLE, [0] * len(self._ids)))
 
 
 def language(drives: list[Drive], baud: int | None = None) -> DynamixelBus:

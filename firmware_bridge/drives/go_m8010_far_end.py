@@ -7,7 +7,7 @@ import numpy as np
 from firmware_bridge.drives.go_m8010 import OUT_BYTES, OUT_HEAD, OVER_TEMPERATURE_C, GoCodec, GoStream, Status
 from firmware_bridge.drives.go_m8010_bus import EVERYBODY, check
 from firmware_bridge.drives.language import Drive
-from firmware_bridge.emulated_drives import EmulatedMotors
+from firmware_bridge.emulated_drives import PAUSE_S, EmulatedMotors
 
 OVER_TEMPERATURE = 1
 
@@ -24,12 +24,19 @@ class GoFarEnd:
         check(drives)
         self._codec = GoCodec([drive.id for drive in drives])
         self._stream = GoStream(OUT_HEAD)
-        self._motors, self._rows = motors, np.array(rows, np.intp)
+        self._motors, self._rows, self._heard_s = motors, np.array(rows, np.intp), motors.now_s
         self._at = {drive.id: at for at, drive in enumerate(drives)}
         self._statuses = np.zeros(len(drives), np.uint8)
 
+    def brown_out(self) -> None:
+        """All lose their power and start again."""
+        self._statuses[:] = Status.BRAKE
+
     def feed(self, data: bytes) -> bytes:
         """What the bus answers to some bytes."""
+        if self._motors.now_s - self._heard_s > PAUSE_S:
+            self._stream.forget()
+        self._heard_s = self._motors.now_s
         if len(data) == OUT_BYTES and self._stream.is_empty:  # the usual case: one whole question
             one = self._codec.decode_command_one(data)
             if one is not None:
