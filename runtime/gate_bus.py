@@ -87,7 +87,8 @@ def refuse_clipped_gains(wiring: Wiring, robot: Robot, kp: F32, kd: F32) -> None
     if ratio[motor, column] > GAIN_SLACK:
         raise Refused(
             f"drive of {wiring.table.joints[motor]}",
-            expected=f"{('kp', 'kd')[column]} {wanted[motor, column]:.2f}, as controller and robot say", found=f"at most {reach[motor, column]:.2f} in its protocol",
+            expected=f"{('kp', 'kd')[column]} {wanted[motor, column]:.2f}, as controller and robot say",
+            found=f"at most {reach[motor, column]:.2f} in its protocol",
             what_to_do="choose another model of drive, one behind a gear, or a controller with lower gains")
 
 
