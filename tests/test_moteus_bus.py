@@ -243,7 +243,7 @@ def test_lines_of_many_equal_those_made_one_by_one(checksum: bool) -> None:
     rng = np.random.default_rng(2)
     ids = [1, 2, 17, 127]
     codec = MoteusCodec(ids)
-    for _ in range(500):
+    for _ in range(12_500):  # 1e5 frames, with and without check sums
         values = rng.normal(size=(4, 5)).astype(np.float32).astype(np.float64)
         is_driven = rng.random(4) < 0.7
         wanted = b"".join(make_line(id_, make_position(*row) + QUERY if driven else QUESTION, checksum=checksum)
