@@ -164,7 +164,7 @@ class Bench:
 
     def last_row(self) -> bytes:
         """The newest tick's record."""
-        return self._rows[self._count - 1].tobytes()
+        return bytes(self._rows[self._count - 1].tobytes())
 
     def recording(self) -> Recording:
         """All of it so far."""

@@ -23,7 +23,8 @@ from runtime.pilot import Phase, min_jerk
 from runtime.robot import Robot
 
 PERIOD_NS = round(1e9 / RATE_HZ)
-ARM_AFTER_TICKS = 50
+ARM_AFTER_TICKS, ARM_WITHIN_TICKS = 50, 5000
+"""Limp limbs may swing for a while before the robot is armed."""
 TILT_S = 2.0
 """How long a simulated person takes to turn what the robot hangs on."""
 
@@ -109,9 +110,9 @@ class CalibrationRun:
 
     def _request(self) -> Request:
         mode, phase = self.gate.machine.mode, self.conductor.phase
-        if mode is Mode.DISARMED and self.ticks == ARM_AFTER_TICKS:
+        if mode is Mode.DISARMED and self.ticks >= ARM_AFTER_TICKS and not self.gate.flags:
             return Request.ARM
-        if mode is Mode.DISARMED and self.ticks > 2 * ARM_AFTER_TICKS:
+        if mode is Mode.DISARMED and self.ticks > ARM_WITHIN_TICKS:
             raise Refused("arming", expected="a healthy robot state", found=", ".join(flag_names(self.gate.flags)),
                           what_to_do="see docs/safety.md for what each flag means")
         if mode is Mode.READY and phase is Phase.READY:

@@ -117,7 +117,7 @@ def interval(samples: Sequence[float]) -> tuple[float, float]:
     n = len(values)
     if n < 2:
         return float(values.mean()), float("inf")
-    return float(values.mean()), float(_T95[min(n - 2, len(_T95) - 1)] * values.std(ddof=1) / np.sqrt(n))
+    return float(values.mean()), _T95[min(n - 2, len(_T95) - 1)] * float(values.std(ddof=1)) / n**0.5
 
 
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
@@ -134,7 +134,7 @@ def least_squares(a: F64, b: F64) -> tuple[F64, F64]:
     m, n = a.shape
     if m <= n or np.linalg.matrix_rank(a, tol=1e-9 * max(np.linalg.norm(a), 1e-30)) < n:
         raise ValueError(f"{m} measurements do not determine {n} unknowns")
-    x, *_ = np.linalg.lstsq(a, b, rcond=None)
+    x: F64 = np.asarray(np.linalg.lstsq(a, b, rcond=None)[0], np.float64)
     residual = b - a @ x
     variance = float(residual @ residual) / (m - n)
-    return x, 1.96 * np.sqrt(np.diag(np.linalg.inv(a.T @ a)) * variance)
+    return x, np.asarray(1.96 * np.sqrt(np.diag(np.linalg.inv(a.T @ a)) * variance), np.float64)
