@@ -44,7 +44,7 @@ class JointZero:
     envelope = Envelope(velocity_rad_s=1.5, effort_ratio=0.35, margin_rad=AHEAD_RAD)
     hangs = True
 
-    def prepare(self, robot: Robot, joints: Sequence[str]) -> None:
+    def prepare(self, robot: Robot, joints: Sequence[str], offsets: F64) -> None:
         self._robot = robot
         self._joints: list[Joint] = [row for row in robot.joints if row.name in joints]
         endless = [row.name for row in self._joints if row.upper_rad - row.lower_rad > 2 * np.pi]

@@ -25,8 +25,8 @@ from runtime.robot import Robot
 PERIOD_NS = round(1e9 / RATE_HZ)
 ARM_AFTER_TICKS, ARM_WITHIN_TICKS = 50, 5000
 """Limp limbs may swing for a while before the robot is armed."""
-TILT_S = 2.0
-"""How long a simulated person takes to turn what the robot hangs on."""
+TILT_RAD_S = 0.4
+"""Mean speed at which a simulated person turns what the robot hangs on."""
 
 
 class Assistant:
@@ -45,7 +45,8 @@ class Assistant:
         self._ticks += 1
         if question.tilt_rad is None:
             return True
-        share = min_jerk(self._ticks * PERIOD_NS * 1e-9 / TILT_S)
+        way = max(float(np.linalg.norm(np.array(question.tilt_rad) - self._from)), 1e-3)
+        share = min_jerk(self._ticks * PERIOD_NS * 1e-9 * TILT_RAD_S / way)
         self._at = self._from + share * (np.array(question.tilt_rad) - self._from)
         self._robot.tilt(self._at)
         return share >= 1

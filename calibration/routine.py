@@ -94,8 +94,12 @@ class Routine(Protocol):
     envelope: Envelope
     hangs: bool
 
-    def prepare(self, robot: Robot, joints: Sequence[str]) -> None:
-        """For this robot, and these of its joints; refuses what it cannot do."""
+    def prepare(self, robot: Robot, joints: Sequence[str], offsets: F64) -> None:
+        """For this robot, and these of its joints; refuses what it cannot do.
+
+        Args:
+            offsets: (motors,) encoder offsets in force, rad: what is recorded under a routine still has them.
+        """
         ...
 
     def plan(self) -> list[str]:
