@@ -10,6 +10,9 @@ JOBS: dict[str, tuple[str, str]] = {
     "ping": ("firmware_bridge.bridge_ping", "ask one drive again and again: answers, losses, round trip"),
     "set-id": ("firmware_bridge.bridge_set_id", "give a drive another id, where its protocol can"),
     "watchdog": ("firmware_bridge.bridge_watchdog", "read or set after which silence a drive lets go"),
+    "monitor": ("firmware_bridge.bridge_monitor", "watch every drive of a robot, without torque: rates, faults"),
+    "run": ("firmware_bridge.bridge_run", "serve a serial robot on DDS, as a Unitree robot is"),
+    "emulate": ("firmware_bridge.bridge_emulate", "open a pseudo-terminal for each port, with drives at its far end"),
 }
 """name: (module offering `add_arguments(parser)` and `run(args) -> int`, one line of help)."""
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from firmware_bridge.can_port import CAN, CanPort
 from firmware_bridge.drives.language import Exchange
 from firmware_bridge.drives.maintenance import Maintenance
 from firmware_bridge.drives.protocols import PROTOCOLS, make_maintenance
@@ -15,7 +16,8 @@ from firmware_bridge.serial_port import SerialPort
 
 def add_port_arguments(parser: argparse.ArgumentParser) -> None:
     """--port, --protocol, --baud, --json."""
-    parser.add_argument("--port", required=True, metavar="PATH", help="serial port, best one of /dev/serial/by-id")
+    parser.add_argument("--port", required=True, metavar="PATH",
+                        help="serial port, best one of /dev/serial/by-id; or can:socketcan:can0")
     parser.add_argument("--protocol", required=True, choices=PROTOCOLS, metavar="NAME", help=", ".join(PROTOCOLS))
     parser.add_argument("--baud", type=int, metavar="N", help="of the serial side (default: the protocol's usual one)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -42,7 +44,7 @@ def open_for(args: argparse.Namespace, upkeep: Maintenance) -> Iterator[Exchange
     Raises:
         BridgeError: the port cannot be had.
     """
-    port = SerialPort(args.port, args.baud or upkeep.baud)
+    port = (CanPort if args.port.startswith(CAN) else SerialPort)(args.port, args.baud or upkeep.baud)
     try:
         yield port.exchange
     finally:

@@ -79,8 +79,8 @@ class HandBus(Protocol):
         """Send a hand its row; False when the wire did not take it, or no writer is open."""
         ...
 
-    def other_writers(self) -> list[str]:
-        """Who else commands these hands, as far as the wire can tell."""
+    def other_writers(self, side: int) -> list[str]:
+        """Who else commands a hand, as far as the wire can tell."""
         ...
 
     def close(self) -> None: ...

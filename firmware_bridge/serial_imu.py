@@ -6,13 +6,18 @@ state age, holds and damps, as it does for a robot that has gone silent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.drives.imu import ImuLanguage, ImuState
+from firmware_bridge.drives.mcu_bus import McuBus
+from firmware_bridge.drives.protocols import MCU, make_imu
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import MotorSample
 from firmware_bridge.serial_port import SerialPort
+from firmware_bridge.wiring import ImuWiring
 
 STALE_S = 0.03
 """Three readings of the slowest that is taken (100 Hz)."""
@@ -86,6 +91,7 @@ class SerialImu(BaseImu):
         super().__init__(language.state, mounting_wxyz)
         self.path, self.language = path, language
         self.port: SerialPort | None = None
+        self._is_closed = False
 
     def connect(self) -> None:
         """Open its port and have it send.
@@ -100,6 +106,8 @@ class SerialImu(BaseImu):
             raise BridgeError(f"IMU {self.path}", expected="an IMU of the protocol named, sending", found=problems[0],
                               what_to_do="check cable, protocol and baud of the wiring file's `imu`")
         self.port = port
+        if self._is_closed:  # meanwhile, by another thread
+            port.close()
 
     @property
     def is_open(self) -> bool:
@@ -114,6 +122,22 @@ class SerialImu(BaseImu):
                 self.language.hear(data, now_ns)
 
     def close(self) -> None:
-        """Let the port go."""
+        """Let the port go, for good."""
+        self._is_closed = True
         if self.port is not None:
             self.port.close()
+
+
+def make_base_imu(wiring: ImuWiring | None, languages: Mapping[str, object]) -> BaseImu | None:
+    """What a wiring file says of the base's IMU.
+
+    Args:
+        languages: of the buses, by port: a microcontroller's brings its IMU.
+    """
+    if wiring is None:
+        return None
+    if wiring.protocol == MCU:
+        language = languages[wiring.port]
+        assert isinstance(language, McuBus)  # the wiring file was checked for it
+        return BaseImu(language.imu, wiring.mounting_wxyz)
+    return SerialImu(wiring.port, make_imu(wiring.protocol, wiring.baud), wiring.mounting_wxyz)

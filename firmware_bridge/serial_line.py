@@ -17,6 +17,8 @@ Mask = npt.NDArray[np.bool_]
 FAULT_LOST, FAULT_LIMP, FAULT_JUMP = 1 << 16, 1 << 17, 1 << 18
 """Of `motor_error`, beside the protocol's own bits: it has not answered for too long; the operator gave it torque and
 it has none; its position jumped so often that somebody else must be answering, and it is shut out."""
+LATE_CYCLES = 3
+"""A computer or an adapter that pauses for as many cycles has lost nothing yet."""
 MOST_MISSES = 10
 """Cycles without an answer before a drive counts as lost."""
 ENABLE_CYCLES = 10
@@ -33,7 +35,9 @@ class Line:
     """One port, the drives on it and how they speak.
 
     Attributes:
-        misses, missed: (drives,) cycles without an answer, in a row and since power-up.
+        misses: (drives,) cycles without an answer, in a row.
+        missed: (drives,) all of them.
+        lost: (drives,) those of them that were no mere lateness: the answer was not there `LATE_CYCLES` later either.
         is_armed: an operator gave torque; a reconnect never sets it, and never gives torque.
     """
 
@@ -55,7 +59,8 @@ class Line:
         self._scale[:, TAU], self._scale[:, KP], self._scale[:, KD] = self.sign / self.gear, 1 / square, 1 / square
         self._zero = np.zeros((n, 5))
         self._zero[:, Q] = self.offset
-        self.misses, self.missed = np.zeros(n, np.int64), np.zeros(n, np.uint32)
+        self.misses = np.zeros(n, np.int64)
+        self.missed, self.lost = np.zeros(n, np.uint32), np.zeros(n, np.uint32)
         self._before, self._taken_ns = np.zeros(n, np.uint32), np.zeros(n, np.int64)
         self._jumps, self.is_shut_out = np.zeros(n, np.int64), np.zeros(n, np.bool_)
         self._reach_per_ns = np.full(n, SPEED_RATIO * USUAL_RAD_S * 1e-9)
@@ -78,7 +83,13 @@ class Line:
         return out
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every drive has told its position."""
+        return bool(self._taken_ns.all())
+
+    @property
     def is_open(self) -> bool:
+        """Whether its port is there."""
         return self.port is not None and self.port.is_open
 
     def arm(self) -> None:
@@ -168,6 +179,7 @@ class Line:
             self.misses += 1
             self.misses[came] = 0
             self.missed += ~came
+            self.lost += self.misses > LATE_CYCLES
         if came.all():
             sample.q[motors], sample.dq[motors] = q, self._q_scale * states.dq
             sample.tau[motors], sample.temperature_c[motors] = self._tau_scale * states.tau, states.temperature_c
@@ -201,7 +213,7 @@ class Line:
             errors[due & ~states.is_driving] |= FAULT_LIMP
         if self.is_shut_out.any():
             errors[self.is_shut_out] |= FAULT_JUMP
-        sample.motor_error[motors], sample.motor_lost[motors] = errors, self.missed
+        sample.motor_error[motors], sample.motor_lost[motors] = errors, self.lost
 
     def statistics(self, now_ns: int) -> dict[str, Any]:
         """What a monitor shows of this port."""
@@ -209,7 +221,8 @@ class Line:
         heard = states.answered_ns > 0
         ages = np.where(heard, (now_ns - states.answered_ns) * 1e-9, np.nan)
         drives = [
-            {"joint": drive.name, "id": drive.id, "answers": int(states.answers[at]), "missed": int(self.missed[at]),
+            {"joint": drive.name, "motor": drive.motor, "id": drive.id, "answers": int(states.answers[at]),
+             "missed": int(self.missed[at]), "lost": int(self.lost[at]),
              "age_s": round(float(ages[at]), 6) if heard[at] else None, "faults": int(states.faults[at]),
              "is_driving": bool(states.is_driving[at]), "is_shut_out": bool(self.is_shut_out[at])}
             for at, drive in enumerate(self.drives)

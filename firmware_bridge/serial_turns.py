@@ -14,7 +14,8 @@ from firmware_bridge.serial_port import SerialPort
 BITS_A_BYTE = 10
 """On the line: a start bit, eight of data, a stop bit."""
 PATIENCE, SELDOM = 5, 16
-"""After so many turns in vain a question is asked in every sixteenth cycle only."""
+"""After so many turns without any answer a question is asked in every sixteenth cycle only; one to many drives of which
+one says nothing is not that."""
 
 
 class Turns:
@@ -31,7 +32,7 @@ class Turns:
         self._byte_ns = round(BITS_A_BYTE * 1e9 / language.baud)
         self._queue: deque[tuple[int, bytes]] = deque()
         self._silent: dict[int, int] = {}
-        self._asked, self._is_once = -1, False
+        self._asked, self._is_once, self._has_heard = -1, False, False
         self._due_ns = self._line_free_ns = 0
         self._cycle = 0
         self.expired = self.put_off = 0
@@ -66,7 +67,7 @@ class Turns:
         language = self._language
         data = port.read()
         if data:
-            language.hear(data, now_ns)
+            self._has_heard |= language.hear(data, now_ns) > 0
         while port.is_open:
             if self._due_ns:
                 is_over = language.is_answered()
@@ -74,12 +75,14 @@ class Turns:
                     return self._due_ns
                 self.expired += not is_over
                 if self._asked >= 0:
-                    self._silent[self._asked] = 0 if is_over else self._silent.get(self._asked, 0) + 1
+                    is_silent = not is_over and not self._has_heard
+                    self._silent[self._asked] = self._silent.get(self._asked, 0) + 1 if is_silent else 0
                 self._due_ns = 0
             if not self._queue:
                 return 0
             turn, question = self._queue.popleft()
             self._asked = -1 if self._is_once else turn
+            self._has_heard = False
             language.begin(turn)
             port.write(question)
             self._due_ns = max(self._line_free_ns, now_ns) + self._turn_ns

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firmware_bridge.can_port import CAN
 from firmware_bridge.drives.language import Drive
-from firmware_bridge.drives.protocols import ESTOP_PROTOCOLS, IMU_PROTOCOLS, PROTOCOLS
+from firmware_bridge.drives.protocols import ESTOP_PROTOCOLS, IMU_PROTOCOLS, MCU, PROTOCOLS
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_table import MotorTable, read_motor_table
 from firmware_bridge.serial_port import USB
@@ -31,7 +32,7 @@ class BusWiring:
     """One port of drives.
 
     Attributes:
-        port: a path, or `usb:VID:PID:SERIAL` (hex, hex, text).
+        port: a path, or `usb:VID:PID:SERIAL` (hex, hex, text), or `can:INTERFACE:CHANNEL`.
         baud: None for the protocol's usual one.
         drives: `Drive.motor` is the slot in the robot's table.
     """
@@ -148,7 +149,7 @@ def _port(key: str, found: Any, folder: Path) -> str:
         vid, pid = (_whole(f"{key}.{name}", parts[name], 0, 0xFFFF) for name in ("vid", "pid"))
         return f"{USB}{vid:04x}:{pid:04x}:{_text(f'{key}.serial', parts['serial'])}"
     text = _text(key, found)
-    return text if text.startswith(USB) else str(folder / text)
+    return text if text.startswith((USB, CAN)) else str(folder / text)
 
 
 def _baud(key: str, found: dict[str, Any]) -> int | None:
@@ -223,7 +224,10 @@ def _estop(found: Any, folder: Path) -> ButtonWiring:
 
 def _ports(wiring: Wiring) -> Iterator[str]:
     yield from (bus.port for bus in wiring.buses)
-    yield from (part.port for part in (wiring.imu, wiring.estop) if part is not None)
+    if wiring.imu is not None and wiring.imu.protocol != MCU:
+        yield wiring.imu.port
+    if wiring.estop is not None:
+        yield wiring.estop.port
 
 
 def _refuse_twice_or_never(wiring: Wiring) -> None:
@@ -233,6 +237,9 @@ def _refuse_twice_or_never(wiring: Wiring) -> None:
     if twice or never:
         raise _refuse("drives", f"each joint of {wiring.table.robot} on one drive",
                       f"twice: {', '.join(twice) or 'none'}; on no bus: {', '.join(never) or 'none'}")
+    imu = wiring.imu
+    if imu is not None and imu.protocol == MCU and (imu.port, MCU) not in [(b.port, b.protocol) for b in wiring.buses]:
+        raise _refuse("imu.port", "the port of the microcontroller whose IMU it is", imu.port)
     ports = list(_ports(wiring))
     shared = sorted({port for port in ports if ports.count(port) > 1})
     if shared:

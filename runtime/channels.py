@@ -74,6 +74,8 @@ CHANNELS: dict[str, Channel] = {
     "hand_joints": Channel(16, "of the left, then the right hand: 1 where it counts, then 7 joint positions, rad",
                            needed=False, stepped=True),
 }
+HAND_JOINTS = "hand_joints"
+"""The channel that no controller reads: a stream's hands are told beside it."""
 
 
 class ChannelTable:

@@ -18,7 +18,7 @@ from runtime.calibration_file import add_calibration_options, calibration_settin
 from runtime.child import Child
 from runtime.manifest import OWN_CONTROLLER, Manifest
 from runtime.manifest_reader import load_manifest
-from runtime.operator_options import operator_settings
+from runtime.operator_options import operator_settings, with_wired_button
 from runtime.preflight import Check, check_controller
 from runtime.preflight_list import list_estops, list_machine, list_robot
 from runtime.robot import NO_WIRE
@@ -78,9 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _operator(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of `RunSettings` about emergency stops."""
-    if not args.estop:
-        return {}
-    return operator_settings(args)
+    return operator_settings(args) if with_wired_button(args.robot, tuple(args.estop)) else {}
 
 
 def _checks(settings: RunSettings) -> Iterator[Check]:

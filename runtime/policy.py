@@ -17,6 +17,9 @@ from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.estimator_terms import ESTIMATE
 from runtime.faults import Mode
+from runtime.hand import load_hand
+from runtime.hand_orders import HandOrders
+from runtime.hand_track import HandTrack
 from runtime.helm import Helm
 from runtime.manifest import Manifest
 from runtime.model_metadata import adopt_metadata
@@ -47,6 +50,7 @@ class Policy:
         target: (1,) `target_dtype`, what the gate reads.
         log: (1,) `policy_log_dtype`.
         stream: where streamed frames go (`take`), None where nothing can follow any.
+        hands: what hands are told, None in a run without.
     """
 
     def __init__(self, settings: RunSettings) -> None:
@@ -73,12 +77,16 @@ class Policy:
         self.stream: StreamReference | None = None
         is_plain = manifest.embedded is None and not self.controller.window.now.channels
         if is_streamed:
-            channels, ahead_s = stream_needs(manifest, mode)
+            channels, ahead_s = stream_needs(manifest, mode, has_hands=settings.hands is not None)
             self.stream = StreamReference(manifest.robot, manifest.order, manifest.robot.limits, channels, ahead_s)
         elif has_operator and manifest.kind == "tracker" and is_plain:
             self.stream = StreamReference(manifest.robot, manifest.order, manifest.robot.limits)
         self.helm = Helm(self.pilot, self.controller, manifest.robot.limits, steered=self._steered, stream=self.stream,
                          is_streamed=is_streamed)
+        self.hands: HandOrders | None = None
+        if settings.hands is not None:
+            track = HandTrack(source.clip) if isinstance(source, ClipReference) else None
+            self.hands = HandOrders(load_hand(settings.hands), self.pilot, self.helm, track, self.stream)
         motors, joints = manifest.robot.motors, len(manifest.order)
         self.target = np.zeros(1, target_dtype(motors))
         observation = sum(entry.values.size for entry, _, _ in self.controller.observations)
@@ -144,6 +152,8 @@ class Policy:
         self._block[:] = self.helm.tick(mode, state, now_ns)
         target = self.target
         target["flags"], target["source"] = self.helm.flags, self.helm.source
+        if self.hands is not None:
+            self.hands.tick(now_ns)
         target["made_ns"], target["state_ns"], target["phase"] = now_ns, state.received_ns, self.pilot.phase
         target["sequence"] += 1
 

@@ -58,8 +58,11 @@ class PolicyProcess:
             self._operator = Slot(shared / "operator", OPERATOR_DTYPE, run)
             self._stream = Ring(shared / "stream_ring", stream_dtype(len(robot.joints)), run, STREAM_RING)
         if settings.stream is not None:
-            size = stream_needs(policy.manifest, policy.controller.mode)[0].size
+            size = stream_needs(policy.manifest, policy.controller.mode, has_hands=settings.hands is not None)[0].size
             self._stream = Ring(shared / "own_stream_ring", stream_dtype(len(robot.joints), size), run, STREAM_RING)
+        self._hands: Slot | None = None
+        if policy.hands is not None:
+            self._hands = Slot(shared / "hands", policy.hands.record.dtype, run)
         self._ring = Ring(shared / "policy_ring", policy.log.dtype, run, POLICY_RING, create=True)
         self._state = RobotState(robot.motors)
         self._misses = Misses(robot.limits, round(1e9 / policy.manifest.rate_hz))
@@ -78,6 +81,9 @@ class PolicyProcess:
         if self._stream is not None and policy.stream is not None:
             self._stream.drain(policy.stream.take)
         policy.tick(mode, self._state, clock())
+        if self._hands is not None and policy.hands is not None:
+            self._hands.record[0] = policy.hands.record[0]
+            self._hands.publish()
         target.record[0] = policy.target[0]
         target.record["flags"] |= np.uint64(self._misses.look(clock() - now_ns))
         target.publish()
@@ -105,7 +111,8 @@ def main(argv: list[str]) -> int:
             emit("warning", message=f"policy without {line}")
     process = PolicyProcess(settings, policy)
     emit("ready", joints=len(policy.manifest.order), observation=int(policy.log["observation"].size),
-         estimate=policy.estimate_size, backend=policy.backend, backend_note=policy.backend_note)
+         estimate=policy.estimate_size, backend=policy.backend, backend_note=policy.backend_note,
+         hand_events=[] if policy.hands is None else policy.hands.events)
     for line in policy.warnings:
         emit("warning", message=line)
     freeze_garbage()

@@ -157,6 +157,22 @@ def _faults(report: dict[str, Any]) -> str:
     return f"<table>{rows}</table>"
 
 
+def _hands(report: dict[str, Any]) -> str:
+    """What hands were told and how far from the body; nothing for a run without."""
+    if "hands" not in report:
+        return ""
+    hands = report["hands"]
+    rows = "".join(
+        f"<tr><td>{row['at_s']:.2f} s</td><td>{row['hand']}</td><td>{row['state']}</td><td>"
+        + ("never told" if row["offset_ms"] is None else f"{row['offset_ms']:.1f} ms from the body") + "</td></tr>"
+        for row in hands["events"]
+    )
+    facts = [f"{side} {'moved' if was else 'not there'}, in the end {hands['last_state'][side]}"
+             for side, was in hands["connected"].items()]
+    facts += [f"{name.lower().replace('_', ' ')} for {count} writes" for name, count in hands["findings"].items()]
+    return f"<h2>Hands</h2><p>{html.escape('; '.join(facts))}</p><table>{rows}</table>"
+
+
 def write_page(path: Path, report: dict[str, Any], curves: dict[str, Any], manifest: Manifest) -> None:
     """Write the page."""
     good = report["outcome"] == "done" and not report["fell"]
@@ -174,6 +190,7 @@ def write_page(path: Path, report: dict[str, Any], curves: dict[str, Any], manif
 <p class="big {'ok' if good else 'bad'}">{html.escape(verdict)}</p>
 <table>{_facts(report)}</table>
 <h2>Faults</h2>{_faults(report)}
+{_hands(report)}
 <h2>Mode</h2>{_timeline(*curves['mode'])}
 <h2>Root height, m (blue measured, orange reference)</h2>{_curves(height, 'm')}
 {error}

@@ -11,22 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.serial_port import find_port
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
+from firmware_bridge.wiring import read_wiring, wiring_path
 from runtime.admission import Admitted, admit
 from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.calibration_file import add_calibration_options, calibration_of, calibration_settings
 from runtime.chain import chain_names, find_chain, read_chain
 from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
+from runtime.gate_bus import refuse_misfit
+from runtime.hand_options import add_hand_options, hand_settings
 from runtime.limits import loosened
 from runtime.manifest import OWN_CONTROLLER
 from runtime.operator_options import add_operator_options, operator_settings
 from runtime.preflight import refuse_red
 from runtime.preflight_list import WATCHED_BY_RUN, list_for_run
 from runtime.robot import NO_WIRE, robot_path
-from runtime.settings import RunSettings
+from runtime.settings import SERIAL, RunSettings
 from runtime.steered import NO_CONTROLLER, USUAL
-from runtime.stream_socket import check_stream
+from runtime.stream_socket import check_address, check_stream
 
 if TYPE_CHECKING:
     from firmware_bridge.simulated_robot import SimulatedRobot
@@ -47,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  exoactor run --chain demo --lockstep            five of them, one after the other\n"
         "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --out runs/walk\n"
         "  exoactor run --controller holosoma-velocity --model ppo.onnx --command 0.5,0,0 --duration 10 --lockstep\n"
-        "  exoactor run --controller bundles/twist2 --clip walk.npz --robot g1 --interface eth0 --dry-run"
+        "  exoactor run --controller bundles/twist2 --clip walk.npz --robot g1 --interface eth0 --dry-run\n"
+        "  exoactor run --robot my_robot.json --clip squat"
     )
     parser.add_argument("--controller", help=f"name, manifest (.json) or bundle folder (default: {OWN_CONTROLLER})")
     parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")
@@ -57,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="motion for a tracker from a sender of SONIC's protocol, e.g. tcp://127.0.0.1:5556")
     parser.add_argument("--stream-topic", default="pose", metavar="TOPIC", help="of its poses (default: pose)")
     parser.add_argument("--stream-key", metavar="FILE", help="its CURVE certificate (needed off loopback)")
+    parser.add_argument("--stream-out", metavar="tcp://HOST:PORT",
+                        help="publish SONIC's g1_debug and robot_config, e.g. at tcp://127.0.0.1:5557")
+    parser.add_argument("--stream-out-key", metavar="FILE", help="secret CURVE certificate (needed off loopback)")
     parser.add_argument("--chain", metavar="FILE|NAME", help="clips one after the other (docs/chains.md), instead of "
                         f"--clip: a .json file, or a shipped one by name: {', '.join(chain_names())}")
     parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
@@ -65,9 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=float, metavar="S", help="play at most this long")
     parser.add_argument("--out", help="folder for report and log (default: runs/<time>)")
     parser.add_argument("--lockstep", action="store_true", help="one process, simulated time")
-    parser.add_argument("--robot", choices=TARGETS, default="sim",
+    parser.add_argument("--robot", type=robot_target, default="sim", metavar="TARGET",
                         help="sim: start a simulated one; dds: somebody else's on the network; g1: the real one; "
-                        "unitree-mujoco: Unitree's own simulator, unchecked")
+                        "unitree-mujoco: Unitree's own simulator, unchecked; FILE.json: motors on serial ports "
+                        "(docs/serial.md)")
     parser.add_argument("--domain", type=int, help="DDS domain (default 1, with --robot g1 0)")
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
@@ -83,8 +92,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_hand_options(parser)
     add_operator_options(parser.add_argument_group("operator (not with --lockstep)"))
     add_robot_options(parser.add_argument_group("simulated robot (--robot sim)"))
+
+
+def robot_target(text: str) -> str:
+    """A target of `RunSettings`, or a wiring file.
+
+    Raises:
+        argparse.ArgumentTypeError: neither.
+    """
+    if text not in TARGETS and not wiring_path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(TARGETS)}, or name a wiring file (.json)")
+    return text
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,6 +139,9 @@ def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
         args.clip = str(find_chain(args.chain))
     if args.controller is None:
         args.controller, args.clip = OWN_CONTROLLER, args.clip or (None if args.stream else OWN_CLIP)
+    args.wiring = None
+    if args.robot not in TARGETS:
+        args.robot, args.wiring = SERIAL, str(wiring_path(args.robot).absolute())
     _check_arguments(args)
     admitted = admit(args.controller, target=args.robot, allow_unsigned=args.allow_unsigned)
     warnings = [*admitted.warnings, *loosened(admitted.manifest.robot.limits)]
@@ -149,10 +173,12 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     robot = make_robot(args)
     check_plant(policy, robot)
     ailments = make_ailments(args, robot)
-    factor = run_lockstep(settings, policy, robot, out, parse_press(args.press), ailments)
+    heard: list[str] = []
+    factor = run_lockstep(settings, policy, robot, out, parse_press(args.press), ailments, heard)
     objects = {name: pose.tolist() for name, pose in robot.object_poses().items()}
-    return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0,
-                    "alarms": [], **({"objects": objects} if objects else {})}
+    return factor, {"backend": policy.backend, "warnings": [*policy.warnings, *heard], "errors": [], "gate_restarts": 0,
+                    "alarms": [], **({"objects": objects} if objects else {}),
+                    **({} if policy.hands is None else {"hand_events": policy.hands.events})}
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
@@ -169,6 +195,8 @@ def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitt
         words += ["--peer", peer]
     if args.no_realtime:
         words.append("--no-realtime")
+    if settings.hands is not None:
+        words += ["--hands", settings.hands]
     if args.robot == "unitree-mujoco":
         print("WARNING: profile unitree-mujoco: no CRC, no counter, no variant is checked. For that simulator only.",
               file=sys.stderr)
@@ -221,6 +249,11 @@ def _check_arguments(args: argparse.Namespace) -> None:
         if args.lockstep:
             raise Refused("--stream", expected="a run in real time", found="--lockstep",
                           what_to_do="simulated time hears no network: leave one of the two out")
+    if args.stream_out is not None:
+        check_address(args.stream_out, args.stream_out_key, "--stream-out")
+        if args.lockstep:
+            raise Refused("--stream-out", expected="a run in real time", found="--lockstep",
+                          what_to_do="look at the log of a run on simulated time: leave one of the two out")
     if args.lockstep and args.robot != "sim":
         raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
                       what_to_do="simulated time needs our own simulated robot: leave one of the two out")
@@ -247,9 +280,12 @@ def _robot_file(admitted: Admitted, out: Path) -> str:
 
 def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSettings:
     robot = admitted.manifest.robot
-    if robot.wire == NO_WIRE and not args.lockstep:
+    if robot.wire == NO_WIRE and not args.lockstep and args.wiring is None:
         raise Refused(f"robot {robot.name}", expected="--lockstep", found="a run over DDS",
                       what_to_do="its file knows no wire: it runs on simulated time only")
+    wiring = None if args.wiring is None else refuse_misfit(read_wiring(Path(args.wiring)), robot)
+    if wiring is not None and wiring.estop is not None:
+        args.estop.append(f"{wiring.estop.protocol}:{find_port(wiring.estop.port)}")
     return RunSettings(
         controller=str(args.controller),
         robot=_robot_file(admitted, out),
@@ -260,6 +296,8 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         stream=args.stream,
         stream_topic=args.stream_topic,
         stream_key=args.stream_key,
+        stream_out=args.stream_out,
+        stream_out_key=args.stream_out_key,
         command=parse_command(args.command),
         duration_s=args.duration,
         target=args.robot,
@@ -275,8 +313,10 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         trust=admitted.trust,
         estimator=args.estimator,
         mode=args.mode,
+        wiring=args.wiring,
         **calibration_settings(args),
         **operator_settings(args),
+        **hand_settings(args),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.channels import ChannelTable
+from runtime.channels import HAND_JOINTS, ChannelTable
 from runtime.operator_message import pose_form, stream_form
 from runtime.packed_message import HAND, JOINTS, ORDER, Command, Decoder, Planner, Pose, Reject
 from runtime.records import stream_dtype
@@ -41,6 +41,12 @@ def versions_for(channels: ChannelTable) -> tuple[int, ...]:
     return (2, 3) if "smpl_joints" in channels.names else (1,)
 
 
+def hands_row(hands: Any) -> Any:
+    """(16,) of channel `hand_joints` from (2, 7) rad: a hand with a number that is none is not given."""
+    is_given = np.isfinite(hands).all(axis=1, keepdims=True)
+    return np.concatenate([is_given, np.where(is_given, hands, 0.0)], axis=1).reshape(-1)
+
+
 class StreamIntake:
     """One stream on its way in.
 
@@ -53,6 +59,7 @@ class StreamIntake:
 
     Attributes:
         counts: messages and frames by what became of them.
+        newest_ns: when the newest frame arrived, 0 before the first.
         starts, stops: gestures of topic `command`.
         planner, planner_ns: the newest message of topic `planner`, None before, and when it arrived.
         hands: (2, 7) rad, left first, NaN where none came.
@@ -74,12 +81,13 @@ class StreamIntake:
         self._place = np.zeros(2)
         self._clock = SourceClock()
         self._last, self._was_batch = -1, False
-        self._seen = np.full(SEEN, -1, np.int64)
+        self._seen, self._located = np.full(SEEN, -1, np.int64), np.full(SEEN, -1, np.int64)
+        self._places = np.zeros((SEEN, 3))
         self._old, self._old_number = 0, -1
         self._heading_rad = 0.0
         self._sequence = 0
         self.counts: Counter[str] = Counter()
-        self.starts = self.stops = self.planner_ns = self.version = 0
+        self.starts = self.stops = self.planner_ns = self.newest_ns = self.version = 0
         self.planner: Planner | None = None
         self.hands = np.full((2, HAND), np.nan)
 
@@ -135,7 +143,7 @@ class StreamIntake:
     def _begin(self, pose: Pose, received_ns: int) -> None:
         """Of a run of numbers the newest is the first; what it brings besides is before its time."""
         self._last, self._old, self._old_number = int(pose.frame_index[-1]) - 1, 0, -1
-        self._seen[:] = -1
+        self._seen[:] = self._located[:] = -1
         for number in pose.frame_index[:-1].tolist():
             self._seen[number % SEEN] = number
         self._was_batch = False
@@ -165,6 +173,7 @@ class StreamIntake:
                 continue
             self.counts["overtaken"] += number <= last
             self._fill(pose, i, source_ns, received_ns + max(0, source_ns - sent_ns), is_new=number > last)
+            self.newest_ns = received_ns if number > last else self.newest_ns
 
     def _time_of(self, pose: Pose, i: int) -> int | None:
         """When frame i was meant, ns; None while the clock is being found."""
@@ -205,19 +214,33 @@ class StreamIntake:
         record["root_quat_wxyz"] = heading
         record["root_pos"] = (*self._place, self._height_m)
         if version == 1 and is_sound:
-            self._locate(record, q, quat / norm, is_new)
+            self._locate(record, q, quat / norm, int(pose.frame_index[i]), is_new=is_new)
         if self._channels.size:
             self._fill_channels(record["channels"], pose, i, heading)
         self.counts["frames"] += 1
         self._send()
 
-    def _locate(self, record: Any, q: Any, quat: Any, is_new: bool) -> None:
-        """The root from the feet; an overtaken frame has that of the newest."""
+    def _locate(self, record: Any, q: Any, quat: Any, number: int, *, is_new: bool) -> None:
+        """The root from the feet; of an overtaken frame it is between those of the frames around it."""
         if is_new:
             before = self._root.place[:2].copy()
             self._root.advance(q.astype(np.float64), quat)
             self._place += turned_step(self._root.place[:2] - before, self._heading_rad)
-        record["root_pos"] = (*self._place, self._root.place[2])
+            place = (*self._place, float(self._root.place[2]))
+        else:
+            place = self._between(number)
+        record["root_pos"] = self._places[number % SEEN] = place
+        self._located[number % SEEN] = number
+
+    def _between(self, number: int) -> Any:
+        """(3,) where the root was in a frame that comes late, from its neighbours."""
+        low, high = (next((other for other in range(number + step, number + step * LATE_FRAMES, step)
+                           if other <= self._last and self._located[other % SEEN] == other), None) for step in (-1, 1))
+        if low is None or high is None:
+            known = low if high is None else high
+            return (*self._place, float(self._root.place[2])) if known is None else self._places[known % SEEN]
+        s = (number - low) / (high - low)
+        return (1 - s) * self._places[low % SEEN] + s * self._places[high % SEEN]
 
     def _fill_channels(self, out: Any, pose: Pose, i: int, quat: Any) -> None:
         out[:] = self._idle
@@ -230,5 +253,7 @@ class StreamIntake:
                 out[place] = quat
             elif name == "token":
                 out[place] = pose.token
+            elif name == HAND_JOINTS:
+                out[place] = hands_row(pose.hands)
             elif name in pose.has and name in ("vr_position", "vr_orientation", "vr_compliance"):
                 out[place] = getattr(pose, name)

@@ -49,7 +49,8 @@ class StreamProcess:
     """Takes messages in and publishes what they say."""
 
     def __init__(self, settings: RunSettings, manifest: Manifest, socket: StreamSocket) -> None:
-        channels, _ = stream_needs(manifest, mode_of(manifest, settings.mode))
+        has_hands = settings.hands is not None
+        channels, _ = stream_needs(manifest, mode_of(manifest, settings.mode), has_hands=has_hands)
         shared, joints = Path(settings.shared), len(manifest.robot.joints)
         self._socket = socket
         self._ring = Ring(shared / "own_stream_ring", stream_dtype(joints, channels.size), settings.run, STREAM_RING)
@@ -68,7 +69,7 @@ class StreamProcess:
         for data in messages:
             self._intake.take(data, now_ns)
         record, intake = self._slot.record, self._intake
-        record["beat_ns"], record["dropped"] = now_ns, self._socket.dropped
+        record["beat_ns"], record["newest_ns"], record["dropped"] = now_ns, intake.newest_ns, self._socket.dropped
         record["starts"], record["stops"], record["version"] = intake.starts, intake.stops, intake.version
         record["other_version"], record["hands"][0] = intake.counts["other version"], intake.hands
         for name in COUNTS:

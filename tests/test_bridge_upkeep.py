@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from firmware_bridge.bridge_command import JOBS
 from firmware_bridge.drives.damiao_far_end import DamiaoFarEnd
 from firmware_bridge.drives.language import Drive
 from firmware_bridge.drives.maintenance import Found, Maintenance
+from firmware_bridge.drives.protocols import make_far_end, make_maintenance
 from firmware_bridge.drives.slcan import SlcanLink
 from firmware_bridge.emulated_drives import EmulatedMotors, Motor
+from tests.serial_models import MODELS, some_drives
 
 DRIVES = [Drive(0, 1, "DM4310"), Drive(1, 2, "DM4340"), Drive(2, 20, "DM8009", answer_id=0x99)]
 
@@ -63,6 +66,20 @@ def test_a_scan_tells_who_is_there_and_what_each_says(capsys: pytest.CaptureFixt
     assert [drive["model"] for drive in told["found"]] == ["DM3507 or DM4310", "DM4340", "DM8009"]
     assert [drive["facts"]["answers_as"] for drive in told["found"]] == [0x11, 0x12, 0x99]
     assert [drive["watchdog_s"] for drive in told["found"]] == [0, 0, 0]
+
+
+def test_a_drive_with_torque_is_told_and_keeps_its_id(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    motors = EmulatedMotors([Motor() for _ in DRIVES])
+    motors.is_enabled[1], motors.faults[2] = True, 0xB
+    FakePort.end = DamiaoFarEnd(DRIVES, SlcanLink(), motors, [0, 1, 2])
+    monkeypatch.setattr(bridge_port, "SerialPort", FakePort)
+    found = bridge(capsys, "scan")[1]["found"]
+    assert [drive["is_driving"] for drive in found] == [False, True, False]
+    assert found[2]["facts"]["error"] == "transistors hot"
+    code, told = bridge(capsys, "set-id", "--id", "2", "--new-id", "5", "--yes")
+    assert code == 2 and told["found"] == "it has torque" and motors.is_enabled[1]
 
 
 @pytest.mark.usefixtures("motors")
@@ -188,3 +205,22 @@ def test_every_job_shows_its_help_with_an_example(job: str, capsys: pytest.Captu
     with pytest.raises(SystemExit) as end:
         exoactor.main(["bridge", job, "--help"])
     assert end.value.code == 0 and f"exoactor bridge {job} --" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("protocol", MODELS)
+def test_a_scan_of_every_protocol_finds_those_and_only_those_who_are_there(protocol: str) -> None:
+    drives = some_drives(protocol)
+    ids = [drive.id for drive in drives]
+    motors = EmulatedMotors([Motor() for _ in drives])
+    end, upkeep = make_far_end(protocol, drives, motors, [0, 1, 2]), make_maintenance(protocol)
+
+    def exchange(data: bytes, is_enough: Callable[[bytes], bool], longest_s: float) -> bool:
+        answer = end.feed(data)
+        return bool(answer) and is_enough(answer)
+
+    found = upkeep.scan(exchange, upkeep.ids)
+    assert [drive.id for drive in found] == ids
+    assert upkeep.ping(exchange, ids[1]) and upkeep.scan(exchange, [ids[2]])[0].id == ids[2]
+    assert all(drive.watchdog_s is None or drive.watchdog_s >= 0 for drive in found)
+    assert not motors.is_enabled.any()
+    json.dumps([asdict(drive) for drive in found])  # facts are plain numbers and texts

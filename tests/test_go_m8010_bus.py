@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from firmware_bridge.drives.go_m8010 import ERRORS, GEAR
-from firmware_bridge.drives.go_m8010_bus import MODEL, GoBus, scan
+from firmware_bridge.drives.go_m8010_bus import MODEL, GoBus
 from firmware_bridge.drives.go_m8010_far_end import GoFarEnd
+from firmware_bridge.drives.go_m8010_maintenance import GoMaintenance
 from firmware_bridge.drives.language import Drive
 from firmware_bridge.drives.turns import MOST_SILENT
 from firmware_bridge.errors import BridgeError
@@ -142,7 +143,11 @@ def test_a_motor_that_is_not_there_is_named(talk: Talk) -> None:
 def test_who_is_there_is_found_without_moving_anything(talk: Talk) -> None:
     talk.language.enabling()
     talk.cycle(targets([0, 0, 0]), 2)
-    assert scan(talk.exchange, list(range(15))) == [0, 3, 14] and not talk.motors.is_enabled.any()
+    talk.motors.faults[0] = 3
+    found = GoMaintenance().scan(talk.exchange, range(15))
+    assert [drive.id for drive in found] == [0, 3, 14] and not talk.motors.is_enabled.any()
+    assert found[1].facts["error"] == "over-voltage" and found[0].watchdog_s is None
+    assert GoMaintenance().scan(talk.exchange, [5]) == [] and GoMaintenance().ping(talk.exchange, 14)
 
 
 def test_what_is_not_finite_is_not_asked(talk: Talk) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from firmware_bridge.dex3 import HAND_CMD, HAND_STATE, HAND_STATE_HEAD, HandDecoder, HandEncoder
 from firmware_bridge.hand_bus import LEFT, RIGHT, HandCommand, HandSample
 from runtime.errors import Refused
 from runtime.hand import HANDS, hand_names, load_hand
@@ -101,3 +102,36 @@ def test_a_command_and_a_sample_have_a_row_for_each_hand() -> None:
     assert command.block.shape == (2, 7, 5)
     assert command.block.dtype == np.float32
     assert {sample.q.shape, sample.temperature_c.shape, sample.motor_error.shape} == {(2, 7)}
+
+
+def test_messages_of_a_dex3_lie_where_their_sequences_put_them() -> None:
+    """XCDR1: the length, then elements without padding between them; unlike in a LowCmd, all distances are even."""
+    for layout, array, stride, size in ((HAND_CMD, "motor_cmd", 28, 216), (HAND_STATE_HEAD, "motor_state", 56, 396)):
+        assert layout.offset("count") == 0
+        assert layout.offsets(f"{array}.mode").tolist() == [4 + stride * i for i in range(7)]
+        assert layout.offsets(f"{array}.q").tolist() == [8 + stride * i for i in range(7)]
+        assert layout.size == size
+    assert HAND_STATE.offset("sensors") == HAND_STATE_HEAD.size
+
+
+def test_a_hand_obeys_whole_commands_only() -> None:
+    buffer, out = HAND_CMD.empty(), np.zeros((7, 5), np.float32)
+    encoder, decoder = HandEncoder(buffer), HandDecoder(buffer)
+    command = HandCommand(7)
+    command.block[RIGHT] = np.arange(35).reshape(7, 5)
+    encoder.encode(RIGHT, command)
+    assert buffer[HAND_CMD.offsets("motor_cmd.mode")].tolist() == [i | 1 << 4 | 1 << 7 for i in range(7)]
+    assert decoder.decode(out)
+    assert (out == command.block[RIGHT]).all()
+    command.enabled[RIGHT] = False
+    encoder.encode(RIGHT, command)
+    assert decoder.decode(out)
+    assert not out.any()
+    modes, count = HAND_CMD.view(buffer, "motor_cmd.mode"), HAND_CMD.view(buffer, "count")
+    for spoil in (lambda: modes.__setitem__(3, 2 | 1 << 4), lambda: modes.__setitem__(0, 0),
+                  lambda: count.__setitem__(0, 6),
+                  lambda: HAND_CMD.view(buffer, "motor_cmd.kp").__setitem__(1, np.nan)):
+        encoder.encode(LEFT, command)
+        spoil()
+        assert not decoder.decode(out)
+        count[0], HAND_CMD.view(buffer, "motor_cmd.kp")[1] = 7, 0

@@ -17,8 +17,11 @@ from firmware_bridge.drives.xsens import DataLayout, Item, Kind, MessageStream, 
 from firmware_bridge.drives.xsens_far_end import XsensFarEnd
 from firmware_bridge.drives.xsens_imu import XsensImu
 from firmware_bridge.motor_bus import MotorSample, Reading
-from firmware_bridge.serial_bus import Line, SerialBus
+from firmware_bridge.serial_bus import SerialBus
 from firmware_bridge.serial_imu import STALE_S, BaseImu
+from firmware_bridge.serial_line import Line
+from runtime.faults import Mode
+from tests.gate_rig import PERIOD, Rig
 
 # Recorded from an MTi-300, with what the maker's own decoder says: Scottapotamas/xsens-mti docs/mtmanager_packets.md
 # @ 9c039b0; the two whole messages with their sums: test/test_xsens_mti_parse_messages.c @ 21350e9.
@@ -234,6 +237,16 @@ def test_one_that_is_too_slow_is_refused(most_hz: int, problem: str, pair: tuple
     assert problem in "".join(linked(far, imu)) and bool(linked(far, imu)) is bool(problem)
 
 
+@pytest.mark.parametrize(("baud", "hz"), [(115_200, 100), (230_400, 200), (460_800, 400), (921_600, 400)])
+def test_a_slow_line_is_asked_for_no_more_than_it_carries(
+    baud: int, hz: int, pair: tuple[XsensFarEnd, XsensImu, Clock]
+) -> None:
+    far, _, _ = pair
+    imu = XsensImu(baud)
+    assert linked(far, imu) == [] and imu.rate_hz == hz
+    assert 10 * hz * len(make_data(np.zeros(10), 1)) < baud
+
+
 def test_one_that_is_not_there_is_refused(pair: tuple[XsensFarEnd, XsensImu, Clock]) -> None:
     far, imu, _ = pair
     far.is_silent = True
@@ -281,6 +294,10 @@ class OneDrive:
     def cycle_s(self) -> float:
         return 0.0
 
+    def answer(self, now_ns: int) -> None:
+        """It has just answered again."""
+        self.states.note(np.array([0]), np.zeros((1, 3)), now_ns)
+
 
 def test_a_silent_imu_lets_the_bus_give_no_state_however_the_drives_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [10**9]
@@ -291,7 +308,7 @@ def test_a_silent_imu_lets_the_bus_give_no_state_however_the_drives_answer(monke
 
     def read() -> Reading:
         now[0] += 2_000_000
-        language.states.answers += 1
+        language.answer(now[0])
         return bus.read()
 
     assert read() is Reading.NONE  # it was never heard
@@ -302,6 +319,32 @@ def test_a_silent_imu_lets_the_bus_give_no_state_however_the_drives_answer(monke
     assert readings.index(Reading.NONE) == round(STALE_S / 0.002) - 1 and readings[-1] is Reading.NONE
     state.note(state.values.copy(), now[0])
     assert read() is Reading.NEW
+
+
+def test_the_gate_holds_and_then_damps_when_the_imu_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    monkeypatch.setattr("firmware_bridge.serial_bus.time.monotonic_ns", lambda: rig.now + PERIOD)
+    language, state = OneDrive(), ImuState()
+    bus = SerialBus([Line("X", [Drive(0, 0, "any")], language)], 1, 0.002, imu=BaseImu(state))  # type: ignore[arg-type]
+
+    def tick() -> Mode:
+        language.answer(rig.now + PERIOD)
+        return rig.tick(reading=bus.read())
+
+    state.note(state.values.copy(), rig.now + PERIOD)
+    rig.track()
+    for _ in range(20):
+        state.note(state.values.copy(), rig.now + PERIOD)
+        assert tick() is Mode.TRACK and not rig.has("STATE_STALE")
+    silent_ns, since = rig.now, {}
+    while tick() is not Mode.DAMP:
+        for flag in ("STATE_LATE", "STATE_STALE"):
+            if rig.has(flag):
+                since.setdefault(flag, rig.now - silent_ns)
+    limits = rig.robot.limits
+    assert since["STATE_LATE"] < since["STATE_STALE"]
+    assert since["STATE_STALE"] * 1e-9 <= STALE_S + limits.state_hold_s + 0.004
+    assert rig.has("STATE_LOST") and (rig.now - silent_ns) * 1e-9 <= STALE_S + limits.state_damp_s + 0.004
 
 
 def test_a_silent_imu_is_stale() -> None:

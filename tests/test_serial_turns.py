@@ -8,7 +8,11 @@ from typing import cast
 import numpy as np
 import pytest
 
+from firmware_bridge.drives.dynamixel_block import ADDRESSES
+from firmware_bridge.drives.dynamixel_bus import DynamixelBus
+from firmware_bridge.drives.dynamixel_far_end import DynamixelFarEnd
 from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts
+from firmware_bridge.emulated_drives import EmulatedMotors, Motor
 from firmware_bridge.motor_bus import KP, MotorCommand, MotorSample, Q
 from firmware_bridge.serial_line import (
     ENABLE_CYCLES,
@@ -283,3 +287,20 @@ def test_a_port_opened_anew_is_never_reminded_of_torque(told: Told, line: Line) 
     told.say([0, 0, 0], MS)
     line.take(sample, True)
     assert (sample.motor_error & FAULT_LIMP).all()
+
+
+def test_a_question_to_many_is_asked_in_every_cycle_though_one_of_them_is_silent() -> None:
+    motors = EmulatedMotors([Motor()] * 3)
+    servos = [Drive(at, at + 1, "XM430-W350") for at in range(3)]
+    far, language, wire = DynamixelFarEnd(servos, motors, [0, 1, 2]), DynamixelBus(servos), Wire()
+    motors.is_dead[1] = True
+    for at in (0, 2):
+        far.memory[at][98] = 2  # the bus watchdog as connecting leaves it
+        far.memory[at][168:168 + len(ADDRESSES)] = ADDRESSES
+    turns, now_ns = Turns(language), MS
+    for _ in range(3 * PATIENCE):
+        turns.begin(language.ask(np.zeros((3, 5))))
+        while due_ns := turns.advance(cast(SerialPort, wire), now_ns):
+            wire.coming, wire.sent = far.feed(b"".join(wire.sent)), []
+            now_ns = now_ns + MS // 10 if wire.coming else due_ns
+    assert language.states.answers.tolist() == [3 * PATIENCE, 0, 3 * PATIENCE]

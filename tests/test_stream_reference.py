@@ -171,6 +171,24 @@ def test_a_gap_of_a_tenth_of_a_second_is_interpolated_and_a_longer_one_is_late(m
     assert (worst < 2e-3) is not is_late
 
 
+def test_a_bridged_gap_has_no_corners() -> None:
+    """A line across two lost frames is off by an eighth of acceleration times the gap's square."""
+    def swing(time_s: float) -> tuple[Any, Any, Any]:
+        return POSE + 0.3 * math.sin(6 * time_s) * np.ones(29) * 0.5, (0, 0, 0.78), (1, 0, 0, 0)
+
+    play = Play(swing, hz=50).engaged()
+    first = play.sender.sent
+    gone = {first + k for start in range(3, 60, 9) for k in (start, start + 1)}
+    play.sender.change = lambda i, record: i not in gone
+    line = 0.15 * 36 * 0.06**2 / 8
+    worst = 0.0
+    for _ in range(50):
+        play.tick()
+        assert "REFERENCE_LATE" not in play.since
+        worst = max(worst, float(np.abs(play.sample().joint_pos - swing(sent_at(play))[0][INDEX]).max()))
+    assert worst < line / 3
+
+
 def test_silence_is_late_then_lost_each_at_its_limit() -> None:
     play = Play(delay_ns=lambda i: 0).engaged()
     last_ns = play.stream.buffer.newest_ns

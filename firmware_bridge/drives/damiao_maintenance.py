@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from firmware_bridge.drives import damiao
+from firmware_bridge.drives.can_frames import CanFrameLink
 from firmware_bridge.drives.can_link import CanLink
 from firmware_bridge.drives.damiao import Answer, Register
 from firmware_bridge.drives.damiao_adapter import DamiaoLink
@@ -43,7 +44,8 @@ class DamiaoMaintenance(Maintenance):
         for begin in range(0, len(ids), AT_ONCE):
             p_max |= self._ask(exchange, list(ids[begin : begin + AT_ONCE]), Register.P_MAX)
         told = {register: self._ask(exchange, list(p_max), register) for register in _TOLD}
-        return [self._found(id_, p_max[id_], {register: told[register].get(id_) for register in _TOLD})
+        errors = self._errors(exchange, {id_: int(master) for id_, master in told[Register.MASTER_ID].items()})
+        return [self._found(id_, p_max[id_], {register: told[register].get(id_) for register in _TOLD}, errors.get(id_))
                 for id_ in ids if id_ in p_max]
 
     def ping(self, exchange: Exchange, id_: int) -> bool:
@@ -72,7 +74,26 @@ class DamiaoMaintenance(Maintenance):
             exchange(self._link.opening(), lambda data: self._heard(data) is None, OPENING_S)
         self._is_open = True
 
-    def _found(self, id_: int, p_max: float, told: dict[Register, float | None]) -> Found:
+    def _errors(self, exchange: Exchange, masters: dict[int, int]) -> dict[int, int]:
+        """The code in place of an error that each says of itself, by what it answers with; asked without a command."""
+        told: dict[int, int] = {}
+
+        def is_enough(data: bytes) -> bool:
+            frames = self._link.feed(data)
+            for number, row in zip(frames.ids.tolist(), frames.data, strict=True):
+                told.update({id_: int(row[0]) >> 4 for id_, master in masters.items()
+                             if number == master and row[0] & 0xF == id_ & 0xF})
+            return len(told) == len(masters)
+
+        for _ in range(TRIES):
+            missing = [id_ for id_ in masters if id_ not in told]
+            if missing:
+                exchange(b"".join(self._packed(damiao.make_refresh(id_)) for id_ in missing), is_enough, ANSWER_S)
+        return told
+
+    def _found(
+        self, id_: int, p_max: float, told: dict[Register, float | None], error: int | None
+    ) -> Found:
         scale = (p_max, told[Register.V_MAX], told[Register.T_MAX])
         models = [name for name, r in damiao.MODELS.items() if (r.q_rad, r.dq_rad_s, r.tau_n_m) == scale]
         timeout, mode, master = told[Register.TIMEOUT], told[Register.CONTROL_MODE], told[Register.MASTER_ID]
@@ -85,7 +106,9 @@ class DamiaoMaintenance(Maintenance):
         if master is not None:
             facts["answers_as"] = int(master)
         watchdog_s = None if timeout is None else timeout / damiao.TIMEOUT_PER_S
-        return Found(id_, " or ".join(models), watchdog_s, None, facts)
+        if error is not None and error > damiao.ENABLED:
+            facts["error"] = damiao.ERRORS.get(error, str(error))
+        return Found(id_, " or ".join(models), watchdog_s, None if error is None else error == damiao.ENABLED, facts)
 
     def _ask(self, exchange: Exchange, ids: list[int], register: Register) -> dict[int, float]:
         """What the registers of these hold; those that do not say are left out."""
@@ -145,3 +168,8 @@ def slcan() -> DamiaoMaintenance:
 def adapter() -> DamiaoMaintenance:
     """Behind Damiao's own adapter."""
     return DamiaoMaintenance(DamiaoLink())
+
+
+def can() -> DamiaoMaintenance:
+    """On a CAN interface of the system."""
+    return DamiaoMaintenance(CanFrameLink())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from firmware_bridge.drives.can_frames import CanFrameLink
 from firmware_bridge.drives.damiao_adapter import DamiaoLink, FarDamiaoLink
 from firmware_bridge.drives.damiao_bus import DamiaoBus
 from firmware_bridge.drives.damiao_far_end import DamiaoFarEnd
@@ -31,3 +32,13 @@ def slcan_far_end(drives: list[Drive], motors: EmulatedMotors, rows: list[int]) 
 def adapter_far_end(drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> DamiaoFarEnd:
     """Damiao's own adapter and its emulated drives."""
     return DamiaoFarEnd(drives, FarDamiaoLink(), motors, rows)
+
+
+def can_language(drives: list[Drive], baud: int | None) -> DamiaoBus:
+    """Drives on a CAN interface of the system."""
+    return DamiaoBus(drives, CanFrameLink(), baud or BAUD)
+
+
+def can_far_end(drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> DamiaoFarEnd:
+    """Emulated drives on a CAN interface."""
+    return DamiaoFarEnd(drives, CanFrameLink(), motors, rows)

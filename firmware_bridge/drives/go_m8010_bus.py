@@ -45,7 +45,7 @@ class GoBus:
         self._strangers = 0
         self._each = [np.array([row], np.intp) for row in range(len(drives))]
         self._nobody = np.zeros(0, np.intp)
-        self._everybody = _brake(EVERYBODY)
+        self._everybody = brake(EVERYBODY)
         self.turn_s = (OUT_BYTES + IN_BYTES) * 10 / baud + TURNAROUND_S + WAITING_S
 
     @property
@@ -92,7 +92,7 @@ class GoBus:
     def _connect_drive(self, exchange: Exchange, row: int, drive: Drive) -> Facts:
         for _ in range(TRIES):
             self._stream.forget()
-            if exchange(_brake(drive.id), lambda data: row in self._decode(data).rows, ANSWER_S):
+            if exchange(brake(drive.id), lambda data: row in self._decode(data).rows, ANSWER_S):
                 return Facts()
         return Facts(problems=[f"{drive.name}: no answer from motor {drive.id}"])
 
@@ -120,7 +120,8 @@ def check(drives: list[Drive]) -> None:
                               found=f"{drive.model}, id {drive.id}", what_to_do="correct the robot file")
 
 
-def _brake(number: int) -> bytes:
+def brake(number: int) -> bytes:
+    """Asks one motor, or tells all, to let go."""
     codec = GoCodec([number])
     codec.encode(np.zeros((1, 5)), Status.BRAKE)
     return codec.bytes.tobytes()
@@ -130,15 +131,3 @@ def language(drives: list[Drive], baud: int | None = None) -> GoBus:
     """For the list of protocols."""
     return GoBus(drives, baud or BAUD)
 
-
-def scan(exchange: Exchange, ids: list[int]) -> list[int]:
-    """Who answers, of some ids; a brake frame asks, so nothing moves."""
-    stream, found = GoStream(), []
-    codec = GoCodec(list(range(MOST_ID + 1)))
-    for number in ids:
-        def is_it(data: bytes, number: int = number) -> bool:
-            return number in codec.decode(stream.feed(data)).rows
-
-        if exchange(_brake(number), is_it, ANSWER_S):
-            found.append(number)
-    return found

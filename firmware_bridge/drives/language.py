@@ -64,7 +64,7 @@ class DriveStates:
         """Answers of the drives at `rows`, (m, 3) q, dq, tau; of two of one drive the later counts."""
         self.q[rows], self.dq[rows], self.tau[rows] = motion.T
         self.answered_ns[rows] = now_ns
-        np.add.at(self.answers, rows, 1)
+        self.answers += np.bincount(rows, minlength=len(self.answers)).astype(np.uint32)
 
 
 @dataclass

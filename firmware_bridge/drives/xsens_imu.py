@@ -20,11 +20,21 @@ from firmware_bridge.drives.xsens import (
 
 ANSWER_S = 0.5
 TRIES = 3
-RATE_HZ = 400
-"""The most that an MTi-300 gives of its orientation; one that cannot says what it gives instead."""
-LEAST_HZ = 100
-OUTPUT: dict[int, int] = {Item.PACKET_COUNTER: EVERY, Item.QUATERNION: RATE_HZ, Item.ACCELERATION: RATE_HZ,
-                          Item.RATE_OF_TURN: RATE_HZ, Item.STATUS: EVERY}
+RATES_HZ = (400, 200, 100)
+"""The most is what an MTi-300 gives of its orientation; one that cannot says what it gives instead."""
+MESSAGE_BYTES = 70
+SHARE_OF_WIRE = 0.8
+
+
+def rate_for(baud: int) -> int:
+    """The highest rate whose messages fit a UART; Hz."""
+    return next((hz for hz in RATES_HZ if 10 * MESSAGE_BYTES * hz <= SHARE_OF_WIRE * baud), RATES_HZ[-1])
+
+
+def output_at(rate_hz: int) -> dict[int, int]:
+    """What is to be sent."""
+    return {Item.PACKET_COUNTER: EVERY, Item.QUATERNION: rate_hz, Item.ACCELERATION: rate_hz,
+            Item.RATE_OF_TURN: rate_hz, Item.STATUS: EVERY}
 
 
 class XsensImu:
@@ -53,14 +63,14 @@ class XsensImu:
         self._layouts, self._counter = {}, -1
         if self._ask(exchange, Kind.GO_TO_CONFIG, b"", Kind.GO_TO_CONFIG_ACK) is None:
             return ["no answer of an Xsens MTi"]
-        answer = self._ask(exchange, Kind.SET_OUTPUT, make_output(OUTPUT), Kind.SET_OUTPUT_ACK)
+        answer = self._ask(exchange, Kind.SET_OUTPUT, make_output(output_at(rate_for(self.baud))), Kind.SET_OUTPUT_ACK)
         if answer is None:
             return ["it refuses the output asked for"]
         rates = read_output(answer.data)
         self.rate_hz = min((rates.get(item, 0) for item in (Item.QUATERNION, Item.ACCELERATION, Item.RATE_OF_TURN)),
                            default=0)
-        if self.rate_hz < LEAST_HZ:
-            return [f"it gives orientation, acceleration and turn rates at {self.rate_hz} Hz, not {LEAST_HZ}"]
+        if self.rate_hz < RATES_HZ[-1]:
+            return [f"it gives orientation, acceleration and turn rates at {self.rate_hz} Hz, not {RATES_HZ[-1]}"]
         if self._ask(exchange, Kind.GO_TO_MEASUREMENT, b"", Kind.GO_TO_MEASUREMENT_ACK) is None:
             return ["it does not begin to measure"]
         return []
