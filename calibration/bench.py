@@ -147,7 +147,9 @@ class Bench:
         self._stretches[name], self._open = (start, self._count), None
 
     def record(self, now_ns: int) -> None:
-        """Note this tick: the state just seen, the target just set."""
+        """Note this tick, the state just seen and the target just set, where a stretch is open."""
+        if self._open is None:
+            return
         if self._count == len(self._rows):
             self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
         row = self._rows[self._count]

@@ -1,7 +1,7 @@
-"""What a routine may do at most, as a robot that is weaker, slower and softer than the real one: the gate holds it there.
+"""What a routine may do at most, as a robot that is weaker, slower and softer than the real one.
 
-The gate knows one kind of limit, those of the robot's table. An envelope is that table with smaller numbers, so the very
-same gate enforces it, and its log proves it.
+The gate knows one kind of limit, those of the robot's table. An envelope is that table with smaller numbers, so the
+very same gate enforces it, and its log proves it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Joint zeros by hard stop: several touches of both ends, and a travel that has to be the table's.
 
-A stop is where the joint no longer turns although its drive presses harder than it did on the way. Both ends are pressed
-alike, so what the stops, the gears and their play give way to stands at either end with opposite sign and leaves with
-the mean; what is left of the travel tells whether a stop was one.
+A stop is where the joint no longer turns although its drive presses harder than it did on the way. Both ends are
+pressed alike, so what the stops, the gears and their play give way to stands at either end with opposite sign and
+leaves with the mean; the travel tells whether a stop was one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class JointZero:
     def plan(self) -> list[str]:
         sweeps = sum(2 * (row.upper_rad - row.lower_rad) / SWEEP_RAD_S for row in self._joints)
         touches = sum(2 * TOUCHES * 2 * BACK_RAD / TOUCH_RAD_S for _ in self._joints)
-        return [f"{len(self._joints)} joints, one after the other, slowly to both ends of their range, {TOUCHES} touches each",
+        return [f"{len(self._joints)} joints, one after the other, slowly to both ends of their range, "
+                f"{TOUCHES} touches each",
                 f"about {(sweeps + touches) / 60:.0f} min; nothing may stand within the limbs' reach"]
 
     def steps(self, bench: Bench) -> Steps[None]:
@@ -65,7 +66,8 @@ class JointZero:
             bench.said.append(f"{joint.name}: {done + 1} of {len(self._joints)}")
             yield from bench.move(posture_for(self._robot, joint.name), POSTURE_RAD_S)
             for end, sign in (("lower", -1.0), ("upper", 1.0)):
-                yield from _touch(bench, joint, sign, SWEEP_RAD_S, f"sweep/{joint.name}/{end}")
+                yield from _touch(bench, joint, sign, SWEEP_RAD_S,
+                                  f"sweep/{joint.name}/{end}" if sign > 0 else "")
                 for touch in range(TOUCHES):
                     yield from _back(bench, joint, sign)
                     yield from _touch(bench, joint, sign, TOUCH_RAD_S, f"touch/{joint.name}/{end}/{touch}")
@@ -98,8 +100,9 @@ class JointZero:
                         "the zero moved between touches: look for a slipping belt or magnet"),
             ]
             rows = recording.of(f"sweep/{joint.name}/upper")
-            found.curves.append(Curve(f"{joint.name}: the way to its upper stop", "q, rad", "torque, N m", {
-                "torque": (rows["q"][:, joint.motor].astype(np.float64), rows["tau"][:, joint.motor].astype(np.float64))}))
+            q, tau = (rows[key][:, joint.motor].astype(np.float64) for key in ("q", "tau"))
+            found.curves.append(Curve(f"{joint.name}: the way to its upper stop", "q, rad", "torque, N m",
+                                      {"torque": (q, tau)}))
         return found
 
 
@@ -124,15 +127,17 @@ def _back(bench: Bench, joint: Joint, sign: float) -> Steps[None]:
 
 
 def _touch(bench: Bench, joint: Joint, sign: float, speed: float, name: str) -> Steps[None]:
-    """Run the target towards a stop until the joint stands and is pressed.
+    """Run the target towards a stop until the joint stands and is pressed; recorded where it has a name.
 
     Raises:
         Stopped: no stop where the table has one.
     """
     motor, effort = joint.motor, joint.effort_n_m
-    bench.begin(name)
+    if name:
+        bench.begin(name)
     bench.torque_ratio[motor] = np.inf
-    still, moving = 0, []
+    still = 0
+    moving: list[float] = []
     while still < STILL_TICKS:
         target = float(bench.target[motor, Q]) + sign * speed * bench.period_s
         ahead = sign * (float(bench.state.q[motor]) - (joint.upper_rad if sign > 0 else joint.lower_rad))
@@ -149,5 +154,6 @@ def _touch(bench: Bench, joint: Joint, sign: float, speed: float, name: str) -> 
         if is_stop:
             bench.target[motor, Q] -= sign * speed * bench.period_s  # press no harder
         yield
-    bench.end()
+    if name:
+        bench.end()
     bench.torque_ratio[motor] = 0.95

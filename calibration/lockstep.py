@@ -100,7 +100,8 @@ class CalibrationRun:
         if command is not None:
             self._simulated.command(command)
         if self._log is not None:
-            self._gate_log.fill(self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, 0)
+            self._gate_log.fill(self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, 0,
+                                sample.temperature_c)
             self._log.write("gate", self._gate_log.record.tobytes())
         before = conductor.bench.ticks
         conductor.tick(self.gate.machine.mode, self.gate.state, self.now_ns)
@@ -122,13 +123,14 @@ class CalibrationRun:
             return Request.DAMP
         return Request.NONE
 
-    def run(self, longest_s: float = 3600.0) -> None:
-        """Until the routine has ended, or was stopped, and the robot is damped."""
+    def run(self, longest_s: float = 7200.0, look: Callable[[], None] = lambda: None) -> None:
+        """Until the routine has ended, or was stopped, and the robot is damped; `look` is called at every tick."""
         damp_ticks = self.robot.limits.damp_min_s * RATE_HZ
         try:
             with np.errstate(all="ignore"):
                 while self._damped <= damp_ticks and self.ticks < longest_s * RATE_HZ:
                     self.tick()
+                    look()
                     self._damped += self.gate.machine.mode >= Mode.DAMP
         finally:
             if self._log is not None:

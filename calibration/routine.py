@@ -121,11 +121,14 @@ def interval(samples: Sequence[float]) -> tuple[float, float]:
     n = len(values)
     if n < 2:
         return float(values.mean()), float("inf")
-    return float(values.mean()), _T95[min(n - 2, len(_T95) - 1)] * float(values.std(ddof=1)) / n**0.5
+    quantile = _T95[n - 2] if n - 2 < len(_T95) else _T95[-1]
+    error = float(values.std(ddof=1)) / float(np.sqrt(n))
+    return float(values.mean()), quantile * error
 
 
-_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-        2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
+_T95: tuple[float, ...] = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+    2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
 """Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom (any statistics table)."""
 
 
@@ -136,7 +139,7 @@ def least_squares(a: F64, b: F64) -> tuple[F64, F64]:
         ValueError: the columns of a do not tell the unknowns apart.
     """
     m, n = a.shape
-    if m <= n or np.linalg.matrix_rank(a, tol=1e-9 * max(np.linalg.norm(a), 1e-30)) < n:
+    if m <= n or np.linalg.matrix_rank(a, tol=1e-9 * max(float(np.linalg.norm(a)), 1e-30)) < n:
         raise ValueError(f"{m} measurements do not determine {n} unknowns")
     x: F64 = np.asarray(np.linalg.lstsq(a, b, rcond=None)[0], np.float64)
     residual = b - a @ x
