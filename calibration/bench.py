@@ -24,6 +24,8 @@ F64 = npt.NDArray[np.float64]
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 """A routine, or a part of one: yields once a tick, returns what it found."""
+USUAL_TORQUE = 0.95
+"""Share of the envelope's effort that no free motion needs."""
 STRONG_TICKS = 5
 """In a row beyond the torque that is expected: an obstacle, 10 ms after it presses."""
 
@@ -91,7 +93,7 @@ class Bench:
         self.state = RobotState(n)
         self.target = np.zeros((n, 5), np.float32)
         self.question: Question | None = None
-        self.torque_ratio = np.full(n, 0.95, np.float32)
+        self.torque_ratio = np.full(n, USUAL_TORQUE, np.float32)
         self.said: list[str] = []
         self.progress = 0.0
         self._effort = robot.column("effort_n_m")

@@ -36,9 +36,10 @@ MOST_ACCEL_BIAS_M_S2, MOST_ACCEL_SCALE = 0.1, 0.01
 MOST_BIAS_RAD_S, MOST_MOUNTING_RAD = 0.2, 0.5
 TILTS = ((0.0, 0.0, 0.0), (0.7, 0.0, 0.0), (1.5, 0.0, 0.0), (-0.7, 0.0, 0.0), (-1.5, 0.0, 0.0), (0.0, 0.7, 0.0),
          (0.0, 1.5, 0.0), (0.0, -0.7, 0.0), (0.0, -1.5, 0.0), (2.1, 0.0, 0.0), (-2.1, 0.0, 0.0), (0.0, 2.1, 0.0))
-"""Rotation vectors of the gantry, or of the robot on a bench: upright, half-way, flat, and its head 30 degrees lower."""
+"""Rotation vectors of the gantry, or of the robot on a bench: upright, half-way, flat, its head 30 degrees lower."""
 HELD_OUT = ((0.5, -0.5, 0.0), (-1.0, -0.6, 0.0))
 TORSO = "torso_link"
+MOST_CONDITION = 1e4
 RATE_TAU_S = 0.02
 """Differences of orientation are taken over this long: the joints' rates without their noise."""
 
@@ -205,12 +206,18 @@ def fit_accelerometer(poses: F64) -> tuple[F64, F64, F64]:
 
 
 def wahba(seen: F64, made: F64) -> tuple[F64, F64]:
-    """The rotation R (3, 3) with made = R seen, (k, 3) each, and half-widths (3,) of its error as a rotation vector."""
+    """The rotation R (3, 3) with made = R seen, (k, 3) each, and half-widths (3,) of its error as a rotation vector.
+
+    Raises:
+        ValueError: everything turns about one axis.
+    """
     u, _, vt = np.linalg.svd(made.T @ seen)
     turn = u @ np.diag([1.0, 1.0, float(np.sign(np.linalg.det(u @ vt)))]) @ vt
     residual = made - seen @ turn.T
     variance = float((residual**2).sum()) / max(1, 3 * len(made) - 3)
     information = float((made**2).sum()) * np.eye(3) - made.T @ made
+    if np.linalg.cond(information) > MOST_CONDITION:
+        raise ValueError("the waist turned about one axis only: a rotation needs two")
     return turn, np.asarray(1.96 * np.sqrt(np.diag(np.linalg.inv(information)) * variance), np.float64)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bench import Bench, Recording, Steps, Stopped
+from calibration.bench import USUAL_TORQUE, Bench, Recording, Steps, Stopped
 from calibration.envelope import Envelope
 from calibration.postures import posture_for
 from calibration.routine import Curve, Found, Value, Verdict, interval
@@ -29,6 +29,7 @@ PRESS_RATIO = 0.3
 """Of the envelope's effort: so much more than on the way, and it is a stop."""
 STILL_RAD_S, STILL_TICKS = 0.05, 25
 """Slower than this for 50 ms while the target runs ahead."""
+REST_MOST_S = 3.0
 AHEAD_RAD = 1.2
 """A target this far past the range without a stop: there is none, or the encoder wrapped."""
 TRAVEL_RAD = 0.03
@@ -41,7 +42,7 @@ class JointZero:
 
     name, version = "joint-zero", "1"
     summary = "joint zeros by touching both hard stops"
-    envelope = Envelope(velocity_rad_s=1.5, effort_ratio=0.35, margin_rad=AHEAD_RAD)
+    envelope = Envelope(velocity_rad_s=1.5, effort_ratio=0.5, margin_rad=AHEAD_RAD)
     hangs = True
 
     def prepare(self, robot: Robot, joints: Sequence[str], offsets: F64) -> None:
@@ -123,6 +124,7 @@ def _back(bench: Bench, joint: Joint, sign: float) -> Steps[None]:
     motor = joint.motor
     bench.target[motor, Q] = bench.state.q[motor]
     yield from bench.move({joint.name: float(bench.state.q[motor]) - sign * BACK_RAD}, TOUCH_RAD_S)
+    bench.torque_ratio[motor] = USUAL_TORQUE
     yield from bench.hold(0.1)
 
 
@@ -130,7 +132,7 @@ def _touch(bench: Bench, joint: Joint, sign: float, speed: float, name: str) -> 
     """Run the target towards a stop until the joint stands and is pressed; recorded where it has a name.
 
     Raises:
-        Stopped: no stop where the table has one.
+        Stopped: no stop where the table has one, or a joint that neither turns nor comes to rest.
     """
     motor, effort = joint.motor, joint.effort_n_m
     if name:
@@ -138,7 +140,11 @@ def _touch(bench: Bench, joint: Joint, sign: float, speed: float, name: str) -> 
     bench.torque_ratio[motor] = np.inf
     still = 0
     moving: list[float] = []
+    left = round(((joint.upper_rad - joint.lower_rad + 2 * AHEAD_RAD) / speed + REST_MOST_S) / bench.period_s)
     while still < STILL_TICKS:
+        left -= 1
+        if left < 0:
+            raise Stopped(f"{joint.name} neither turned on nor came to rest, at {bench.state.q[motor]:.3f} rad")
         target = float(bench.target[motor, Q]) + sign * speed * bench.period_s
         ahead = sign * (float(bench.state.q[motor]) - (joint.upper_rad if sign > 0 else joint.lower_rad))
         if ahead > AHEAD_RAD - 0.1:
@@ -156,4 +162,3 @@ def _touch(bench: Bench, joint: Joint, sign: float, speed: float, name: str) -> 
         yield
     if name:
         bench.end()
-    bench.torque_ratio[motor] = 0.95
