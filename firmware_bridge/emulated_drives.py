@@ -17,6 +17,8 @@ AMBIENT_C = 25.0
 HEAT_C_PER_N2M2S, COOLING_PER_S = 0.02, 0.02
 STOP_RAD = 12.0
 HOT_C = 120.0
+PAUSE_S = 0.001
+"""On a bus with one pair of wires a drive lets go of half a packet when its end does not come for so long."""
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,8 @@ def test_readings_of_many_equal_the_scalar_ones() -> None:
     wanted = np.array([scalar_values(body) for body in bodies])
     np.testing.assert_allclose(read[:, 4:], wanted[:, 4:], rtol=0, atol=0)
     np.testing.assert_allclose(read[:, :4], wanted[:, :4], atol=2e-7)  # made unit again
+    one_by_one = [layout.read_one(body) for body in bodies[:5000]]
+    np.testing.assert_allclose(np.array(one_by_one), read[:5000], rtol=0, atol=1e-15)
 
 
 def item(number: int, values: list[float], letter: str = "f") -> bytes:
@@ -143,6 +145,7 @@ def test_what_is_no_rotation_is_no_reading(bad: bytes) -> None:
     good = QUAT + RATE + FORCE
     assert imu.hear(make_message(Kind.DATA, good) + make_message(Kind.DATA, bad + RATE + FORCE), 7) == 1
     assert imu.state.values[0] == 1 and imu.bad == 1
+    assert imu.hear(make_message(Kind.DATA, bad + RATE + FORCE), 8) == 0 and imu.bad == 2 and imu.state.heard_ns == 7
 
 
 def stream_of(count: int) -> list[bytes]:
@@ -228,6 +231,21 @@ def test_lost_messages_are_counted(pair: tuple[XsensFarEnd, XsensImu, Clock]) ->
         if step % 5 != 2:
             imu.hear(data, 1)
     assert imu.lost == 4
+
+
+def test_a_message_that_comes_twice_is_no_new_reading() -> None:
+    imu = XsensImu()
+    first, second = (make_data(np.array([1, 0, 0, 0, at, 0, 0, 0, 0, 9.81]), at) for at in (1, 2))
+    assert imu.hear(first, 10) == 1 and imu.hear(first, 20) == 0 and imu.hear(second + second, 30) == 1
+    assert imu.state.heard_ns == 30 and imu.hear(second, 40) == 0 and imu.state.heard_ns == 30
+    assert (imu.repeated, imu.lost) == (3, 0)
+
+
+def test_one_that_was_switched_off_and_on_counts_anew() -> None:
+    imu = XsensImu()
+    still = np.array([1, 0, 0, 0, 0, 0, 0, 0, 0, 9.81])
+    assert [imu.hear(make_data(still, at), at) for at in (40_000, 3, 4)] == [1, 1, 1] and imu.lost == 0
+    assert imu.hear(make_data(still, 65_535), 5) == 1 and imu.lost == 0 and imu.hear(make_data(still, 0), 6) == 1
 
 
 @pytest.mark.parametrize(("most_hz", "problem"), [(400, ""), (100, ""), (50, "50 Hz"), (0, "0 Hz")])

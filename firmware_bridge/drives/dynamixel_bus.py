@@ -97,8 +97,12 @@ class DynamixelBus:
         goals = self._goals(block) if np.isfinite(block).all() else None
         if goals is None:
             return []
+        return self._cycle_of(goals + self._reminder())
+
+    def _cycle_of(self, told: bytes) -> list[bytes]:
+        """What is told, which nobody answers, and then everybody's state."""
         self.turns.plan(self._groups)
-        return [goals + self._reminder() + self._reads[0], *self._reads[1:]]
+        return [told + self._reads[0], *self._reads[1:]]
 
     def _reminder(self) -> bytes:
         """Tells servos that lost their power again what they are asked for, so that they can say where they stand."""
@@ -215,22 +219,20 @@ class DynamixelBus:
         self._told[:], self._restarted[:] = False, False
         rows = np.flatnonzero(is_known)
         ids, position = self._ids[rows].tolist(), self.states.q[rows] / COUNT_RAD
-        self.turns.plan([np.zeros(0, np.intp)])
         if not ids:
             return []
-        return [b"".join((
+        return self._cycle_of(b"".join((
             dynamixel.make_sync_write(ids, dynamixel.WATCHDOG, [0] * len(ids)),
             dynamixel.make_sync_write(ids, dynamixel.WATCHDOG, [self._watchdog] * len(ids)),
             dynamixel.make_sync_write(ids, dynamixel.GOAL_CURRENT, [0] * len(ids)),
             dynamixel.make_sync_write(ids, dynamixel.GOAL_POSITION, [math.floor(q + 0.5) for q in position.tolist()]),
             dynamixel.make_sync_write(ids, dynamixel.TORQUE_ENABLE, [1] * len(ids)),
-        ))]
+        )))
 
     def disabling(self) -> list[bytes]:
         self.turns.trust(False)
-        self.turns.plan(self._groups)
-        off = dynamixel.make_sync_write(self._ids.tolist(), dynamixel.TORQUE_ENABLE, [0] * len(self._ids))
-        return [off + self._reads[0], *self._reads[1:]]
+        return self._cycle_of(dynamixel.make_sync_write(
+            self._ids.tolist(), dynamixel.TORQUE_ENABLE, [0] * len(self._ids)))
 
 
 def language(drives: list[Drive], baud: int | None = None) -> DynamixelBus:

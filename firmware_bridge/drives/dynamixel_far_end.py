@@ -15,7 +15,7 @@ from firmware_bridge.drives.dynamixel_block import fast_answer
 from firmware_bridge.drives.dynamixel_models import COUNT_RAD, VELOCITY_RAD_S, Mode, Scales
 from firmware_bridge.drives.dynamixel_setup import WATCHDOG_S
 from firmware_bridge.drives.language import Drive
-from firmware_bridge.emulated_drives import EmulatedMotors
+from firmware_bridge.emulated_drives import PAUSE_S, EmulatedMotors
 
 MEMORY = 700
 RAM = 64
@@ -40,7 +40,7 @@ class DynamixelFarEnd:
     def __init__(self, drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> None:
         self._scales = Scales(drives)
         self._stream = PacketStream()
-        self._motors, self._rows = motors, np.array(rows, np.intp)
+        self._motors, self._rows, self._heard_s = motors, np.array(rows, np.intp), motors.now_s
         self._at = {drive.id: at for at, drive in enumerate(drives)}
         self.memory = [bytearray(MEMORY) for _ in drives]
         for at, (drive, model, mode) in enumerate(zip(drives, self._scales.models, self._scales.modes, strict=True)):
@@ -78,6 +78,9 @@ class DynamixelFarEnd:
 
     def feed(self, data: bytes) -> bytes:
         """What the bus answers to some bytes."""
+        if self._motors.now_s - self._heard_s > PAUSE_S:
+            self._stream.forget()
+        self._heard_s = self._motors.now_s
         packets = self._stream.feed(data)
         if packets:  # any instruction is a sign of life to all
             self._motors.commanded_s[self._rows] = self._motors.now_s

@@ -166,14 +166,13 @@ class FeetechBus:
         self.turns.trust(True)
         self.turns.is_trusted &= is_known
         self._restarted[:] = False
-        self.turns.plan([self._all[:0]])
         ids = self._ids[is_known].tolist()
         if not ids:
             return []
         limit = TORQUE_LIMIT.to_bytes(2, "little")
         limits = feetech.make_sync_write(ids, feetech.TORQUE_LIMIT, [limit] * len(ids))
         self.states.is_driving[is_known] = True  # what is so, each is asked in turn
-        return [self._goals(self.states.q, is_known) + limits + self._switches(is_known, 1)]
+        return self._cycle(self._goals(self.states.q, is_known) + limits + self._switches(is_known, 1))
 
     def disabling(self) -> list[bytes]:
         self.turns.trust(False)

@@ -18,7 +18,7 @@ from firmware_bridge.drives.feetech import (
 from firmware_bridge.drives.feetech_bus import COUNT_RAD, check
 from firmware_bridge.drives.feetech_setup import MODELS
 from firmware_bridge.drives.language import Drive
-from firmware_bridge.emulated_drives import EmulatedMotors
+from firmware_bridge.emulated_drives import PAUSE_S, EmulatedMotors
 
 MEMORY, RAM = 256, 40
 OWN_KP, OWN_KD = 15.0, 0.6
@@ -40,7 +40,7 @@ class FeetechFarEnd:
     def __init__(self, drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> None:
         check(drives)
         self._stream = PacketStream()
-        self._motors, self._rows = motors, np.array(rows, np.intp)
+        self._motors, self._rows, self._heard_s = motors, np.array(rows, np.intp), motors.now_s
         self._models = [MODELS[drive.model] for drive in drives]
         self._at = {drive.id: at for at, drive in enumerate(drives)}
         self.memory = [bytearray(MEMORY) for _ in drives]
@@ -65,6 +65,9 @@ class FeetechFarEnd:
 
     def feed(self, data: bytes) -> bytes:
         """What the bus answers to some bytes."""
+        if self._motors.now_s - self._heard_s > PAUSE_S:
+            self._stream.forget()
+        self._heard_s = self._motors.now_s
         return b"".join(self._answer(packet) for packet in self._stream.feed(data))
 
     def _alive(self, ids: list[int]) -> list[tuple[int, int]]:

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 Rows = npt.NDArray[np.intp]
+PATIENCE = 3
+"""Questions: for a drive that answered none of these, others are not kept waiting."""
 MOST_SILENT = 6
 """Questions: a drive that answers none of more may have lost its power meanwhile."""
 
@@ -29,11 +31,12 @@ class Turns:
         self.silent = np.zeros(drives, np.int64)
         self.is_trusted = np.zeros(drives, np.bool_)
         self._open = np.zeros(drives, np.bool_)
+        self._last = -1
         self._plan: Sequence[Rows] = ()
         self._every = np.arange(drives)
 
     def plan(self, plan: Sequence[Rows]) -> None:
-        """Which rows answer to each question of a cycle."""
+        """Which rows answer to each question of a cycle, in the order in which they answer."""
         self._plan = plan
 
     def begin(self, turn: int) -> None:
@@ -41,7 +44,10 @@ class Turns:
         self.silent[self._open] += 1
         self.is_trusted &= self.silent <= MOST_SILENT
         self._open[:] = False
-        self._open[self._plan[turn]] = True
+        rows = self._plan[turn]
+        self._open[rows] = True
+        awake = rows[self.silent[rows] < PATIENCE]
+        self._last = int(awake[-1]) if len(awake) else -1
 
     def take(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """(m,) which of the answers of `rows` count."""
@@ -56,13 +62,21 @@ class Turns:
         self.silent[rows[good]] = 0
         return good
 
+    def take_one(self, row: int) -> bool:
+        """Whether one answer counts."""
+        if not self._open[row]:
+            self.late += 1
+            return False
+        self._open[row], self.silent[row] = False, 0
+        return True
+
     def unheard(self) -> npt.NDArray[np.bool_]:
         """(n,) who has not answered the last question."""
         return self._open | (self.silent > 0)
 
     def is_answered(self) -> bool:
-        """Whether nobody's answer is missing."""
-        return not self._open.any()
+        """Whether nobody's answer is missing, or the last who still answers has: what is missing then is lost."""
+        return not (self._open.any() if self._last < 0 else self._open[self._last])
 
     def trust(self, is_trusted: bool) -> None:
         """An operator's word on all drives: only this makes a drive that was silent for long move again."""
