@@ -125,7 +125,8 @@ STREAM_DTYPE: Dtype = np.dtype(
         ("movement", "<f4", (3,)),
         ("facing", "<f4", (3,)),
         ("speed_m_s", "<f4"),
-        ("height_m", "<f4"),
+        ("retarget_p50_us", "<f4"),
+        ("retarget_p99_us", "<f4"),
         ("planner_mode", "<i4"),
         ("version", "<u4"),
     ]
@@ -134,8 +135,9 @@ STREAM_DTYPE: Dtype = np.dtype(
 
 beat_ns: when that process last looked. newest_ns: when the newest frame arrived, 0 before the first. starts, stops:
 counted gestures of topic `command`. planner_ns: when the newest message of topic `planner` arrived, 0 before; its
-contents follow. hands: rad, left first, NaN where none came. version: of the newest pose, 0 before. The others count
-messages (`messages`, `malformed`, `dropped`, `planner`, `other_version`) and frame numbers.
+contents follow (-1 m/s: none named). retarget_p50_us, retarget_p99_us: how long a human's frame took, 0 without any.
+hands: rad, left first, NaN where none came. version: of the newest pose, 0 before. The others count messages
+(`messages`, `malformed`, `dropped`, `planner`, `other_version`) and frame numbers.
 """
 
 

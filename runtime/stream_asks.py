@@ -65,4 +65,5 @@ class StreamView:
         self._slot.read()
         names = ("messages", "frames", "malformed", "dropped", "repeated", "overtaken", "missing", "restarts",
                  "other_version", "planner", "starts", "stops", "version")
-        return {name: int(self._slot.record[name][0]) for name in names}
+        took = ("retarget_p50_us", "retarget_p99_us")
+        return {name: int(self._slot.record[name][0]) for name in (*names, *took)}

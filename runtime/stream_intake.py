@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from runtime.channels import HAND_JOINTS, ChannelTable
+from firmware_bridge.errors import BridgeError
+from runtime.channels import HAND_JOINTS, HUGE, ChannelTable
 from runtime.operator_message import pose_form, stream_form
 from runtime.packed_message import HAND, JOINTS, ORDER, Command, Decoder, Planner, Pose, Reject
 from runtime.records import stream_dtype
 from runtime.robot import JointOrder, Robot
 from runtime.smpl_wrists import wrists
 from runtime.stream_clock import SourceClock
+from runtime.stream_human import StreamHuman
 from runtime.stream_root import StreamRoot, turned, turned_step
 
 WRISTS = slice(23, JOINTS)
@@ -30,6 +32,7 @@ OLD_IN_A_ROW = 10
 """Messages without a new frame, one after the other, that rise: a sender that began anew with small numbers."""
 LATE_FRAMES = 50
 SEEN = 256
+JOINTS_ALONE = (1,)
 OTHER_FORM = 0
 """Of records that say no more than that the protocol changed."""
 
@@ -56,6 +59,7 @@ class StreamIntake:
         default_q: (n,) rad in the order of the robot's table, for joints that a version does not bring.
         height_m: the root's, where feet cannot tell.
         push: takes each record, which is valid until the next.
+        human: makes what turns SMPL frames into joints, where the controller follows joints; at the first such frame.
 
     Attributes:
         counts: messages and frames by what became of them.
@@ -68,10 +72,15 @@ class StreamIntake:
 
     def __init__(
         self, robot: Robot, channels: ChannelTable, default_q: Any, height_m: float, push: Callable[[Any], None],
-        topic: str = "pose",
+        topic: str = "pose", human: Callable[[], StreamHuman] | None = None,
     ) -> None:
         self._decoder, self._channels, self._push = Decoder(topic), channels, push
         self._versions = versions_for(channels)
+        self._make_human = human if self._versions == JOINTS_ALONE else None
+        if self._make_human is not None:
+            self._versions = (*self._versions, 2, 3)
+        self.human: StreamHuman | None = None
+        self._own_refusal = ""
         self._index, self._default_q = JointOrder(ORDER).index_of(robot.order), np.array(default_q, np.float64)
         self._wrists = np.flatnonzero(self._index >= WRISTS.start)
         self._form = stream_form(pose_form(robot.order.names).names)
@@ -80,7 +89,7 @@ class StreamIntake:
         self._root, self._height_m = StreamRoot(robot, height_m), height_m
         self._place = np.zeros(2)
         self._clock = SourceClock()
-        self._last, self._was_batch = -1, False
+        self._last, self._was_batch, self._retargeted = -1, False, -1
         self._seen, self._located = np.full(SEEN, -1, np.int64), np.full(SEEN, -1, np.int64)
         self._places = np.zeros((SEEN, 3))
         self._old, self._old_number = 0, -1
@@ -111,6 +120,8 @@ class StreamIntake:
 
     def _take_pose(self, pose: Pose, received_ns: int) -> None:
         before, self.version = self.version, pose.version
+        if pose.version in (2, 3) and self._make_human is not None and self.human is None:
+            self._open_human(self._make_human)
         if pose.version not in self._versions or before not in (0, pose.version):
             self.counts["other version"] += 1
             self._say_other_form(received_ns)
@@ -128,6 +139,18 @@ class StreamIntake:
             self._begin(pose, received_ns)
         self._take_frames(pose, received_ns)
 
+    def _open_human(self, make: Callable[[], StreamHuman]) -> None:
+        """At the first SMPL frame: its kinematics are not everybody's."""
+        try:
+            self.human = make()
+        except BridgeError as error:
+            self._make_human, self._versions, self._own_refusal = None, JOINTS_ALONE, str(error)
+
+    @property
+    def refusal(self) -> str:
+        """Why SMPL frames are not followed by a controller of joints; "" where they are, or none came."""
+        return self.human.refusal if self.human is not None else self._own_refusal
+
     def _has_begun_anew(self, newest: int, frames: int) -> bool:
         """Whether these numbers go on from the last ones, or are another run of them."""
         last = self._last
@@ -143,11 +166,14 @@ class StreamIntake:
     def _begin(self, pose: Pose, received_ns: int) -> None:
         """Of a run of numbers the newest is the first; what it brings besides is before its time."""
         self._last, self._old, self._old_number = int(pose.frame_index[-1]) - 1, 0, -1
+        self._retargeted = -1
         self._seen[:] = self._located[:] = -1
         for number in pose.frame_index[:-1].tolist():
             self._seen[number % SEEN] = number
         self._was_batch = False
         self._root.forget()
+        if self.human is not None:
+            self.human.forget()
         if self._clock.is_known:
             self._clock.restart(received_ns)
 
@@ -204,7 +230,7 @@ class StreamIntake:
         q[:], dq[:] = self._default_q, 0
         if version == 1:
             q[:], dq[:] = pose.joint_pos[i, self._index], pose.joint_vel[i, self._index]
-        elif version in (2, 3):
+        elif version in (2, 3) and self._make_human is None:
             row = pose.joint_pos[i, WRISTS] if "joint_pos" in pose.has else wrists(pose.smpl_pose[i])
             q[self._wrists] = np.asarray(row)[self._index[self._wrists] - WRISTS.start]
         quat = pose.body_quat_wxyz[i] if "body_quat" in pose.has else np.array([1.0, 0, 0, 0])
@@ -213,12 +239,31 @@ class StreamIntake:
         heading = turned(quat / norm if is_sound else quat, self._heading_rad)
         record["root_quat_wxyz"] = heading
         record["root_pos"] = (*self._place, self._height_m)
+        if version in (2, 3) and self._make_human is not None:
+            if not is_new:
+                return  # a causal solver cannot go back; the gap is bridged
+            self._retarget(record, pose, i, heading if is_sound else None)
         if version == 1 and is_sound:
             self._locate(record, q, quat / norm, int(pose.frame_index[i]), is_new=is_new)
         if self._channels.size:
             self._fill_channels(record["channels"], pose, i, heading)
         self.counts["frames"] += 1
         self._send()
+
+    def _retarget(self, record: Any, pose: Pose, i: int, quat: Any) -> None:
+        """A human's frame as the robot's; what cannot be read is not finite."""
+        assert self.human is not None
+        number = int(pose.frame_index[i])
+        steps, self._retargeted = number - self._retargeted if self._retargeted >= 0 else 1, number
+        joints, body = pose.smpl_joints[i], pose.smpl_pose[i]
+        is_sane = quat is not None and float(np.abs(joints).max()) < HUGE and float(np.abs(body).max()) < HUGE
+        if not is_sane or not self.human.advance(joints, body, quat, steps):
+            record["joint_pos"] = np.nan
+            self.counts["not retargeted"] += 1
+            return
+        frame = self.human.frame
+        record["joint_pos"], record["joint_vel"] = frame.joint_pos, frame.joint_vel
+        record["root_pos"], record["root_quat_wxyz"] = frame.root_pos, frame.root_quat_wxyz
 
     def _locate(self, record: Any, q: Any, quat: Any, number: int, *, is_new: bool) -> None:
         """The root from the feet; of an overtaken frame it is between those of the frames around it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +26,7 @@ from runtime.realtime import die_with_parent
 from runtime.records import STREAM_DTYPE, STREAM_RING, stream_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
+from runtime.stream_human import StreamHuman
 from runtime.stream_intake import StreamIntake
 from runtime.stream_socket import StreamSocket
 
@@ -56,7 +58,9 @@ class StreamProcess:
         self._ring = Ring(shared / "own_stream_ring", stream_dtype(joints, channels.size), settings.run, STREAM_RING)
         self._slot = Slot(shared / "stream", STREAM_DTYPE, settings.run)
         self._intake = StreamIntake(manifest.robot, channels, default_q(manifest), manifest.idle_height_m, self._push,
-                                    settings.stream_topic)
+                                    settings.stream_topic, partial(StreamHuman, manifest.robot))
+        self._is_tracker = manifest.kind == "tracker"
+        self._said: set[str] = set()
 
     def _push(self, record: Any) -> None:
         self._ring.record[0] = record[0]
@@ -74,8 +78,31 @@ class StreamProcess:
         record["other_version"], record["hands"][0] = intake.counts["other version"], intake.hands
         for name in COUNTS:
             record[name] = intake.counts[name]
+        if intake.planner is not None:
+            planner = intake.planner
+            record["planner_ns"], record["planner_mode"] = intake.planner_ns, planner.mode
+            record["movement"][0], record["facing"][0] = planner.movement, planner.facing
+            record["speed_m_s"] = planner.speed_m_s
+        if messages and intake.human is not None:
+            record["retarget_p50_us"], record["retarget_p99_us"] = intake.human.took_us()
         self._slot.publish()
+        if messages:
+            self._say()
         return bool(messages)
+
+
+    def _say(self) -> None:
+        """What cannot be followed, once each."""
+        intake = self._intake
+        lines = {
+            "planner messages are for velocity controllers: not followed": self._is_tracker and intake.planner_ns,
+            "poses are for controllers that track motions: not followed": not self._is_tracker and intake.version,
+            f"SMPL frames are not followed: {intake.refusal}": intake.refusal,
+        }
+        for line, is_so in lines.items():
+            if is_so and line not in self._said:
+                self._said.add(line)
+                emit("warning", message=f"stream: {line}")
 
 
 def main(argv: list[str]) -> int:

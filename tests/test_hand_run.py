@@ -16,20 +16,24 @@ pytest.importorskip("mujoco", reason="missing dependency: mujoco")
 pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
 
 import exoactor
+from export.motion.stream_sender import messages
 from export.recorder import settings_for
 from firmware_bridge.hand_bus import LEFT, RIGHT
 from firmware_bridge.simulated_robot import SimulatedRobot
+from runtime.chain import load_motion
 from runtime.channels import HAND_JOINTS, ChannelTable
 from runtime.errors import Refused
 from runtime.faults import BIT, Mode
 from runtime.hand import hand_path, load_hand
 from runtime.hand_options import add_hand_options, hand_settings
+from runtime.hand_track import HandTrack
 from runtime.lockstep import Lockstep, run_lockstep
 from runtime.log_file import read_log
 from runtime.mux import Source
 from runtime.packed_message import Decoder, Pose, encode
 from runtime.policy import Policy
 from runtime.report import make_report
+from runtime.robot import load_robot
 from runtime.settings import RunSettings
 from runtime.stream_intake import StreamIntake, hands_row
 from runtime.stream_process import default_q
@@ -239,3 +243,14 @@ def test_the_command_runs_a_chain_with_hands(tmp_path: Path) -> None:
     assert report["hands"]["events_told"] == 2  # the others come after the end, and say so
     assert report["hands"]["events"][-1]["offset_ms"] is None
     assert report["hands"]["last_state"] == {"left": "open", "right": "open"}  # on damp
+
+
+def test_a_sender_sends_the_joints_of_the_states_of_its_clip(tmp_path: Path) -> None:
+    clip = load_motion(str(chain(tmp_path)), load_robot("g1_29dof"))
+    decoder, track = Decoder(), HandTrack(clip)
+    for number, message in enumerate(messages(clip, 1, hands=DEX3)):
+        pose = decoder.decode(message)
+        assert isinstance(pose, Pose)
+        for side, state in enumerate(track.at(number / 50)):
+            assert np.allclose(pose.hands[side], DEX3.states_rad[state, side])
+    assert np.isnan(Decoder().decode(next(messages(clip, 1))).hands).all()  # type: ignore[union-attr]

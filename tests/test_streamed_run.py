@@ -145,6 +145,23 @@ def test_without_a_sender_it_stands_and_follows_the_first_that_comes() -> None:
     assert not run.fell
 
 
+def test_planner_messages_steer_a_velocity_controller_until_they_end() -> None:
+    run = OperatedRun(replace(settings_for("g1-velocity"), stream="tcp://127.0.0.1:1", duration_s=None))
+    heard = run.policy.heard
+    heard["planner_mode"], heard["movement"], heard["facing"], heard["speed_m_s"] = 2, (1, 0, 0), (1, 0, 0), 0.4
+    run.until(Phase.PLAY)
+    start = run.robot.base_position[:2].copy()
+    for _ in range(250):
+        heard["planner_ns"] = run.now_ns
+        run.go_on(0.02)
+    walked = float(np.linalg.norm(run.robot.base_position[:2] - start))
+    assert walked > 1.0 and not run.fell
+    run.go_on(2.0)  # nobody speaks: SONIC's program stands after a second, too
+    assert not run.policy.controller.inputs.command.any()
+    run.go_on(1.0)
+    assert run.speed(1.0) < 0.1 and not run.fell
+
+
 def test_gestures_ask_once_and_never_begin_to_track() -> None:
     asks = Asks()
     assert asks.look(Mode.READY, Source.NONE, 1, 0) is Request.NONE

@@ -9,7 +9,8 @@ import time
 from export.motion.stream_sender import BadNetwork, command, messages
 from runtime.chain import load_motion
 from runtime.errors import Refused
-from runtime.packed_message import VERSIONS
+from runtime.hand import load_hand
+from runtime.packed_message import HAND, VERSIONS
 from runtime.robot import load_robot
 from runtime.stitch import RATE_HZ
 from runtime.stream_socket import Publisher
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="1: joints; 2: SMPL; 3: both; 4: tokens (default 1)")
     parser.add_argument("--topic", default="pose")
     parser.add_argument("--robot", default="g1_29dof", help="whose joints (default g1_29dof)")
+    parser.add_argument("--hands", metavar="NAME|FILE", help="send the hands' joints too: dex3-1")
     parser.add_argument("--repeat", type=int, default=1, help="how many times in a row (default 1)")
     parser.add_argument("--start", action="store_true", help="ask by `command` to be followed")
     parser.add_argument("--wait", type=float, default=30.0, metavar="S", help="for a listener (default 30)")
@@ -50,7 +52,11 @@ def run(args: argparse.Namespace) -> int:
         raise Refused("--jitter-ms, --repeat", expected="0 to 1000 ms, 1 to 1000 times",
                       found=f"{args.jitter_ms}, {args.repeat}", what_to_do="stay within")
     clip = load_motion(args.file, load_robot(args.robot))
-    once = list(messages(clip, args.protocol, args.topic))
+    hands = None if args.hands is None else load_hand(args.hands)
+    if hands is not None and len(hands.joints) != HAND:
+        raise Refused("--hands", expected=f"hands of {HAND} joints", found=f"{len(hands.joints)} of {hands.name}",
+                      what_to_do="the protocol has room for no others: leave it out")
+    once = list(messages(clip, args.protocol, args.topic, hands=hands))
     socket = Publisher(args.to, args.key, "--to", WAITING)
     try:
         if not socket.await_listener(args.wait):
