@@ -19,8 +19,8 @@ MODEL = "GO-M8010-6"
 MOST_ID, EVERYBODY = 14, 15
 ANSWER_S, TRIES = 0.02, 3
 TURNAROUND_S = 50e-6
-WAITING_S = 0.5e-3
-"""What a USB adapter and its driver may add to a turn."""
+WAITING_S = 1e-3
+"""What a USB adapter and its driver may add to a turn: an FTDI's timer at its shortest is 1 ms."""
 
 
 class GoBus:
