@@ -11,9 +11,10 @@ import numpy as np
 
 from firmware_bridge.drives.language import F64, Drive
 from firmware_bridge.drives.mcu_far_end import McuFarEnd
-from firmware_bridge.drives.protocols import MCU, make_far_end, make_imu_far_end
+from firmware_bridge.drives.protocols import MCU, PROTOCOLS, make_far_end, make_imu_far_end
 from firmware_bridge.emulated_drives import COOLING_PER_S, EmulatedMotors, Motor
 from firmware_bridge.emulated_port import EmulatedPort
+from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorCommand, Q
 from firmware_bridge.serial_imu import into_base
 from firmware_bridge.wiring import ImuWiring, Wiring
@@ -108,6 +109,10 @@ class EmulatedRobot:
     """
 
     def __init__(self, wiring: Wiring, robot: SimulatedRobot | None = None, *, links: bool = True) -> None:
+        others = [bus.port for bus in wiring.buses if not PROTOCOLS[bus.protocol].is_serial]
+        if others:
+            raise BridgeError("emulated robot", expected="serial ports in its wiring file", found=", ".join(others),
+                              what_to_do="emulate the slcan protocols of the same drives instead")
         drives = [drive for bus in wiring.buses for drive in bus.drives]
         self.names = [drive.name for drive in drives]
         self._robot, self._links = robot, links

@@ -184,8 +184,12 @@ def _bus(key: str, found: Any, folder: Path, table: MotorTable) -> BusWiring:
     twice = sorted({number for number in ids if ids.count(number) > 1})
     if twice:
         raise _refuse(f"{key}.drives", "every id once on a bus", f"{twice} twice")
-    return BusWiring(_port(f"{key}.port", bus["port"], folder), _one_of(f"{key}.protocol", bus["protocol"], PROTOCOLS),
-                     _baud(key, bus), drives)
+    port = _port(f"{key}.port", bus["port"], folder)
+    protocol = _one_of(f"{key}.protocol", bus["protocol"], PROTOCOLS)
+    if PROTOCOLS[protocol].is_serial == port.startswith(CAN):
+        raise _refuse(f"{key}.port", f"can:INTERFACE:CHANNEL for the -socketcan protocols alone, not for {protocol}"
+                      if port.startswith(CAN) else f"can:INTERFACE:CHANNEL for {protocol}", bus["port"])
+    return BusWiring(port, protocol, _baud(key, bus), drives)
 
 
 def _drive(key: str, found: Any, table: MotorTable) -> Drive:

@@ -78,14 +78,14 @@ class GateProcess:
             self._watch = OperatorWatch(robot.limits, self._gate.review.findings,
                                         teleoperates=settings.teleop is not None)
         self._stream_watch: StreamWatch | None = None
-        if settings.stream is not None:
+        if settings.is_streamed:
             self._stream_watch = StreamWatch(robot.limits, self._gate.review.findings)
         shared, run, motors = Path(settings.shared), settings.run, robot.motors
         self._status = Slot(shared / "status", status_dtype(motors), run)
         self._target = Slot(shared / "target", target_dtype(motors), run)
         self._control = Slot(shared / "control", CONTROL_DTYPE, run)
         self._operator = Slot(shared / "operator", OPERATOR_DTYPE, run) if settings.has_operator else None
-        self._stream = Slot(shared / "stream", STREAM_DTYPE, run) if settings.stream is not None else None
+        self._stream = Slot(shared / "stream", STREAM_DTYPE, run) if settings.is_streamed else None
         self._ring = Ring(shared / "gate_ring", gate_log_dtype(motors), run, GATE_RING)
         self._log = GateLog(self._gate, motors, self._ring.record)
         self._hands = None if settings.hands is None else GateHands(settings)

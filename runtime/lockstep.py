@@ -22,6 +22,7 @@ from runtime.gate_log import GateLog
 from runtime.hand import KEEP, load_hand
 from runtime.hand_gate import HandGate
 from runtime.log_file import LogWriter
+from runtime.mux import Source
 from runtime.operator_watch import OperatorWatch
 from runtime.pilot import READY_S, Phase
 from runtime.policy import Policy
@@ -42,6 +43,24 @@ class Operator(Protocol):
         ...
 
 
+class Feeder(Protocol):
+    """Stands for the process of a streamed motion on simulated time; hands frames to the policy's stream by itself."""
+
+    @property
+    def newest_ns(self) -> int:
+        """When the newest frame was handed over."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """The motion has come to its end, standing: the run is to end."""
+        ...
+
+    def feed(self, now_ns: int, *, followed: bool) -> None:
+        """Whatever is due."""
+        ...
+
+
 class Lockstep:
     """One run on simulated time.
 
@@ -57,6 +76,7 @@ class Lockstep:
         hands: the gate's part for hands with simulated ones, None in a run without.
         command: what the gate wrote in the last tick.
         ailments: what happens to states on their way to the gate; None for nothing.
+        feeder: of a run whose own motion is streamed; None for others.
         stream: (1,) `STREAM_DTYPE` of a run with a stream, kept up to date by whoever stands for its process.
         press: when (s) which buttons of the remote are pressed.
         now_ns: simulated monotonic time.
@@ -90,6 +110,7 @@ class Lockstep:
         self.now_ns = 1_000_000_000
         self.press = float("inf"), 0
         self.ailments: Ailments | None = None
+        self.feeder: Feeder | None = None
         self.request = Request.NONE
         self.command: SafeCommand | None = None
         self.reading = Reading.NEW
@@ -113,6 +134,9 @@ class Lockstep:
             self.robot.sense_accelerometer()
         if self.ailments is not None:
             reading, sample = self.ailments.carry(reading, sample)
+        if self.feeder is not None:
+            self.feeder.feed(self.now_ns, followed=self.policy.helm.source is Source.STREAM)
+            self.stream["newest_ns"] = self.feeder.newest_ns
         target = self.policy.target
         events = self.events | int(target["flags"][0]) | self._hear_operator()
         start = time.perf_counter_ns()
@@ -164,7 +188,7 @@ class Lockstep:
 
     def _hear_stream(self) -> int:
         """The gate's flags of the run's own stream."""
-        if self.settings.stream is None:
+        if not self.settings.is_streamed:
             return 0
         source = int(self.policy.target["source"][0])
         return self._stream_watch.look(self.stream[0], source, self.gate.machine.mode, self.now_ns)
@@ -191,7 +215,7 @@ class Lockstep:
             self._ready_ticks += 1
             if self._ready_ticks > READY_S * GATE_HZ:
                 self.request = Request.TRACK
-        elif phase is Phase.FINISHED and mode < Mode.DAMP:
+        elif mode < Mode.DAMP and (phase is Phase.FINISHED or (self.feeder is not None and self.feeder.is_over)):
             self.request = Request.DAMP
 
     @property
@@ -254,7 +278,7 @@ class Truth:
 
 def run_lockstep(
     settings: RunSettings, policy: Policy, robot: SimulatedRobot, out: Path, press: tuple[float, int],
-    ailments: Ailments | None = None, notices: list[str] | None = None,
+    ailments: Ailments | None = None, notices: list[str] | None = None, feeder: Feeder | None = None,
 ) -> float:
     """A whole run with its log; returns how many times faster than real time it was.
 
@@ -263,7 +287,7 @@ def run_lockstep(
     """
     log = LogWriter(out / "log.mcap", asdict(settings))
     lockstep = Lockstep(settings, policy, robot, log)
-    lockstep.press, lockstep.ailments = press, ailments
+    lockstep.press, lockstep.ailments, lockstep.feeder = press, ailments, feeder
     try:
         lockstep.run()
     finally:

@@ -64,7 +64,7 @@ class Output:
         self._types = {
             "gate": gate_log_dtype(manifest.robot.motors),
             "policy": policy_log_dtype(manifest.robot.motors, settings.joints, settings.observation, settings.estimate,
-                                       has_stream=settings.stream is not None),
+                                       has_stream=settings.is_streamed),
         }
         self._gate = Ring(shared / "gate_ring", self._types["gate"], run, GATE_RING)
         self._policy = Ring(shared / "policy_ring", self._types["policy"], run, POLICY_RING)

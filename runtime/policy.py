@@ -74,7 +74,7 @@ class Policy:
             source = inside = ModelReference(self.controller, manifest.embedded)
             play_s = min(play_s, inside.play_s)
         has_operator = settings.teleop is not None
-        is_streamed = settings.stream is not None and manifest.kind == "tracker"
+        is_streamed = settings.is_streamed and manifest.kind == "tracker"
         self.planner: PlannerCommand | None = None
         if settings.stream is not None and not is_streamed:
             self.planner = PlannerCommand(manifest.command_ranges or (), 1 / manifest.rate_hz)
@@ -98,12 +98,12 @@ class Policy:
         self.target = np.zeros(1, target_dtype(motors))
         observation = sum(entry.values.size for entry, _, _ in self.controller.observations)
         self.log = np.zeros(1, policy_log_dtype(motors, joints, observation, self.estimate_size,
-                                                has_stream=settings.stream is not None))
+                                                has_stream=settings.is_streamed))
         self._view = {name: self.log[name][0] for name in self.log.dtype.names or ()
                       if self.log.dtype[name].shape}
         self._block = self.target["block"][0]
         self._observation = self._view["observation"]
-        self._logs_stream = settings.stream is not None
+        self._logs_stream = settings.is_streamed
         self._warm_up()
 
     def _open_estimator(self, manifest: Manifest, settings: RunSettings) -> None:
@@ -226,6 +226,11 @@ def _named(network: str, say: Callable[[str], None] | None) -> Callable[[str], N
 
 def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ReferenceSource | None, float]:
     """What to follow and for how long; no source yet where the motion lies inside the network."""
+    if settings.follow:
+        if manifest.kind != "tracker" or manifest.embedded is not None:
+            raise Refused("--follow", expected="a tracker that is given its motion", found=manifest.name,
+                          what_to_do="choose another controller")
+        return None, math.inf if settings.duration_s is None else settings.duration_s
     if settings.stream is not None:
         if manifest.embedded is not None or settings.clip is not None or any(settings.command):
             given = f"--clip {settings.clip}" if settings.clip else f"--command {settings.command}"

@@ -65,7 +65,7 @@ class PolicyProcess:
         if settings.has_operator:
             self._operator = Slot(shared / "operator", OPERATOR_DTYPE, run)
             self._stream = Ring(shared / "stream_ring", stream_dtype(len(robot.joints)), run, STREAM_RING)
-        if settings.stream is not None:
+        if settings.is_streamed:
             size = stream_needs(policy.manifest, policy.controller.mode, has_hands=settings.hands is not None)[0].size
             self._stream = Ring(shared / "own_stream_ring", stream_dtype(len(robot.joints), size), run, STREAM_RING)
         self._planner = Slot(shared / "stream", STREAM_DTYPE, run) if policy.planner is not None else None

@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  exoactor run --lockstep --out runs/own          our own controller, walking, as fast as it can\n"
         "  exoactor run --clip squat --out runs/squat      another demonstration, in real time\n"
         "  exoactor run --chain demo --lockstep            five of them, one after the other\n"
+        "  exoactor run --chain day.json --follow          and more, appended while it moves\n"
         "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --out runs/walk\n"
         "  exoactor run --controller holosoma-velocity --model ppo.onnx --command 0.5,0,0 --duration 10 --lockstep\n"
         "  exoactor run --controller bundles/twist2 --clip walk.npz --robot g1 --interface eth0 --dry-run\n"
@@ -67,6 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stream-out-key", metavar="FILE", help="secret CURVE certificate (needed off loopback)")
     parser.add_argument("--chain", metavar="FILE|NAME", help="clips one after the other (docs/chains.md), instead of "
                         f"--clip: a .json file, or a shipped one by name: {', '.join(chain_names())}")
+    parser.add_argument("--follow", action="store_true", help="the chain's FILE may grow while it is played: "
+                        "`exoactor chain append FILE CLIP`")
+    parser.add_argument("--follow-timeout", type=float, metavar="S",
+                        help="end after so long without more, standing (default: wait for ever)")
     parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
                         help="m/s, m/s, rad/s for a velocity controller")
     parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
@@ -162,6 +167,7 @@ def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
 
 def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tuple[float, dict[str, Any]]:
     from firmware_bridge.sim_options import make_ailments, make_robot, parse_press
+    from runtime.chain_feeder import ChainFeeder
     from runtime.lockstep import run_lockstep
     from runtime.policy import Policy
 
@@ -174,11 +180,14 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     check_plant(policy, robot)
     ailments = make_ailments(args, robot)
     heard: list[str] = []
-    factor = run_lockstep(settings, policy, robot, out, parse_press(args.press), ailments, heard)
+    feeder = ChainFeeder(settings, policy) if settings.follow else None
+    factor = run_lockstep(settings, policy, robot, out, parse_press(args.press), ailments, heard, feeder)
     objects = {name: pose.tolist() for name, pose in robot.object_poses().items()}
-    return factor, {"backend": policy.backend, "warnings": [*policy.warnings, *heard], "errors": [], "gate_restarts": 0,
-                    "alarms": [], **({"objects": objects} if objects else {}),
-                    **({} if policy.hands is None else {"hand_events": policy.hands.events})}
+    warnings = [*policy.warnings, *heard, *(() if feeder is None else feeder.chain.refusals)]
+    return factor, {"backend": policy.backend, "warnings": warnings, "errors": [], "gate_restarts": 0, "alarms": [],
+                    **({"objects": objects} if objects else {}),
+                    **({} if policy.hands is None else {"hand_events": policy.hands.events}),
+                    **({} if feeder is None else {"chain": feeder.chain.notes})}
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
@@ -241,6 +250,11 @@ def check_plant(policy: Policy, simulated: SimulatedRobot) -> None:
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
+    if args.follow and args.chain is None:
+        raise Refused("--follow", expected="--chain FILE", found="none", what_to_do="name the chain to follow")
+    if args.follow_timeout is not None and not (args.follow and 0 < args.follow_timeout <= 86400):
+        raise Refused("--follow-timeout", expected="--follow, and seconds between 0 and 86400",
+                      found=f"{args.follow_timeout}", what_to_do="give a time in that range, with --follow")
     if args.lockstep and args.dry_run:
         raise Refused("--dry-run", expected="a run over DDS", found="--lockstep",
                       what_to_do="simulated time has nothing to keep quiet towards: leave one of the two out")
@@ -293,6 +307,8 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         teleop_controller=args.teleop_controller,
         teleop_model=args.teleop_model,
         clip=args.clip,
+        follow=args.follow,
+        follow_timeout_s=args.follow_timeout,
         stream=args.stream,
         stream_topic=args.stream_topic,
         stream_key=args.stream_key,

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from runtime.alarms import RunWatch
+from runtime.chain_notes import read_chain_notes
 from runtime.child import SPARE, Child
 from runtime.console import Console
 from runtime.errors import Refused
@@ -82,7 +83,7 @@ class Supervisor:
         if self.settings.operator:
             self._operator = OperatorView(self._shared, run, self.settings.operator, len(manifest.robot.joints))
         self._stream: StreamView | None = None
-        if self.settings.stream is not None:
+        if self.settings.is_streamed:
             self._stream = StreamView(self.settings, manifest)
         if settings.hands is not None:
             hands = load_hand(settings.hands)
@@ -162,11 +163,11 @@ class Supervisor:
         )
         if settings.hands is not None:
             self.notes["hand_events"] = sizes["hand_events"]
-            moves_hands = bool(sizes["hand_events"]) or settings.stream is not None
+            moves_hands = bool(sizes["hand_events"]) or settings.is_streamed
             self.settings = settings = replace(settings, hands_required=settings.hands_required and moves_hands)
         self._spawn("telemetry", self._stage("telemetry", settings))
         if self._stream is not None:
-            self._spawn("stream", self._stage("stream_process", settings))
+            self._spawn("stream", self._stage("chain_process" if settings.follow else "stream_process", settings))
         if settings.stream_out is not None:
             self._spawn("output", self._stage("output_process", settings))
         if self._operator is not None:
@@ -380,13 +381,15 @@ class Supervisor:
         self._service.tell("STOPPING=1")
         if self._spare is not None:
             self._spare.end(CHILD_END_S)
-        if self._stream is not None:
+        if self._stream is not None and not self.settings.follow:
             self.notes["stream"] = self._stream.counts()
         for name in ("gate", "operator", "stream", "output", "policy", "sim", "telemetry"):
             if name in self.children:
                 self.children[name].end(CHILD_END_S)
         self._console.take_back()
         self._hear()
+        if self.settings.follow:
+            self.notes["chain"] = read_chain_notes(self.out)
         self._note_a_cut_log()
         if self._is_terminal:
             print(file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -36,6 +37,7 @@ class Tape:
     def __init__(self, robot: Robot, longest_s: float) -> None:
         self._robot, self._longest_s = robot, longest_s
         self._parts: list[Clip] = []
+        self._starts: list[int] = []
         self.seams: list[Seam] = []
         self.tail: Clip | None = None
         self.settled = 0
@@ -43,7 +45,7 @@ class Tape:
     def copy(self) -> Tape:
         """Another one with the same motion, to grow by itself."""
         other = Tape(self._robot, self._longest_s)
-        other._parts, other.seams = list(self._parts), list(self.seams)
+        other._parts, other._starts, other.seams = list(self._parts), list(self._starts), list(self.seams)
         other.tail, other.settled = self.tail, self.settled
         return other
 
@@ -75,10 +77,19 @@ class Tape:
         keep = len(joined.joint_pos) - round(TAIL_S * RATE_HZ)
         if keep > round(TAIL_S * RATE_HZ):
             self._parts.append(part(joined, 0, keep))
+            self._starts.append(self.settled)
             self.settled += keep
             joined = part(joined, keep, None)
         self.tail = joined
         return changed
+
+    def at(self, frame: int) -> tuple[Clip, int]:
+        """Where a frame is: a clip, and its number there; clamped to the tape."""
+        assert self.tail is not None
+        if frame >= self.settled:
+            return self.tail, min(frame - self.settled, len(self.tail.joint_pos) - 1)
+        place = max(bisect_right(self._starts, frame) - 1, 0)
+        return self._parts[place], max(frame, 0) - self._starts[place]
 
     def clip(self, name: str) -> Clip:
         """All of it."""

@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
     types = {
         "gate": gate_log_dtype(robot.motors),
         "policy": policy_log_dtype(robot.motors, settings.joints, settings.observation, settings.estimate,
-                                   has_stream=settings.stream is not None),
+                                   has_stream=settings.is_streamed),
     }
     rings = {
         "gate": Ring(shared / "gate_ring", types["gate"], settings.run, GATE_RING),

@@ -383,9 +383,9 @@ def go_bytes() -> tuple[bytes, Callable[[bytes], list[Any]]]:
 
     def feed(piece: bytes) -> list[Any]:
         found = stream.feed(piece)
-        replies = codec.decode(found)
+        replies = codec.decode(np.frombuffer(b"".join(found), np.uint8).reshape(-1, 16))
         assert np.isfinite(replies.state).all()
-        return [row.tobytes() for row in found]
+        return list(found)
 
     return body.tobytes(), feed
 

@@ -104,6 +104,8 @@ def test_readings_of_many_equal_the_scalar_ones() -> None:
     wanted = np.array([scalar_values(body) for body in bodies])
     np.testing.assert_allclose(read[:, 4:], wanted[:, 4:], rtol=0, atol=0)
     np.testing.assert_allclose(read[:, :4], wanted[:, :4], atol=2e-7)  # made unit again
+    one_by_one = [layout.read_one(body) for body in bodies[:5000]]
+    np.testing.assert_allclose(np.array(one_by_one), read[:5000], rtol=0, atol=1e-15)
 
 
 def item(number: int, values: list[float], letter: str = "f") -> bytes:
@@ -143,6 +145,7 @@ def test_what_is_no_rotation_is_no_reading(bad: bytes) -> None:
     good = QUAT + RATE + FORCE
     assert imu.hear(make_message(Kind.DATA, good) + make_message(Kind.DATA, bad + RATE + FORCE), 7) == 1
     assert imu.state.values[0] == 1 and imu.bad == 1
+    assert imu.hear(make_message(Kind.DATA, bad + RATE + FORCE), 8) == 0 and imu.bad == 2 and imu.state.heard_ns == 7
 
 
 def stream_of(count: int) -> list[bytes]:

@@ -15,7 +15,7 @@ from firmware_bridge.drives.crc16 import buypass, kermit
 from firmware_bridge.drives.damiao_adapter import DamiaoLink
 from firmware_bridge.drives.dynamixel_block import BLOCK, BlockStream, FastStream, fast_answer
 from firmware_bridge.drives.feetech_bus import STATE, signed
-from firmware_bridge.drives.go_m8010 import TURN, GoCodec, Status
+from firmware_bridge.drives.go_m8010 import TURN, GoCodec, Status, read_reply
 from firmware_bridge.drives.mit_word import MitRange, MitWord
 from firmware_bridge.drives.robstride_adapter import RobstrideLink
 from firmware_bridge.drives.slcan import SlcanLink
@@ -53,10 +53,12 @@ def test_go_answers() -> None:
         for row in raw:
             _, mode, tau, dq, q, heat, state, crc = struct.unpack("<HBhhibHH", row.tobytes())
             if mode & 15 < 15 and crc == kermit(row[:14].tobytes()):
-                wanted.append((mode & 15, q / 32768 * TURN, dq / 256 * TURN, tau / 256, heat, state & 7, mode >> 4))
+                wanted.append((mode & 15, q / 32768 * TURN, dq / 256 * TURN, tau / 256, heat, state & 7, mode >> 4 & 7))
         found = zip(replies.rows.tolist(), *replies.state.T.tolist(), replies.temperature_c.tolist(),
                     replies.errors.tolist(), replies.statuses.tolist(), strict=True)
         assert list(found) == wanted and replies.bad == 1000 - len(wanted)
+        one_by_one = [tuple(read_reply(row.tobytes(), gear=1.0)) for row in raw[::2] if row[2] & 15 < 15]
+        assert set(one_by_one) <= set(wanted) and len(one_by_one) > 400
 
 
 def test_mit_answers() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime import rotation
+from export.recorder import settings_for
+from runtime import check_command, rotation
 from runtime.chain import chain_clip, find_chain, load_motion, read_chain
 from runtime.clip import Clip, load_clip, make_clip, save_clip
 from runtime.errors import Refused
 from runtime.foot_contacts import contacts
+from runtime.preflight import Check, check_controller
 from runtime.resample import at_rate
 from runtime.robot import load_robot
 from runtime.stitch import RATE_HZ, decay, stitch
@@ -318,3 +322,29 @@ def test_a_part_too_short_to_join_is_refused_by_name(fps: float) -> None:
 def test_seams_are_named_by_their_two_clips(tmp_path: Path) -> None:
     _, seams = chain_clip(chain_file(tmp_path, {"clip": "squat", "repeats": 4}), G1)
     assert {(seam.first, seam.second) for seam in seams} == {("squat.npz", "squat.npz")}
+
+
+# --- Preflight --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("words", "found"), [
+    (["--chain", "demo"], "4 seams"), (["--clip", "walk"], "9.5 s at 50.00 Hz"),
+])
+def test_a_check_looks_at_the_motion_of_a_run(words: list[str], found: str) -> None:
+    lines = {line.check: line for line in checked(words)}
+    assert all(line.ok for line in lines.values()) and found in lines["clip"].measured
+
+
+def test_a_check_refuses_the_chain_that_a_run_would(tmp_path: Path) -> None:
+    path = chain_file(tmp_path, {"clip": "walk"}, {"clip": "walk", "start_s": 99})
+    assert any("actions[1]" in line.check for line in checked(["--chain", str(path)]) if line.is_red)
+    with pytest.raises(Refused, match="shipped chain"):
+        checked(["--chain", "walk"])
+
+
+def checked(words: list[str]) -> list[Check]:
+    """What `exoactor check` says of controller and motion."""
+    parser = argparse.ArgumentParser()
+    check_command.add_arguments(parser)
+    return list(check_controller(replace(settings_for("g1-tracker"),
+                                         clip=check_command.motion_of(parser.parse_args(words)))))

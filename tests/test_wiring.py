@@ -14,6 +14,7 @@ from firmware_bridge.drives.damiao_adapter import DamiaoLink, FarDamiaoLink
 from firmware_bridge.drives.language import Drive
 from firmware_bridge.drives.protocols import PROTOCOLS, make_far_end, make_language
 from firmware_bridge.emulated_drives import EmulatedMotors, Motor
+from firmware_bridge.emulated_robot import EmulatedRobot
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.serial_port import find_port
 from firmware_bridge.wiring import SCHEMA, read_wiring
@@ -96,6 +97,24 @@ def test_a_drive_that_makes_no_sense_is_refused(tmp_path: Path, change: dict[str
     path.write_text(json.dumps(data))
     with pytest.raises(BridgeError, match=told):
         read_wiring(path)
+
+
+@pytest.mark.parametrize(("port", "protocol", "told"), [
+    ("can:socketcan:can0", "damiao-slcan", "not for damiao-slcan"), ("port_a", "damiao-socketcan", "for damiao-socket"),
+    ("can:socketcan:can0", "damiao-socketcan", "")])
+def test_a_can_interface_and_its_protocols_belong_together(tmp_path: Path, port: str, protocol: str, told: str) -> None:
+    data = json.loads(small_wiring(tmp_path).read_text())
+    data["buses"][0].update(port=port, protocol=protocol)
+    path = tmp_path / "wiring.json"
+    path.write_text(json.dumps(data))
+    if told:
+        with pytest.raises(BridgeError, match=told):
+            read_wiring(path)
+        return
+    wiring = read_wiring(path)
+    assert wiring.buses[0].port == port
+    with pytest.raises(BridgeError, match="serial ports"):
+        EmulatedRobot(wiring)
 
 
 def test_one_port_cannot_be_two_buses(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from firmware_bridge.drives.go_m8010 import OUT_HEAD, OVER_TEMPERATURE_C, GoCodec, GoStream, Status
+from firmware_bridge.drives.go_m8010 import OUT_BYTES, OUT_HEAD, OVER_TEMPERATURE_C, GoCodec, GoStream, Status
 from firmware_bridge.drives.go_m8010_bus import EVERYBODY, check
 from firmware_bridge.drives.language import Drive
 from firmware_bridge.emulated_drives import PAUSE_S, EmulatedMotors
@@ -38,7 +38,8 @@ class GoFarEnd:
             self._stream.forget()
         self._heard_s = self._motors.now_s
         out: list[bytes] = []
-        commands = self._codec.decode_commands(self._stream.feed(data))
+        frames = b"".join(self._stream.feed(data))
+        commands = self._codec.decode_commands(np.frombuffer(frames, np.uint8).reshape(-1, OUT_BYTES))
         for number, status, target in zip(commands.ids.tolist(), commands.statuses.tolist(), commands.targets,
                                           strict=True):
             heard = list(self._at.values()) if number == EVERYBODY else [self._at[number]] if number in self._at else []

@@ -80,6 +80,20 @@ def stuff(data: bytes) -> bytes:
 
 def unstuff(data: bytes) -> bytes | None:
     """The inverse; None for what no `stuff` makes."""
+    out, at, size = bytearray(data), 0, len(data)
+    while at < size:  # where no run is the longest, each code stands where a zero was
+        code = out[at]
+        if code == 255:
+            return _unstuff_long(data)
+        if code == 0:
+            return None
+        out[at] = 0
+        at += code
+    return bytes(out[1:]) if at == size else None
+
+
+def _unstuff_long(data: bytes) -> bytes | None:
+    """The same with runs of 254 bytes, whose code stands for no zero."""
     out, at, size = bytearray(), 0, len(data)
     while at < size:
         code = data[at]

@@ -12,7 +12,6 @@ import numpy as np
 
 from firmware_bridge.drives.can_link import EXTENDED, MOST_WAITING, U8, U32, CanFrames
 
-_HEX = np.frombuffer(b"".join(b"%02X" % value for value in range(256)), np.uint8).reshape(256, 2)
 _NIBBLE = np.full(256, 0xFF, np.uint8)
 _NIBBLE[np.frombuffer(b"0123456789ABCDEF", np.uint8)] = np.arange(16)
 _NIBBLE[np.frombuffer(b"abcdef", np.uint8)] = np.arange(10, 16)
@@ -37,12 +36,10 @@ class SlcanLink:
     def pack(self, ids: U32, data: U8) -> bytes:
         if (ids & EXTENDED).any():
             return self._pack_long(ids, data)
-        out = np.empty((len(ids), _WHOLE + 1), np.uint8)
-        out[:, 0], out[:, 4], out[:, _WHOLE] = ord("t"), ord("8"), ord("\r")
-        out[:, 1] = _HEX[ids >> 8, 1]
-        out[:, 2:4] = _HEX[ids & 0xFF]
-        out[:, 5:_WHOLE] = _HEX[data].reshape(len(ids), 16)
-        return out.tobytes()
+        digits = binascii.hexlify(data.tobytes()).upper()
+        heads = [b"t%03X8" % number for number in ids.tolist()]
+        return b"".join([head + digits[at : at + 16] + b"\r" for head, at in zip(heads, range(0, len(digits), 16),
+                                                                                strict=True)])
 
     @staticmethod
     def _pack_long(ids: U32, data: U8) -> bytes:
@@ -73,10 +70,11 @@ class SlcanLink:
         lines, rest = divmod(len(data), width)
         if width == 1 or rest:
             return None
-        text = np.frombuffer(data, np.uint8).reshape(lines, width)
         length = 4 if width == _WHOLE + 1 else 9
-        if (text[:, (0, length, -1)] != (data[0], 0x38, 0x0D)).any():
+        if (data[::width], data[length::width], data[width - 1 :: width]) != (
+                data[:1] * lines, b"8" * lines, b"\r" * lines):
             return None
+        text = np.frombuffer(data, np.uint8).reshape(lines, width)
         digits = text[:, 1:_WHOLE] if width == _WHOLE + 1 else text[:, _LONG_DIGITS]
         try:
             raw = np.frombuffer(binascii.unhexlify(digits.tobytes()), np.uint8).reshape(lines, -1)

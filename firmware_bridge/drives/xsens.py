@@ -9,6 +9,8 @@ quaternion 0x20 1x (w first), acceleration 0x40 2x (specific force; 0x40 3x has 
 
 from __future__ import annotations
 
+import math
+import struct
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -52,6 +54,8 @@ EVERY = 0xFFFF
 """As a rate: with every message."""
 _NUMBERS = {0: ">f4", 3: ">f8"}
 _DOWN = 4
+UNIT = 0.05
+"""How far a quaternion's norm may be from one."""
 _WANTED = ((Item.QUATERNION, 4), (Item.RATE_OF_TURN, 3), (Item.ACCELERATION, 3))
 
 
@@ -132,6 +136,7 @@ class DataLayout:
     def __init__(self, data: bytes) -> None:
         self._fixed: list[tuple[int, bytes]] = []
         self._parts: list[tuple[int, str]] = []
+        self._forms: list[tuple[int, struct.Struct]] = []
         found: dict[int, tuple[int, int, int]] = {}
         at = 0
         while at + 3 <= len(data) and at + 3 + data[at + 2] <= len(data):
@@ -148,6 +153,21 @@ class DataLayout:
             elif wanted is Item.QUATERNION and format_ & 0xC == _DOWN:
                 self.problems.append("a world north-east-down, whose z points down")
             self._parts.append((begin, f"({numbers},){dtype}"))
+            self._forms.append((begin, struct.Struct(f">{numbers}{'d' if dtype == '>f8' else 'f'}")))
+
+    def read_one(self, data: bytes) -> F64 | None:
+        """The same of one message, several times faster than an array of one; None where `read` leaves it out."""
+        for at, fixed in self._fixed:
+            if data[at : at + 3] != fixed:
+                return None
+        values = [number for at, form in self._forms for number in form.unpack_from(data, at)]
+        w, x, y, z = values[:4]
+        norm = math.hypot(w, x, y, z)
+        if not abs(norm - 1) < UNIT or not math.isfinite(sum(values)):
+            return None
+        out: F64 = np.array(values)
+        out[:4] /= norm
+        return out
 
     def read(self, data: U8) -> F64:
         """Readings out of (n, length) bytes: (m, 10) as `ImuState.values`.
@@ -162,7 +182,7 @@ class DataLayout:
         with np.errstate(invalid="ignore", over="ignore"):
             values = np.concatenate(columns, axis=1).astype(np.float64)
             norm = np.linalg.norm(values[:, :4], axis=1)
-            good = same & np.isfinite(values).all(axis=1) & (np.abs(norm - 1) < 0.05)
+            good = same & np.isfinite(values).all(axis=1) & (np.abs(norm - 1) < UNIT)
         out: F64 = values[good]
         out[:, :4] /= norm[good, None]
         return out

@@ -102,12 +102,17 @@ class XsensImu:
         if layout.problems:
             self._strange += len(bodies)
             return 0
-        values = layout.read(np.frombuffer(b"".join(bodies), np.uint8).reshape(len(bodies), size))
-        self._strange += len(bodies) - len(values)
         self._count_lost(bodies)
-        if len(values):
-            self.state.note(values[-1], now_ns, len(values))
-        return len(values)
+        if len(bodies) == 1:
+            one = layout.read_one(bodies[0])
+            newest, count = one, int(one is not None)
+        else:
+            values = layout.read(np.frombuffer(b"".join(bodies), np.uint8).reshape(len(bodies), size))
+            newest, count = (values[-1] if len(values) else None), len(values)
+        self._strange += len(bodies) - count
+        if newest is not None:
+            self.state.note(newest, now_ns, count)
+        return count
 
     def _count_lost(self, bodies: list[bytes]) -> None:
         head = Item.PACKET_COUNTER.to_bytes(2, "big") + b"\x02"
