@@ -116,9 +116,11 @@ def test_dynamixel_blocks() -> None:
         bodies = [row.tobytes() for row in random.integers(0, 256, (40, 14)).astype(np.uint8)]
         if at % 7 == 0:
             bodies[3] = b"\xff\xff\xfd" * 4 + b"\xff\xff"  # stuffed: longer than the others
-        rows, data = stream.feed(b"".join(dynamixel.make_status(i, 0, b) for i, b in zip(ids, bodies, strict=True)))
-        assert rows.tolist() == ids
-        for said, body in zip(data.tolist(), bodies, strict=True):
+        answer = b"".join(dynamixel.make_status(i, 0, b) for i, b in zip(ids, bodies, strict=True))
+        cut = int(random.integers(0, len(answer)))
+        parts = [stream.feed(answer[:cut]), stream.feed(answer[cut:])]
+        assert [row for part in parts for row in part.rows] == ids
+        for said, body in zip([row for part in parts for row in part.data.tolist()], bodies, strict=True):
             assert said == struct.unpack("<BBBBhii", body)
     assert stream.bad == 0
 

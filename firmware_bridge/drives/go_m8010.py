@@ -99,29 +99,6 @@ class GoCodec:
         return Replies(rows, state * self._from_rotor, frames["temperature"].astype(np.int16),
                        (frames["state"] & 7).astype(np.uint8), frames["mode"] >> 4 & 7, int(np.count_nonzero(~good)))
 
-    def decode_commands(self, data: U8) -> Commands:
-        """What a far end reads in questions (m, 17), those of strangers and with a wrong CRC left out."""
-        raw = np.ascontiguousarray(data)
-        frames = raw.view(OUT_DTYPE).reshape(-1)
-        good = (frames["head"] == OUT_HEAD) & (_CRC_OUT.of(raw[:, :-2]) == frames["crc"])
-        frames = frames[good]
-        rotor = np.stack([frames["q"] / 32768 * TURN, frames["dq"] / 256 * TURN, frames["tau"] / 256,
-                          frames["kp"] / 32768 * 25.6, frames["kd"] / 32768 * 25.6], axis=1)
-        return Commands(frames["mode"] & 0xF, frames["mode"] >> 4 & 7, rotor / self._to_rotor)
-
-    def encode_replies(self, rows: npt.NDArray[np.intp], state: F64, temperature_c: F64, errors: U8,
-                       statuses: U8) -> U8:
-        """(m, 16) answers of the motors at `rows`; `state` (m, 3) behind the gear."""
-        frames = np.zeros(len(rows), IN_DTYPE)
-        rotor = np.clip(state / self._from_rotor / [TURN, TURN, 1] * [32768, 256, 256],
-                        [-2**31, -2**15, -2**15], [2**31 - 1, 2**15 - 1, 2**15 - 1])
-        frames["head"], frames["mode"] = IN_HEAD, self._ids[rows] | statuses << 4
-        frames["q"], frames["dq"], frames["tau"] = rotor.T
-        frames["temperature"], frames["state"] = np.clip(temperature_c, -128, 127), errors & 7
-        data: U8 = frames.view(np.uint8).reshape(-1, IN_BYTES)
-        frames["crc"] = _CRC_IN.of(data[:, :-2])
-        return data
-
 
 @dataclass(frozen=True)
 class Replies:
@@ -144,20 +121,6 @@ class Replies:
     bad: int
 
 
-class Commands(NamedTuple):
-    """Questions as a motor reads them.
-
-    Attributes:
-        ids: (m,) uint8.
-        statuses: (m,) uint8, a `Status`.
-        targets: (m, 5) q, dq, tau, kp, kd behind the gear.
-    """
-
-    ids: U8
-    statuses: U8
-    targets: F64
-
-
 class Reply(NamedTuple):
     """One answer, as `Replies` has many."""
 
@@ -170,7 +133,7 @@ class Reply(NamedTuple):
     status: int
 
 
-_IN = struct.Struct("<2xBhhibHxx")
+_IN, _IN_BODY, _OUT = struct.Struct("<2xBhhibHxx"), struct.Struct("<BhhibH"), struct.Struct("<2xBhhiHHxx")
 
 
 def read_reply(frame: bytes, gear: float = GEAR) -> Reply:
@@ -178,6 +141,34 @@ def read_reply(frame: bytes, gear: float = GEAR) -> Reply:
     mode, tau, dq, q, temperature, state = _IN.unpack(frame)
     return Reply(mode & 0xF, q / 32768 * TURN / gear, dq / 256 * TURN / gear, tau / 256 * gear, temperature, state & 7,
                  mode >> 4 & 7)
+
+
+def make_reply(reply: Reply, gear: float = GEAR) -> bytes:
+    """What a motor answers; beyond what a field takes is its end."""
+    head = IN_HEAD + _IN_BODY.pack(
+        reply.id | reply.status << 4, _short(reply.tau / gear * 256), _short(reply.dq * gear / TURN * 256),
+        min(max(int(reply.q * gear / TURN * 32768), -(1 << 31)), (1 << 31) - 1),
+        min(max(reply.temperature_c, -128), 127), reply.error & 7)
+    return head + kermit(head).to_bytes(2, "little")
+
+
+def _short(value: float) -> int:
+    return min(max(int(value), -32768), 32767)
+
+
+class Command(NamedTuple):
+    """One question as a motor reads it; `target` is q, dq, tau, kp, kd."""
+
+    id: int
+    status: int
+    target: tuple[float, float, float, float, float]
+
+
+def read_command(frame: bytes, gear: float = GEAR) -> Command:
+    """One question of 17 bytes whose CRC is right."""
+    mode, tau, dq, q, kp, kd = _OUT.unpack(frame)
+    return Command(mode & 0xF, mode >> 4 & 7, (
+        q / 32768 * TURN / gear, dq / 256 * TURN / gear, tau / 256 * gear, kp / 1280 * gear**2, kd / 1280 * gear**2))
 
 
 class GoStream:
