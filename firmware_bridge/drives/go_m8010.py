@@ -7,6 +7,7 @@ on units do not hold): conversions truncate towards zero, the gear ratio is 6.33
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from firmware_bridge.drives.crc16 import KermitOfFrames
+from firmware_bridge.drives.crc16 import KermitOfFrames, kermit
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
 
 F64 = npt.NDArray[np.float64]
@@ -33,6 +34,8 @@ OUT_DTYPE = np.dtype([("head", "S2"), ("mode", "u1"), ("tau", "<i2"), ("dq", "<i
                       ("kd", "<u2"), ("crc", "<u2")])
 IN_DTYPE = np.dtype([("head", "S2"), ("mode", "u1"), ("tau", "<i2"), ("dq", "<i2"), ("q", "<i4"), ("temperature", "i1"),
                      ("state", "<u2"), ("crc", "<u2")])
+_OUT = struct.Struct("<2sBhhiHHH")
+_IN, _IN_BODY = struct.Struct("<2sBhhibHH"), struct.Struct("<2sBhhibH")
 _CRC_OUT, _CRC_IN = KermitOfFrames(OUT_BYTES - 2), KermitOfFrames(IN_BYTES - 2)
 _LIMITS = np.array([411_774.0, 804.0, 127.99, 25.599, 25.599])
 """Of q, dq, tau, kp, kd, on the rotor: where the library saturates."""
@@ -61,6 +64,8 @@ class GoCodec:
         self._ids = np.array(ids, np.uint8)
         self._row = np.full(16, -1, np.intp)
         self._row[ids] = np.arange(n)
+        self._row_of = self._row.tolist()
+        self._scales = (TURN / 32768 / gear, TURN / 256 / gear, gear / 256)
         self.frames = np.zeros(n, OUT_DTYPE)
         self.bytes: U8 = self.frames.view(np.uint8).reshape(n, OUT_BYTES)
 
@@ -98,6 +103,24 @@ class GoCodec:
         return Replies(rows, state * self._from_rotor, frames["temperature"].astype(np.int16),
                        (frames["state"] & 7).astype(np.uint8), frames["mode"] >> 4 & 7, int(np.count_nonzero(~good)))
 
+    def decode_one(self, frame: bytes) -> Reply | None:
+        """What one answer says, several times as fast as `decode` does; None when it is not a motor's of this port."""
+        head, mode, tau, dq, q, temperature, state, crc = _IN.unpack(frame)
+        row = self._row_of[mode & 0xF]
+        if head != IN_HEAD or row < 0 or crc != kermit(frame[:-2]):
+            return None
+        to_q, to_dq, to_tau = self._scales
+        return Reply(row, q * to_q, dq * to_dq, tau * to_tau, temperature, state & 7, mode >> 4 & 7)
+
+    def encode_one(self, row: int, state: tuple[float, float, float], temperature_c: float, error: int,
+                   status: int) -> bytes:
+        """The answer of one motor; `state` behind the gear."""
+        q, dq, tau = (int(value / scale) for value, scale in zip(state, self._scales, strict=True))
+        body = _IN_BODY.pack(IN_HEAD, int(self._ids[row]) | status << 4, min(max(tau, -32768), 32767),
+                             min(max(dq, -32768), 32767), min(max(q, -2**31), 2**31 - 1),
+                             min(max(int(temperature_c), -128), 127), error & 7)
+        return body + kermit(body).to_bytes(2, "little")
+
     def decode_commands(self, data: U8) -> Commands:
         """What a far end reads in questions (m, 17), those of strangers and with a wrong CRC left out."""
         raw = np.ascontiguousarray(data)
@@ -107,6 +130,14 @@ class GoCodec:
         rotor = np.stack([frames["q"] / 32768 * TURN, frames["dq"] / 256 * TURN, frames["tau"] / 256,
                           frames["kp"] / 32768 * 25.6, frames["kd"] / 32768 * 25.6], axis=1)
         return Commands(frames["mode"] & 0xF, frames["mode"] >> 4 & 7, rotor / self._to_rotor)
+
+    def decode_command_one(self, frame: bytes) -> tuple[int, int, F64] | None:
+        """The same of one question: id, status, target (5,); None when its CRC is wrong."""
+        head, mode, tau, dq, q, kp, kd, crc = _OUT.unpack(frame)
+        if head != OUT_HEAD or crc != kermit(frame[:-2]):
+            return None
+        rotor = np.array([q / 32768 * TURN, dq / 256 * TURN, tau / 256, kp / 32768 * 25.6, kd / 32768 * 25.6])
+        return mode & 0xF, mode >> 4 & 7, rotor / self._to_rotor
 
     def encode_replies(self, rows: npt.NDArray[np.intp], state: F64, temperature_c: F64, errors: U8,
                        statuses: U8) -> U8:
@@ -143,6 +174,18 @@ class Replies:
     bad: int
 
 
+class Reply(NamedTuple):
+    """One answer, as a row of `Replies`."""
+
+    row: int
+    q_rad: float
+    dq_rad_s: float
+    tau_n_m: float
+    temperature_c: int
+    error: int
+    status: int
+
+
 class Commands(NamedTuple):
     """Questions as a motor reads them.
 
@@ -168,6 +211,11 @@ class GoStream:
         self.bad = 0
         self._head, self._waiting = head, b""
         self._length, self._crc = (IN_BYTES, _CRC_IN) if head == IN_HEAD else (OUT_BYTES, _CRC_OUT)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no beginning of a frame waits for its end."""
+        return not self._waiting
 
     def forget(self) -> None:
         """Let go of the beginning of a frame whose end has not come."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from firmware_bridge.drives.go_m8010 import BAUD, IN_BYTES, OUT_BYTES, GoCodec, GoStream, Replies, Status
+from firmware_bridge.drives.go_m8010 import BAUD, IN_BYTES, OUT_BYTES, GoCodec, GoStream, Replies, Reply, Status
 from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts
 from firmware_bridge.drives.turns import Turns
 from firmware_bridge.errors import BridgeError
@@ -70,6 +70,10 @@ class GoBus:
         return self.turns.is_answered()
 
     def hear(self, data: bytes, now_ns: int) -> int:
+        if len(data) == IN_BYTES and self._stream.is_empty:  # the usual case: one whole answer
+            reply = self._codec.decode_one(data)
+            if reply is not None:
+                return self._take_one(reply, now_ns)
         replies = self._decode(data)
         good = self.turns.take(replies.rows)
         rows, states = replies.rows[good], self.states
@@ -78,6 +82,17 @@ class GoBus:
         states.is_driving[rows] = replies.statuses[good] == Status.FOC
         states.temperature_c[rows] = replies.temperature_c[good]
         return len(rows)
+
+    def _take_one(self, reply: Reply, now_ns: int) -> int:
+        row, states = reply.row, self.states
+        if not self.turns.take_one(row):
+            return 0
+        states.q[row], states.dq[row], states.tau[row] = reply.q_rad, reply.dq_rad_s, reply.tau_n_m
+        states.answered_ns[row] = now_ns
+        states.answers[row] += 1
+        states.faults[row], states.temperature_c[row] = reply.error, reply.temperature_c
+        states.is_driving[row] = reply.status == Status.FOC
+        return 1
 
     def _decode(self, data: bytes) -> Replies:
         replies = self._codec.decode(self._stream.feed(data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from firmware_bridge.drives.go_m8010 import OUT_HEAD, OVER_TEMPERATURE_C, GoCodec, GoStream, Status
+from firmware_bridge.drives.go_m8010 import OUT_BYTES, OUT_HEAD, OVER_TEMPERATURE_C, GoCodec, GoStream, Status
 from firmware_bridge.drives.go_m8010_bus import EVERYBODY, check
 from firmware_bridge.drives.language import Drive
 from firmware_bridge.emulated_drives import PAUSE_S, EmulatedMotors
@@ -37,17 +37,23 @@ class GoFarEnd:
         if self._motors.now_s - self._heard_s > PAUSE_S:
             self._stream.forget()
         self._heard_s = self._motors.now_s
+        if len(data) == OUT_BYTES and self._stream.is_empty:  # the usual case: one whole question
+            one = self._codec.decode_command_one(data)
+            if one is not None:
+                return self._obey(*one)
         out: list[bytes] = []
         commands = self._codec.decode_commands(self._stream.feed(data))
         for number, status, target in zip(commands.ids.tolist(), commands.statuses.tolist(), commands.targets,
                                           strict=True):
-            heard = list(self._at.values()) if number == EVERYBODY else [self._at[number]] if number in self._at else []
-            alive = [at for at in heard if not self._motors.is_dead[self._rows[at]]]
-            for at in alive:
-                self._command(at, status, target)
-            if number != EVERYBODY and alive:
-                out.append(self._answer(alive[0]))
+            out.append(self._obey(number, status, target))
         return b"".join(out)
+
+    def _obey(self, number: int, status: int, target: np.ndarray) -> bytes:
+        heard = list(self._at.values()) if number == EVERYBODY else [self._at[number]] if number in self._at else []
+        alive = [at for at in heard if not self._motors.is_dead[self._rows[at]]]
+        for at in alive:
+            self._command(at, status, target)
+        return self._answer(alive[0]) if number != EVERYBODY and alive else b""
 
     def _command(self, at: int, status: int, target: np.ndarray) -> None:
         motors, row = self._motors, self._rows[at]
@@ -58,10 +64,10 @@ class GoFarEnd:
         motors.command(self._rows[[at]], target[None])
 
     def _answer(self, at: int) -> bytes:
-        motors, row = self._motors, self._rows[[at]]
-        state = np.stack([motors.q[row], motors.dq[row], motors.tau[row]], axis=1)
-        return self._codec.encode_replies(np.array([at]), state, motors.temperature_c[row],
-                                          motors.faults[row].astype(np.uint8), self._statuses[[at]]).tobytes()
+        motors, row = self._motors, self._rows[at]
+        state = float(motors.q[row]), float(motors.dq[row]), float(motors.tau[row])
+        return self._codec.encode_one(at, state, float(motors.temperature_c[row]), int(motors.faults[row]),
+                                      int(self._statuses[at]))
 
 
 def far_end(drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> GoFarEnd:

@@ -62,6 +62,14 @@ class Turns:
         self.silent[rows[good]] = 0
         return good
 
+    def take_one(self, row: int) -> bool:
+        """Whether one answer counts."""
+        if not self._open[row]:
+            self.late += 1
+            return False
+        self._open[row], self.silent[row] = False, 0
+        return True
+
     def unheard(self) -> npt.NDArray[np.bool_]:
         """(n,) who has not answered the last question."""
         return self._open | (self.silent > 0)
