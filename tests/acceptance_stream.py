@@ -10,6 +10,7 @@ machine for themselves. Exit code 1 when something falls short. The human motion
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -130,13 +131,15 @@ def live(table: Table, name: str, send: Callable[[str, threading.Event], None], 
                   f"flags {faults}, {counts}",
                   report.get("outcome") == "done" and not faults)
         added, age = (delays.get(key, {}) for key in ("stream_added_us", "stream_age_us"))
-        table.add(f"{name}: added delay reported", f"added {added}, age {age}", bool(added))
+        table.add(f"{name}: followed, added delay reported", f"added {added}, age {age}", added.get("p50") is not None)
 
 
 def _command(file: str, *words: str) -> Callable[[str, threading.Event], None]:
     def send(address: str, is_over: threading.Event) -> None:
         with subprocess.Popen([sys.executable, "-m", "exoactor", "motion", "stream", file, "--to", address, *words],
                               cwd=ROOT, stdout=subprocess.DEVNULL) as sender:
+            with contextlib.suppress(OSError):  # it stands for another computer
+                os.setpriority(os.PRIO_PROCESS, sender.pid, -10)
             is_over.wait()
             sender.kill()
 
@@ -200,7 +203,7 @@ def human(table: Table, options: argparse.Namespace) -> None:
     """A human's motion as SMPL frames into our own tracker of joints."""
     root = Path(os.environ.get("EXOACTOR_SHARED_DATA", ROOT.parent / "shared" / "data")) / "mocap"
     with tempfile.TemporaryDirectory() as folder:
-        clip, source = f"{folder}/human.npz", str(next(root.rglob("cmu_13_26*")))
+        clip, source = f"{folder}/human.npz", str(next(root.rglob("cmu_07_01*")))
         subprocess.run([sys.executable, "-m", "exoactor", "motion", "convert", source, clip], cwd=ROOT, check=True,
                        capture_output=True)
         live(table, "SMPL frames (version 2) for a tracker of joints, 5 % loss, 20 ms jitter, 5 % twice",
