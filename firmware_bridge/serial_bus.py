@@ -216,6 +216,13 @@ class SerialBus:
         """Whether every port is there."""
         return all(line.is_open for line in self._lines) and (self.imu is None or self.imu.is_open)
 
+    def gain_reach(self) -> npt.NDArray[np.float64]:
+        """(motors, 2) kp and kd that each motor's drive can take, in the joint's terms; infinite where nobody says."""
+        out = np.full((len(self.sample.q), 2), np.inf)
+        for line in self._lines:
+            out[line.motors] = line.gain_reach()
+        return out
+
     def statistics(self) -> list[dict[str, Any]]:
         """Of each port, for a monitor."""
         now_ns = time.monotonic_ns()

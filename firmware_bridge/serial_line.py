@@ -75,6 +75,14 @@ class Line:
         mine = velocity_rad_s[self.motors]
         self._reach_per_ns[:] = SPEED_RATIO * 1e-9 * np.where(mine > 0, mine, USUAL_RAD_S)
 
+    def gain_reach(self) -> F64:
+        """(n, 2) kp and kd of a joint beyond which its drive would do something else; infinite where nobody says."""
+        ranges = getattr(self.language, "ranges", None)
+        if ranges is None:
+            return np.full((len(self.drives), 2), np.inf)
+        reach: F64 = np.array([[one.kp, one.kd] for one in ranges]) * (self.gear**2)[:, None]
+        return reach
+
     def to_drive(self, block: npt.NDArray[np.float32]) -> F64:
         """Joint targets of this line's motors, (n, 5), on the drives' side; none for who is shut out."""
         out: F64 = (block[self.motors] - self._zero) * self._scale

@@ -13,9 +13,9 @@ from firmware_bridge.serial_port import SerialPort
 
 BITS_A_BYTE = 10
 """On the line: a start bit, eight of data, a stop bit."""
-PATIENCE, SELDOM = 5, 16
-"""After so many turns without any answer a question is asked in every sixteenth cycle only; one to many drives of which
-one says nothing is not that."""
+PATIENCE, SELDOM = 5, 8
+"""After so many turns without any answer a question is asked in every eighth cycle only; more seldom, and who is back
+would count as lost. One to many drives of which one says nothing is not that."""
 
 
 class Turns:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from firmware_bridge.dds import DdsSettings
-from firmware_bridge.motor_bus import MotorBus
+from firmware_bridge.motor_bus import F32, MotorBus
 from firmware_bridge.unitree_bus import PROFILES, Profile, UnitreeBus
 from firmware_bridge.wiring import Wiring, read_wiring, wiring_path
 from runtime.errors import Refused
 from runtime.robot import Robot
 from runtime.settings import GATE_HZ, SERIAL, RunSettings
+
+GAIN_SLACK = 1.001
+"""Beyond what its protocol carries by a thousandth, a gain is still the same."""
 
 
 class GateBus(MotorBus, Protocol):
@@ -62,6 +67,29 @@ def open_gate_bus(settings: RunSettings, robot: Robot) -> GateBus:
     bus = make_serial_bus(wiring, 1 / GATE_HZ)
     bus.connect()
     return bus
+
+
+def refuse_clipped_gains(wiring: Wiring, robot: Robot, kp: F32, kd: F32) -> None:
+    """Gains that a drive's protocol cannot carry would silently be others: a knee with less damping, for instance.
+
+    Args:
+        kp, kd: (motors,) of the controller; the robot's own damping is looked at too.
+
+    Raises:
+        Refused: naming the worst joint.
+    """
+    from firmware_bridge.serial_robot import make_serial_bus
+
+    reach = make_serial_bus(wiring, 1 / GATE_HZ).gain_reach()
+    wanted = np.stack([kp, np.maximum(kd, robot.column("damping_kd"))], axis=1)
+    ratio = wanted / reach
+    motor, column = np.unravel_index(int(ratio.argmax()), ratio.shape)
+    if ratio[motor, column] > GAIN_SLACK:
+        raise Refused(
+            f"drive of {wiring.table.joints[motor]}",
+            expected=f"{('kp', 'kd')[column]} {wanted[motor, column]:.2f}, as controller and robot say",
+            found=f"at most {reach[motor, column]:.2f} in its protocol",
+            what_to_do="choose another model of drive, one behind a gear, or a controller with lower gains")
 
 
 def refuse_misfit(wiring: Wiring, robot: Robot) -> Wiring:

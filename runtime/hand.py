@@ -96,8 +96,13 @@ def load_hand(name_or_path: str) -> HandModel:
     if not is_file(path) or path.stat().st_size > MOST_BYTES:
         raise Refused("hand", expected=f"a .json file, or one of {', '.join(hand_names())}",
                       found=f"none at {str(path)[:200]}", what_to_do="check the name")
-    reader = Reader(f"hand {path.name}", "see docs/hands.md for the format")
-    data = parse_json(path.read_bytes(), reader)
+    return parse_hand(path.read_bytes(), path.name)
+
+
+def parse_hand(text: bytes, name: str) -> HandModel:
+    """The hands of a file's text; refuses as `load_hand`."""
+    reader = Reader(f"hand {name}", "see docs/hands.md for the format")
+    data = parse_json(text, reader)
     reader.keys("file", data, _KEYS, _KEYS)
     reader.one_of("format", data["format"], (FORMAT,))
     reader.texts("sources", data["sources"])

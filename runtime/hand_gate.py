@@ -184,7 +184,8 @@ class HandGate:
                               is_kept=is_silent or is_blind or bool(found & HandFinding.HOT))
             view["written"][side] = bus.write(side, command)
         view["state"][:], view["finding"][:], view["heard_ns"][:] = self._told, self._findings, self._heard_ns
-        view["q"][:], view["tau"][:], view["temperature_c"][:] = sample.q, sample.tau, sample.temperature_c
+        view["q"][:], view["dq"][:], view["tau"][:] = sample.q, sample.dq, sample.tau
+        view["temperature_c"][:] = sample.temperature_c
         view["target"][:], view["kp"][:] = command.block[:, :, Q], command.block[:, 0, KP]
 
     def _start(self, side: int) -> None:

@@ -19,6 +19,8 @@ import numpy as np
 from firmware_bridge.errors import BridgeError
 from runtime.errors import Refused
 from runtime.events import emit, emit_refusal
+from runtime.hand import load_hand
+from runtime.hand_slots import hand_ring
 from runtime.manifest_reader import load_manifest
 from runtime.realtime import die_with_parent
 from runtime.records import GATE_RING, POLICY_RING, gate_log_dtype, policy_log_dtype
@@ -68,27 +70,40 @@ class Output:
         }
         self._gate = Ring(shared / "gate_ring", self._types["gate"], run, GATE_RING)
         self._policy = Ring(shared / "policy_ring", self._types["policy"], run, POLICY_RING)
+        self._hands: Ring | None = None
+        if settings.hands is not None:
+            self._hands = hand_ring(shared, run, load_hand(settings.hands))
+            self._types["hands"] = self._hands.record.dtype
         self._pack, self._publisher = packer(), publisher
         self._message = DebugMessage(manifest)
         self._config = CONFIG + self._pack(config_of(settings, manifest))
         self._configured = -CONFIG_S
         self._newest: bytes | None = None
+        self._newest_hands: bytes | None = None
         self.sent = 0
 
     def _take_gate(self, data: bytes) -> None:
         self._newest = data
+
+    def _take_hands(self, data: bytes) -> None:
+        self._newest_hands = data
 
     def _take_policy(self, data: bytes) -> None:
         if self._newest is None:
             return
         policy, gate = (np.frombuffer(row, self._types[name])[0]
                         for name, row in (("policy", data), ("gate", self._newest)))
-        self._publisher.send(DEBUG + self._pack(self._message.fill(policy, gate)))
+        hands = None
+        if self._newest_hands is not None:
+            hands = np.frombuffer(self._newest_hands, self._types["hands"])[0]
+        self._publisher.send(DEBUG + self._pack(self._message.fill(policy, gate, hands)))
         self.sent += 1
 
     def look(self, now_s: float) -> None:
         """What is new."""
         self._gate.drain(self._take_gate)
+        if self._hands is not None:
+            self._hands.drain(self._take_hands)
         self._policy.drain(self._take_policy)
         if now_s - self._configured >= CONFIG_S:
             self._publisher.send(self._config)

@@ -192,10 +192,11 @@ class Pilot:
         self._note_played()
         self._go_on(None)
 
-    def follow(self, live: ReferenceSource) -> None:
-        """A source of frames as they come in, sampled at seconds from now; blended over likewise."""
+    def follow(self, live: ReferenceSource, blend_s: float = RESUME_S) -> None:
+        """A source of frames as they come in, sampled at seconds from now; blended over likewise, in so long."""
         self._note_played()
         self._go_on(live)
+        self._resume_ticks = max(1, round(blend_s / self._period_s))
 
     def stand_aside(self) -> None:
         """Another controller drives, or an operator steers this one: stand, re-anchored to the robot at every tick."""
@@ -212,6 +213,7 @@ class Pilot:
 
     def _go_on(self, live: ReferenceSource | None) -> None:
         self._live = live
+        self._resume_ticks = round(RESUME_S / self._period_s)
         self._controller.inputs.reinit[0] = 1
         if self.phase is Phase.ASIDE and self._controller.manifest.kind == "tracker":
             self._go(Phase.PLAY)  # it does not drive yet: nothing jumps, and its histories see the motion

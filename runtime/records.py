@@ -153,6 +153,7 @@ def hand_log_dtype(joints: int) -> Dtype:
             ("now_ns", "<i8"),
             ("heard_ns", "<i8", (2,)),
             ("q", "<f4", (2, joints)),
+            ("dq", "<f4", (2, joints)),
             ("tau", "<f4", (2, joints)),
             ("target", "<f4", (2, joints)),
             ("kp", "<f4", (2,)),

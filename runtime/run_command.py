@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.serial_port import find_port
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
@@ -20,7 +22,7 @@ from runtime.calibration_file import add_calibration_options, calibration_of, ca
 from runtime.chain import chain_names, find_chain, read_chain
 from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
-from runtime.gate_bus import refuse_misfit
+from runtime.gate_bus import refuse_clipped_gains, refuse_misfit
 from runtime.hand_options import add_hand_options, hand_settings
 from runtime.limits import loosened
 from runtime.manifest import OWN_CONTROLLER
@@ -298,6 +300,10 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         raise Refused(f"robot {robot.name}", expected="--lockstep", found="a run over DDS",
                       what_to_do="its file knows no wire: it runs on simulated time only")
     wiring = None if args.wiring is None else refuse_misfit(read_wiring(Path(args.wiring)), robot)
+    if wiring is not None:
+        gains = np.zeros((2, robot.motors), np.float32)
+        gains[:, robot.motor_index(admitted.manifest.order)] = admitted.manifest.kp, admitted.manifest.kd
+        refuse_clipped_gains(wiring, robot, gains[0], gains[1])
     if wiring is not None and wiring.estop is not None:
         args.estop.append(f"{wiring.estop.protocol}:{find_port(wiring.estop.port)}")
     return RunSettings(

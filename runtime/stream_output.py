@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from firmware_bridge.hand_bus import SIDES
 from firmware_bridge.motor_bus import Q
 from runtime import rotation
 from runtime.bodies import Chain
@@ -48,40 +49,41 @@ class DebugMessage:
         self._before = Phase.WAIT
         self._init_quat: Values | None = None
 
-    def fill(self, policy: Any, gate: Any) -> dict[str, Any]:
-        """The map of a tick: the policy's record of it, and the gate's newest record by then."""
+    def fill(self, policy: Any, gate: Any, hands: Any = None) -> dict[str, Any]:
+        """The map of a tick: the policy's record of it, and the gate's newest records by then.
+
+        Args:
+            hands: of a run with hands, None before the first and without; those of another number of joints than the
+                protocol's seven are as good as none.
+        """
         base, q = gate["quat_wxyz"].tolist(), gate["q"].tolist()
         phase = Phase(int(policy["phase"]))
         if phase is Phase.PLAY and self._before is not Phase.PLAY:
             self._init_quat = base
         self._before = phase
         torso_quat, torso_rate = self._torso_of(base, gate)
-        none = [0.0] * HAND_JOINTS
         message: dict[str, Any] = {
             "control_loop_type": "cpp", "index": int(policy["sequence"]), "ros_timestamp": 0.0,
             "base_quat": base, "base_ang_vel": gate["gyro"].tolist(),
             "body_torso_quat": torso_quat, "body_torso_ang_vel": torso_rate,
             "body_q": q, "body_dq": gate["dq"].tolist(),
-            "left_hand_q": none, "left_hand_dq": none, "right_hand_q": none, "right_hand_dq": none,
             "last_action": policy["target"][:, Q].tolist(),
-            "last_left_hand_action": none, "last_right_hand_action": none,
             "token_state": [], "motor_temperature": np.repeat(gate["temperature_c"], 2).tolist(),
         }
         if self._init_quat is not None:
             message |= {"init_base_quat": self._init_quat, "delta_heading": 0.0}
-        return message | self._targets(policy, base, q)
+        return message | self._targets(policy, base, q) | _hands_of(hands)
 
     def _targets(self, policy: Any, base: Values, q: Values) -> dict[str, Any]:
         """What viewers draw: the reference, and beside it the robot."""
         target_q = np.zeros(self._motors)
         target_q[self._index] = policy["reference_q"]
-        quat, none = policy["root_quat_wxyz"].tolist(), [0.0] * HAND_JOINTS
+        quat = policy["root_quat_wxyz"].tolist()
         points, back = np.reshape(CHANNELS["vr_position"].idle_values(), (3, 3)), rotation.conjugate(quat)
         return {
             "base_trans_target": [*policy["reference_xy_m"].tolist(), float(policy["root_height_m"])],
             "base_quat_target": quat, "body_q_target": target_q.tolist(),
             "base_trans_measured": list(BESIDE_M), "base_quat_measured": base, "body_q_measured": q,
-            "left_hand_q_measured": none, "right_hand_q_measured": none,
             "vr_3point_position": [float(x) for point in points for x in rotation.rotate_inverse(back, point)],
             "vr_3point_orientation": CHANNELS["vr_orientation"].idle_values().tolist(),
             "vr_3point_compliance": CHANNELS["vr_compliance"].idle_values().tolist(),
@@ -97,6 +99,14 @@ class DebugMessage:
         carried = rotation.rotate_inverse(now, gate["gyro"].astype(np.float64))
         rates = [2 * part / STEP_S + float(own) for part, own in zip(turned[1:], carried, strict=True)]
         return [float(part) for part in rotation.multiply(base, now)], rates
+
+
+def _hands_of(hands: Any) -> dict[str, Values]:
+    """What was measured of both hands and what they were told; zeros where there are none."""
+    keys = {"{}_hand_q": "q", "{}_hand_dq": "dq", "last_{}_hand_action": "target", "{}_hand_q_measured": "q"}
+    is_known = hands is not None and hands["q"].shape == (len(SIDES), HAND_JOINTS)
+    return {key.format(side): hands[name][row].tolist() if is_known else [0.0] * HAND_JOINTS
+            for key, name in keys.items() for row, side in enumerate(SIDES)}
 
 
 def config_of(settings: RunSettings, manifest: Manifest) -> dict[str, Any]:

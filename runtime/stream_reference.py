@@ -16,7 +16,8 @@ from runtime import rotation
 from runtime.channels import CHANNELS, HAND_JOINTS, ChannelTable
 from runtime.faults import BIT
 from runtime.limits import Limits
-from runtime.pilot import min_jerk
+from runtime.motor_checks import carrying_motors
+from runtime.pilot import RESUME_S, min_jerk
 from runtime.reference import ReferenceFrame
 from runtime.robot import JointOrder, Robot
 from runtime.state import RobotState
@@ -32,9 +33,12 @@ HEADED = ("smpl_quat_wxyz",)
 AROUND_NS = 40_000_000
 """How far the root's velocity looks to either side: with a look-ahead of one period still within the buffer's depth."""
 ENGAGE_FRAMES = 5
-ENGAGE_RAD, ENGAGE_M = 0.8, 0.2
-"""Nobody engages with a first frame further from the robot's joints, tilt or reference height; blended over in half a
-second, 0.8 rad is a peak of 3 rad/s, the speed of the ramp to the start pose at most."""
+ENGAGE_RAD, ENGAGE_ARM_RAD, ENGAGE_M = 0.8, 1.6, 0.2
+"""Nobody engages with a first frame further from the robot's joints, tilt or reference height. Arms may be further: a
+human's hang straight where a robot's are bent by 1.2 rad, and they carry nothing."""
+BLEND_RAD_S = 1.6
+"""Mean speed of the furthest joint while it is blended over to: a peak of 3 rad/s, the fastest that the ramp to the
+start pose may be."""
 
 
 class StreamReference:
@@ -51,6 +55,7 @@ class StreamReference:
         depth_ns: how long after its fastest arrival a frame is played.
         added_s: the same as it is, while the clocks' difference is followed.
         age_s: of the newest frame.
+        blend_s: how long to blend over to it, as of the last time it was engaged.
     """
 
     def __init__(
@@ -76,7 +81,8 @@ class StreamReference:
         self._anchor_from, self._anchor_to = np.zeros(2), np.zeros(2)
         self._turn_rad, self._turn = 0.0, (1.0, 0.0, 0.0, 0.0)
         self._offset_ns = self._looked_ns = self._refused = 0
-        self.is_healthy = False
+        self.is_healthy, self.blend_s = False, RESUME_S
+        self._most_away = np.where(carrying_motors(robot)[self._motors], ENGAGE_RAD, ENGAGE_ARM_RAD)
 
     @property
     def is_engaged(self) -> bool:
@@ -138,9 +144,10 @@ class StreamReference:
         buffer.row_at(buffer.played_ns, self._row)
         row, quat = self._row, self._row[buffer.quat]
         away = np.abs(row[:n] - state.q[self._motors])
-        worst = int(away.argmax())
-        if away[worst] > ENGAGE_RAD:
-            return f"{self._names[worst]} of the stream is {away[worst]:.2f} rad from the robot's (most {ENGAGE_RAD})"
+        worst = int((away / self._most_away).argmax())
+        most_rad = float(self._most_away[worst])
+        if away[worst] > most_rad:
+            return f"{self._names[worst]} of the stream is {away[worst]:.2f} rad from the robot's (most {most_rad})"
         up = sum(a * b for a, b in zip(rotation.gravity_in_base(quat), rotation.gravity_in_base(state.quat_wxyz),
                                        strict=True))
         tilt = math.acos(min(max(up, -1.0), 1.0))
@@ -156,6 +163,7 @@ class StreamReference:
             turn_rad = rotation.heading_rad(commanded.channels[name]) - rotation.heading_rad(row[place])
             self._turns[name] = rotation.quat_about_z(turn_rad)
         buffer.is_followed = True
+        self.blend_s = max(RESUME_S, float(away.max()) / BLEND_RAD_S)
         return ""
 
     def disengage(self) -> None:

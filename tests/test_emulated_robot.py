@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +35,23 @@ class Served:
     def __init__(self, robot: EmulatedRobot) -> None:
         self.robot = robot
         self._is_over = False
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
         while not self._is_over:
             self.robot.serve_until(time.monotonic() + 0.005)
+            while not self._jobs.empty():
+                job, is_done = self._jobs.get()
+                job()
+                is_done.set()
+
+    def do(self, job: Callable[[], None]) -> None:
+        """Something with the robot, between two steps of it; when it is done."""
+        is_done = threading.Event()
+        self._jobs.put((job, is_done))
+        assert is_done.wait(5)
 
     def close(self) -> None:
         self._is_over = True
@@ -109,12 +121,12 @@ def test_a_pulled_port_takes_its_own_motors_only_and_comes_back_limp(wired: Path
         bus.enable()
         cycle(bus, targets(0.0), 20)
         port = served.robot.ports[str(wired.parent / "ports/b")]
-        port.unplug()
+        served.do(port.unplug)
         served.robot.motors.is_enabled[2] = False
         cycle(bus, targets(0.1), 30)
         assert not bus.link_is_up() and bus.sample.q[0] == pytest.approx(0.1, abs=0.05)
         assert [bool(error) for error in bus.sample.motor_error] == [False, True, False]
-        port.plug()
+        served.do(port.plug)
         end = time.monotonic() + 10
         while not bus.link_is_up() and time.monotonic() < end:
             cycle(bus, targets(0.1), 5)

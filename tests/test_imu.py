@@ -233,6 +233,21 @@ def test_lost_messages_are_counted(pair: tuple[XsensFarEnd, XsensImu, Clock]) ->
     assert imu.lost == 4
 
 
+def test_a_message_that_comes_twice_is_no_new_reading() -> None:
+    imu = XsensImu()
+    first, second = (make_data(np.array([1, 0, 0, 0, at, 0, 0, 0, 0, 9.81]), at) for at in (1, 2))
+    assert imu.hear(first, 10) == 1 and imu.hear(first, 20) == 0 and imu.hear(second + second, 30) == 1
+    assert imu.state.heard_ns == 30 and imu.hear(second, 40) == 0 and imu.state.heard_ns == 30
+    assert (imu.repeated, imu.lost) == (3, 0)
+
+
+def test_one_that_was_switched_off_and_on_counts_anew() -> None:
+    imu = XsensImu()
+    still = np.array([1, 0, 0, 0, 0, 0, 0, 0, 0, 9.81])
+    assert [imu.hear(make_data(still, at), at) for at in (40_000, 3, 4)] == [1, 1, 1] and imu.lost == 0
+    assert imu.hear(make_data(still, 65_535), 5) == 1 and imu.lost == 0 and imu.hear(make_data(still, 0), 6) == 1
+
+
 @pytest.mark.parametrize(("most_hz", "problem"), [(400, ""), (100, ""), (50, "50 Hz"), (0, "0 Hz")])
 def test_one_that_is_too_slow_is_refused(most_hz: int, problem: str, pair: tuple[XsensFarEnd, XsensImu, Clock]) -> None:
     far, imu, _ = pair

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 for library in ("serial", "mujoco", "onnxruntime", "mcap"):
@@ -13,8 +14,8 @@ for library in ("serial", "mujoco", "onnxruntime", "mcap"):
 
 from firmware_bridge.wiring import read_wiring
 from runtime.errors import Refused
-from runtime.gate_bus import refuse_misfit
-from runtime.robot import load_robot
+from runtime.gate_bus import refuse_clipped_gains, refuse_misfit
+from runtime.robot import JointOrder, load_robot
 from runtime.run_command import robot_target
 from tests.serial_run import Emulator, demo_wiring, run_serial
 
@@ -66,3 +67,18 @@ def test_a_wiring_of_another_robot_or_without_an_imu_is_refused(tmp_path: Path) 
     path.write_text(json.dumps(data))
     with pytest.raises(Refused, match="walks"):
         refuse_misfit(read_wiring(path), load_robot("g1_29dof"))
+
+
+def test_gains_that_a_drive_cannot_take_are_refused_and_not_clipped(tmp_path: Path) -> None:
+    path, robot = demo_wiring(tmp_path), load_robot("g1_29dof")
+    kp, kd = np.full(29, 99, np.float32), np.full(29, 2, np.float32)
+    knee = robot.motor_index(JointOrder(("left_knee_joint",)))[0]
+    kd[knee] = 6.31
+    refuse_clipped_gains(read_wiring(path), robot, kp, kd)  # behind a gear of 1.5 the joint has up to 11.25
+    data = json.loads(path.read_text())
+    for bus in data["buses"]:
+        for drive in bus["drives"]:
+            drive.pop("gear", None)
+    path.write_text(json.dumps(data))
+    with pytest.raises(Refused, match=r"left_knee_joint: expected kd 6\.31.*at most 5\.00"):
+        refuse_clipped_gains(read_wiring(path), robot, kp, kd)

@@ -12,7 +12,7 @@ import exoactor
 from runtime import rotation
 from runtime.manifest_reader import load_manifest
 from runtime.pilot import Phase
-from runtime.records import gate_log_dtype, policy_log_dtype
+from runtime.records import gate_log_dtype, hand_log_dtype, policy_log_dtype
 from runtime.stream_output import DebugMessage
 from tests.sonic_output import DEBUG, LATER
 
@@ -38,6 +38,21 @@ def test_joints_stand_in_motor_order_and_targets_are_the_reference() -> None:
     point = np.array(message["vr_3point_position"][:3])
     turned = rotation.rotate_inverse(policy["root_quat_wxyz"], point)
     np.testing.assert_allclose(turned, [0.0903, 0.1615, -0.2411], atol=1e-6)
+
+
+def test_hands_stand_in_it_left_and_right_where_there_are_seven_joints() -> None:
+    policy, gate = records()
+    assert DebugMessage(MANIFEST).fill(policy, gate)["left_hand_q"] == [0.0] * 7
+    hands = np.zeros(1, hand_log_dtype(7))[0]
+    hands["q"], hands["dq"], hands["target"] = [[1.0] * 7, [2.0] * 7], [[3.0] * 7, [4.0] * 7], [[5.0] * 7, [6.0] * 7]
+    message = DebugMessage(MANIFEST).fill(policy, gate, hands)
+    for key, left, right in (("{}_hand_q", 1, 2), ("{}_hand_dq", 3, 4), ("last_{}_hand_action", 5, 6),
+                             ("{}_hand_q_measured", 1, 2)):
+        assert message[key.format("left")] == [left] * 7
+        assert message[key.format("right")] == [right] * 7
+    assert set(DEBUG) - LATER == set(message)
+    six = np.ones(1, hand_log_dtype(6))[0]
+    assert DebugMessage(MANIFEST).fill(policy, gate, six)["left_hand_q"] == [0.0] * 7
 
 
 def test_the_torso_turns_with_the_waist() -> None:

@@ -15,7 +15,7 @@ from runtime.manifest_reader import load_manifest
 from runtime.reference import ReferenceFrame
 from runtime.state import RobotState
 from runtime.stream_buffer import FADE_NS, JUMP_M
-from runtime.stream_reference import DEPTH_NS, ENGAGE_M, ENGAGE_RAD, StreamReference
+from runtime.stream_reference import BLEND_RAD_S, DEPTH_NS, ENGAGE_ARM_RAD, ENGAGE_M, ENGAGE_RAD, StreamReference
 from tests.scripted_operator import Streamer
 
 TWIST2 = load_manifest("twist2")
@@ -373,6 +373,16 @@ def test_engaging_is_refused_far_from_the_present_pose(away: float, refused: boo
     play.state.q[TWIST2.motor_index[3]] += away
     assert ("rad from the robot's" in play.engage()) is refused
     assert play.stream.is_engaged is not refused
+
+
+@pytest.mark.parametrize(("away", "refused"), [(1.2, False), (ENGAGE_ARM_RAD + 0.02, True)])
+def test_arms_may_be_further_and_are_blended_over_longer(away: float, refused: bool) -> None:
+    play = Play(lambda t: (POSE, (0, 0, 0.78), (1, 0, 0, 0)))
+    play.tick(400)
+    elbow = next(joint.motor for joint in ROBOT.joints if joint.name == "left_elbow_joint")
+    play.state.q[elbow] += away
+    assert bool(play.engage()) is refused
+    assert refused or play.stream.blend_s == pytest.approx(away / BLEND_RAD_S, rel=1e-6)
 
 
 @pytest.mark.parametrize(("away", "refused"), [(ENGAGE_M - 0.02, False), (ENGAGE_M + 0.02, True)])

@@ -19,7 +19,8 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.serial_port import find_port
 from firmware_bridge.wiring import SCHEMA, read_wiring
 
-MODELS = {"damiao-slcan": "DM4310", "damiao-adapter": "DM4310"}
+MODELS = {"damiao-slcan": "DM4310", "damiao-adapter": "DM4310", "robstride-slcan": "RS03", "robstride-at": "RS00",
+          "moteus-fdcanusb": "moteus"}
 """A model of each protocol."""
 
 

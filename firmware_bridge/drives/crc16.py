@@ -17,13 +17,7 @@ U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
 
 
-def _reflected(polynomial: int) -> list[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (polynomial if value & 1 else 0)
-        table.append(value)
-    return table
+_MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 def _straight(polynomial: int) -> list[int]:
@@ -44,16 +38,14 @@ def _of_words(table: list[int]) -> list[int]:
     return out
 
 
-_KERMIT, _BUYPASS = _reflected(0x8408), _straight(0x8005)
+_BUYPASS = _straight(0x8005)
 _BUYPASS_WORDS = _of_words(_BUYPASS)
 
 
 def kermit(data: bytes) -> int:
-    """CRC-16/KERMIT: polynomial 0x1021 reflected, start 0."""
-    crc = 0
-    for byte in data:
-        crc = crc >> 8 ^ _KERMIT[(crc ^ byte) & 0xFF]
-    return crc
+    """CRC-16/KERMIT: polynomial 0x1021 reflected, start 0; the standard library's XMODEM with every byte mirrored."""
+    crc = binascii.crc_hqx(data.translate(_MIRRORED), 0)
+    return _MIRRORED[crc & 0xFF] << 8 | _MIRRORED[crc >> 8]
 
 
 def buypass(data: bytes, crc: int = 0) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from firmware_bridge.drives import moteus_settings as settings
 from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts
@@ -107,7 +108,7 @@ class MoteusBus:
         return len(rows)
 
     def connect(self, exchange: Exchange, watchdog_s: float) -> list[Facts]:
-        self._is_armed[:] = False
+        self._is_armed[:] = self.states.is_driving[:] = False
         self._choose_checksum(exchange)
         for drive in self.drives:  # no torque before the operator says so
             self._tell(exchange, drive, make_stop() + QUERY)
@@ -158,17 +159,18 @@ class MoteusBus:
         return facts
 
     def enabling(self) -> list[bytes]:
-        self._is_armed[:], self._was_driving[:], self._silent[:] = True, False, 0
-        return [self._stopping()]
+        has_torque = self._is_armed & self.states.is_driving & (self._silent <= 1)
+        self._is_armed[:], self._was_driving[:], self._silent[:] = True, has_torque, 0
+        return [self._stopping(~has_torque)]
 
     def disabling(self) -> list[bytes]:
         self._is_armed[:] = False
-        return [self._stopping()]
+        return [self._stopping(~self._is_armed)]
 
-    def _stopping(self) -> bytes:
+    def _stopping(self, whom: npt.NDArray[np.bool_]) -> bytes:
         """Takes the torque; also the only way out of a fault and of a watchdog that struck."""
         return b"".join(make_line(drive.id, make_stop() + QUERY, checksum=self.has_checksum)
-                        for drive in self.drives)
+                        for drive, is_meant in zip(self.drives, whom, strict=True) if is_meant)
 
 
 def moteus_language(drives: list[Drive], baud: int | None) -> MoteusBus:

@@ -24,6 +24,9 @@ RATES_HZ = (400, 200, 100)
 """The most is what an MTi-300 gives of its orientation; one that cannot says what it gives instead."""
 MESSAGE_BYTES = 70
 SHARE_OF_WIRE = 0.8
+MOST_LOST = 1000
+"""In a row; a counter that is farther off begins anew: it was switched off and on."""
+_COUNTER = Item.PACKET_COUNTER.to_bytes(2, "big") + b"\x02"
 
 
 def rate_for(baud: int) -> int:
@@ -42,13 +45,14 @@ class XsensImu:
 
     Attributes:
         lost: messages that its counter has and we have not.
+        repeated: messages that came twice; the second is no new reading.
         rate_hz: that it says it sends with.
     """
 
     def __init__(self, baud: int | None = None) -> None:
         self.baud = baud or 921_600
         self.state = ImuState()
-        self.lost = 0
+        self.lost = self.repeated = 0
         self.rate_hz = 0
         self._stream = MessageStream()
         self._layouts: dict[int, DataLayout] = {}
@@ -102,7 +106,9 @@ class XsensImu:
         if layout.problems:
             self._strange += len(bodies)
             return 0
-        self._count_lost(bodies)
+        bodies = self._new(bodies)
+        if not bodies:
+            return 0
         if len(bodies) == 1:
             one = layout.read_one(bodies[0])
             newest, count = one, int(one is not None)
@@ -114,11 +120,18 @@ class XsensImu:
             self.state.note(newest, now_ns, count)
         return count
 
-    def _count_lost(self, bodies: list[bytes]) -> None:
-        head = Item.PACKET_COUNTER.to_bytes(2, "big") + b"\x02"
+    def _new(self, bodies: list[bytes]) -> list[bytes]:
+        """Those that are none of the last over again; what their counter leaves out is lost."""
+        found = []
         for body in bodies:
-            if body.startswith(head):
+            if body.startswith(_COUNTER):
                 counter = int.from_bytes(body[3:5], "big")
-                if self._counter >= 0:
-                    self.lost += (counter - self._counter - 1) & 0xFFFF
+                skipped = (counter - self._counter - 1) & 0xFFFF
+                if self._counter >= 0 and skipped == 0xFFFF:
+                    self.repeated += 1
+                    continue
+                if self._counter >= 0 and skipped < MOST_LOST:
+                    self.lost += skipped
                 self._counter = counter
+            found.append(body)
+        return found

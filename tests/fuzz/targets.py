@@ -39,6 +39,7 @@ from runtime.manifest_reader import read_manifest
 from runtime.model_metadata import parse_list
 from runtime.robot import ROBOTS, load_robot, read_robot
 from runtime.settings import RunSettings
+from tests.fuzz.hand_targets import HAND_TARGETS
 from tests.fuzz.invariants import check_step
 from tests.fuzz.motion_targets import MOTION_TARGETS
 from tests.fuzz.operator_targets import OPERATOR_TARGETS
@@ -199,7 +200,8 @@ TARGETS: dict[str, Target] = {
     "robot": Target(lambda data: read_robot("robot.json", data),
                     lambda: [path.read_bytes() for path in sorted(ROBOTS.glob("*.json"))]),
     "run_settings": Target(_in_file(RunSettings.load, "settings.json"), _settings),
-    **{name: Target(eat, made) for name, (eat, made) in (MOTION_TARGETS | OPERATOR_TARGETS | SERIAL_TARGETS).items()},
+    **{name: Target(eat, made) for name, (eat, made) in
+       (HAND_TARGETS | MOTION_TARGETS | OPERATOR_TARGETS | SERIAL_TARGETS).items()},
     "wiring": Target(_in_file(read_wiring, "wiring.json"), wirings),
     "signature": Target(lambda data: signature.check(b"signed", data, "bundle x"), _files("controllers/*/bundle.sig")),
 }
