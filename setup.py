@@ -15,7 +15,9 @@ MCAP = "mcap>=1.1"
 ONNXRUNTIME = "onnxruntime>=1.21"  # 1.23.2 is the last one for Python 3.10
 PYSERIAL = "pyserial>=3.5"
 PYNACL = "PyNaCl>=1.5"
+PYTHON_CAN = "python-can>=4.3"
 PYZMQ = "pyzmq>=25"
+MSGPACK = "msgpack>=1.0"
 
 # JetPack 6 (aarch64, Python 3.10) has no use for either: its TensorRT comes with the system, its
 # onnxruntime-gpu from NVIDIA's own index.
@@ -33,7 +35,8 @@ GPU = [
     PYNACL,
 ]
 EXPORT = ["torch>=2.4", "onnx>=1.16", ONNXRUNTIME, "PyYAML>=6", "scipy>=1.11", "smplx>=0.1.28", "tqdm>=4.60", *SIM]
-BENCH = ["mink>=1.0", "daqp>=0.6"]  # the method that `bench --only retarget` compares with
+# What `bench --only retarget` and `bench --only serial` compare with; the latter also prove our emulated drives.
+BENCH = ["mink>=1.0", "daqp>=0.6", "moteus>=1.1", PYTHON_CAN, "dynamixel-sdk>=4.0", PYSERIAL]
 DEV = [
     "pytest>=8",
     "pytest-xdist>=3.5",
@@ -45,6 +48,7 @@ DEV = [
     "packaging>=23",
     "types-PyYAML",
     PYZMQ,
+    MSGPACK,
     # One release, so that tests need no GPU build: a range would take the newest, with gigabytes of CUDA.
     'torch==2.13.0; python_version >= "3.11"',
     *dict.fromkeys(SIM + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
@@ -78,7 +82,8 @@ setup(
     install_requires=["numpy>=1.26"],
     extras_require={
         "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "show": SHOW, "dev": DEV,
-        "stream": [PYZMQ], "cluster": ["distributed>=2024.1", "ray>=2.9"], "bench": SIM + BENCH, "fuzz": FUZZ,
+        "stream": [PYZMQ, MSGPACK], "can": [PYTHON_CAN], "cluster": ["distributed>=2024.1", "ray>=2.9"],
+        "bench": SIM + BENCH, "fuzz": FUZZ,
     },
     py_modules=["exoactor"],
     packages=find_packages(
@@ -87,9 +92,9 @@ setup(
     package_data={
         "runtime": [
             "robots/*.json", "retargets/*.json", "controllers/*.json", "controllers/*/*", "estimators/*/*",
-            "clips/*.npz", "chains/*.json", "trusted_keys/*.pub", "*.json",
+            "clips/*.npz", "chains/*.json", "hands/*.json", "trusted_keys/*.pub", "*.json",
         ],
-        "firmware_bridge": ["plants/*.xml"],
+        "firmware_bridge": ["plants/*.xml", "wirings/*.json", "mcu/*.c", "mcu/*.h"],
     },
     entry_points={"console_scripts": ["exoactor = exoactor:main"]},
 )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.simulated_robot import SimulatedRobot
-from runtime import rotation
+from runtime import hand_track, rotation
 from runtime.clip import Clip, make_clip
 from runtime.pilot import min_jerk
 from runtime.robot import JointOrder, Robot
@@ -35,7 +35,8 @@ def mirrored(clip: Clip) -> Clip:
     joint_pos = clip.joint_pos[:, clip.order.index_of(JointOrder(tuple(twins)))] * sign
     return make_clip(
         f"{clip.name} mirrored", clip.fps, clip.order, joint_pos, clip.root_pos * [1, -1, 1],
-        clip.root_quat_wxyz * [1, -1, 1, -1],
+        clip.root_quat_wxyz * [1, -1, 1, -1], {name: rows[:, ::-1] for name, rows in clip.channels.items()
+                                               if name == hand_track.CHANNEL},
     )
 
 

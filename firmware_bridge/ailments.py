@@ -18,8 +18,8 @@ from firmware_bridge.motor_bus import MotorSample, Reading
 from firmware_bridge.simulated_robot import SimulatedRobot
 from firmware_bridge.unitree_bus import BATTERY_READS, TORSO_READS
 
-HEALTHY_C, HEALTHY_PERCENT = 35, 80.0
-"""Motor temperature and charge of a robot that nothing ails."""
+HEALTHY_PERCENT = 80.0
+"""Charge of a robot that nothing ails."""
 BATTERY_PUBLISHED = 250
 """States between two messages of the battery, as `exoactor sim` sends them."""
 REMOTE_HEAD = (0x55, 0x51)
@@ -287,7 +287,6 @@ class Ailments:
         self, robot: SimulatedRobot, given: Sequence[Ailment] = (), seed: int = 0, *, holds: bool = False
     ) -> None:
         self._robot, self._seed = robot, seed
-        robot.sample.temperature_c[:] = HEALTHY_C
         robot.sample.battery_percent[0] = HEALTHY_PERCENT
         robot.sample.remote[:2] = REMOTE_HEAD
         self.sample = copy_sample(robot.sample)

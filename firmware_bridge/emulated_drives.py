@@ -17,6 +17,8 @@ AMBIENT_C = 25.0
 HEAT_C_PER_N2M2S, COOLING_PER_S = 0.02, 0.02
 STOP_RAD = 12.0
 HOT_C = 120.0
+PAUSE_S = 0.001
+"""On a bus with one pair of wires a drive lets go of half a packet when its end does not come for so long."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class EmulatedMotors:
         temperature_c: (n,).
         faults: (n,) a protocol's own codes, 0 is healthy; any takes the torque.
         let_go: (n,) how often a watchdog struck.
+        holds: (n,) a watchdog that strikes stops the motor where it is, until it `is_struck` no more.
     """
 
     def __init__(self, motors: list[Motor]) -> None:
@@ -55,6 +58,7 @@ class EmulatedMotors:
         self.watchdog_s, self.commanded_s = np.zeros(n), np.zeros(n)
         self.temperature_c = np.full(n, AMBIENT_C)
         self.faults, self.let_go = np.zeros(n, np.uint32), np.zeros(n, np.int64)
+        self.holds, self.is_struck = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         self.now_s = 0.0
 
     def command(self, rows: npt.NDArray[np.intp], target: F64) -> None:
@@ -70,7 +74,11 @@ class EmulatedMotors:
     def watch(self) -> None:
         """Let go where the watchdog says so, or what is too hot."""
         silent = self.is_enabled & (self.watchdog_s > 0) & (self.now_s - self.commanded_s > self.watchdog_s)
-        self.is_enabled &= ~silent & (self.temperature_c < HOT_C)
+        silent &= ~self.is_struck
+        stops = silent & self.holds
+        self.is_struck |= stops
+        self.target[stops, 0], self.target[stops, 1:3] = self.q[stops], 0
+        self.is_enabled &= (~silent | self.holds) & (self.temperature_c < HOT_C)
         self.let_go += silent
 
     def step(self, dt_s: float) -> None:

@@ -27,6 +27,9 @@ class MotorTable:
         mode_machine: the variant a simulated one says it is.
         stand_height_m: height of the base while it hangs, legs straight; None: found from the plant.
         substeps: physics steps in one control step of 2 ms.
+        velocity_rad_s: speed limit of each slot, 0 where none is known.
+        damping_kd: N m s/rad of each slot while the robot is damped, 0 where none is known.
+        wire: message family of a robot of this kind on DDS.
     """
 
     robot: str
@@ -35,6 +38,9 @@ class MotorTable:
     mode_machine: int = 0
     stand_height_m: float | None = None
     substeps: int = 1
+    velocity_rad_s: tuple[float, ...] = ()
+    damping_kd: tuple[float, ...] = ()
+    wire: str = "unitree_hg"
 
 
 def read_motor_table(path: Path) -> MotorTable:
@@ -55,10 +61,14 @@ def _table(data: dict[str, Any]) -> MotorTable:
     columns = {name: place for place, name in enumerate(data["joint_columns"])}
     rows = data["joints"]
     slots = 1 + max(int(row[columns["motor"]]) for row in rows)
-    names, efforts = [""] * slots, [0.0] * slots
+    names, efforts, speeds, damping = [""] * slots, [0.0] * slots, [0.0] * slots, [0.0] * slots
     for row in rows:
         slot = int(row[columns["motor"]])
         names[slot], efforts[slot] = str(row[columns["name"]]), float(row[columns["effort_n_m"]])
+        if "velocity_rad_s" in columns:
+            speeds[slot] = float(row[columns["velocity_rad_s"]])
+        if "damping_kd" in columns:
+            damping[slot] = float(row[columns["damping_kd"]])
     modes, simulation = data.get("mode_machine", []), data.get("simulation", {})
     height = simulation.get("stand_height_m")
     return MotorTable(
@@ -68,4 +78,7 @@ def _table(data: dict[str, Any]) -> MotorTable:
         mode_machine=PREFERRED_MODE if PREFERRED_MODE in modes else int(modes[0]) if modes else 0,
         stand_height_m=None if height is None else float(height),
         substeps=int(simulation.get("substeps", 1)),
+        velocity_rad_s=tuple(speeds),
+        damping_kd=tuple(damping),
+        wire=str(data.get("wire", "unitree_hg")),
     )

@@ -21,6 +21,8 @@ from firmware_bridge.scene import Scene
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 START_KEY = "start"
+GANTRY, GANTRY_S = "gantry", 0.004
+"""The body a hanging robot is welded to, and the time constant of the weld."""
 CLEARANCE_M = 0.002
 """Between the lowest point of a hanging robot and the floor."""
 
@@ -45,12 +47,15 @@ class Plant:
     base: int
 
 
-def load_plant(path: Path, table: MotorTable | None = None, scene: Scene | None = None) -> Plant:
+def load_plant(
+    path: Path, table: MotorTable | None = None, scene: Scene | None = None, *, hangs: bool = False
+) -> Plant:
     """Compile a plant and wire its joints to a robot's motor slots.
 
     Args:
         table: the motors by joint name; None takes the plant's own actuators, in their order, as motors.
         scene: what stands around the robot.
+        hangs: the torso, or the base of a robot without, is welded to a body that can be moved (mocap 0).
 
     Raises:
         BridgeError: it does not compile; no floating base first; joints that the robot has and the plant lacks, or the
@@ -64,8 +69,8 @@ def load_plant(path: Path, table: MotorTable | None = None, scene: Scene | None 
                           what_to_do="use a floating-base plant, the robot as its first body")
     if table is not None:
         model = _complete(path, model, table)
-    if scene is not None and scene.things:
-        model = _furnish(path, model, scene)
+    if hangs or (scene is not None and scene.things):
+        model = _furnish(path, model, scene or Scene(), hangs=hangs)
     _refuse_other_transmissions(model)
     driven = {model.joint(int(j)).name: a for a, j in enumerate(model.actuator_trnid[:, 0])}
     names = tuple(driven) if table is None else table.joints
@@ -122,8 +127,8 @@ def _complete(path: Path, model: Any, table: MotorTable) -> Any:
     return spec.compile()
 
 
-def _furnish(path: Path, model: Any, scene: Scene) -> Any:
-    """The model with a scene around it, its actuators as `_complete` left them."""
+def _furnish(path: Path, model: Any, scene: Scene, *, hangs: bool) -> Any:
+    """The model with a scene and a gantry around it, its actuators as `_complete` left them."""
     spec = mujoco.MjSpec.from_file(str(path))
     there = {actuator.name for actuator in spec.actuators}
     for a in range(model.nu):
@@ -131,6 +136,13 @@ def _furnish(path: Path, model: Any, scene: Scene) -> Any:
             spec.add_actuator(name=model.actuator(a).name, target=model.joint(int(model.actuator_trnid[a, 0])).name,
                               trntype=mujoco.mjtTrn.mjTRN_JOINT)
     scene.add_to(spec)
+    if hangs:
+        names = [model.body(b).name for b in range(1, model.nbody)]
+        spec.worldbody.add_body(name=GANTRY, mocap=True)
+        weld = spec.add_equality(type=mujoco.mjtEq.mjEQ_WELD, objtype=mujoco.mjtObj.mjOBJ_BODY, name1=GANTRY,
+                                 name2="torso_link" if "torso_link" in names else names[0])
+        weld.data[:11] = [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]  # where they are, as they are turned; torque counts as force
+        weld.solref, weld.solimp = [GANTRY_S, 1], [0.9999, 0.9999, 0.001, 0.5, 2]
     try:
         return spec.compile()
     except ValueError as error:

@@ -7,6 +7,7 @@ import stat
 from typing import Protocol
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.serial_port import find_port
 
 BAUD = 115200
 MOST_BYTES = 1024
@@ -61,12 +62,13 @@ class SerialBytes:
 
 
 def open_button(path: str) -> ByteSource:
-    """The button at this path.
+    """The button at this path, or of a name for `find_port`.
 
     Raises:
         BridgeError: nothing there, not ours to open, in use, or neither a serial port nor a FIFO.
         ModuleNotFoundError: a serial port without pyserial.
     """
+    path = find_port(path)
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISFIFO(mode):

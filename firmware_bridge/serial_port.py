@@ -18,13 +18,41 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_BYTES = 16384
+USB = "usb:"
+"""Begins the name of a port that is found by its device: usb:VID:PID:SERIAL."""
+
+
+def find_port(name: str) -> str:
+    """The path of a port by its name, looked for anew each time: a device that was replugged has another.
+
+    Raises:
+        BridgeError: no port, or several, of that device.
+    """
+    if not name.startswith(USB):
+        return name
+    from serial.tools import list_ports
+
+    vid, pid, number = ([*name.removeprefix(USB).split(":", 2), "", ""])[:3]
+    try:
+        wanted = (int(vid, 16), int(pid, 16), number)
+    except ValueError:
+        raise BridgeError(f"serial port {name}", expected="usb:VID:PID:SERIAL, the first two hexadecimal", found=name,
+                          what_to_do="correct the name") from None
+    ports = list(list_ports.comports())
+    found = [port.device for port in ports if (port.vid, port.pid, port.serial_number) == wanted]
+    if len(found) != 1:
+        there = [f"usb:{port.vid:04x}:{port.pid:04x}:{port.serial_number}" for port in ports if port.vid is not None]
+        raise BridgeError(f"serial port {name}", expected="one port of that device",
+                          found=f"{len(found)}; there are: {', '.join(there) or 'no USB ports'}",
+                          what_to_do="check the cable, or correct the file")
+    return str(found[0])
 
 
 class SerialPort:
     """A port by its path.
 
     Args:
-        path: better one of /dev/serial/by-id, which survives replugging, than ttyUSB0.
+        path: better one of /dev/serial/by-id, which survives replugging, than ttyUSB0; or a name for `find_port`.
         baud: of the line.
 
     Attributes:
@@ -58,8 +86,9 @@ class SerialPort:
         """
         import serial
 
+        path = find_port(self.path)
         try:
-            port = serial.Serial(self.path, self.baud, timeout=0, write_timeout=0.002, exclusive=True)
+            port = serial.Serial(path, self.baud, timeout=0, write_timeout=0.002, exclusive=True)
         except (OSError, serial.SerialException, ValueError) as error:
             raise BridgeError(f"serial port {self.path}", expected="a port that nobody else uses", found=str(error),
                               what_to_do="check cable, path and rights (group dialout)") from error

@@ -19,11 +19,13 @@ import numpy as np
 
 from firmware_bridge.ailments import Ailments
 from firmware_bridge.dds import DdsSettings, Participant
+from firmware_bridge.dex3_robot import DdsHands
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.layout import GO_SPORT_MODE_STATE, HG_BMS_STATE, HG_IMU_STATE, Layout
 from firmware_bridge.motion_service import SimulatedMotionService
 from firmware_bridge.motor_bus import MotorCommand, MotorSample, Reading
 from firmware_bridge.sim_options import add_robot_options, make_ailments, make_robot, parse_press
+from firmware_bridge.simulated_hands import read_hand_table
 from firmware_bridge.simulated_robot import SimulatedRobot
 from firmware_bridge.unitree_bus import BATTERY_TOPIC, COMMAND_TOPIC, STATE_TOPIC, TORSO_TOPIC, sample_over, wire_named
 
@@ -98,7 +100,6 @@ class DdsRobot:
     def _fill_constants(self, low_state: Layout) -> None:
         buffer = self._states.buffer
         buffer[low_state.offsets("motor_state.mode")[: self.robot.motors]] = 1
-        low_state.view(buffer, "motor_state.temperature")[: self.robot.motors] = 35
         self._out.mode_machine[0] = self.robot.mode_machine
         self._out.remote[:2] = (0x55, 0x51)
         if self._battery is None:
@@ -121,7 +122,7 @@ class DdsRobot:
             if reading is Reading.NONE:
                 return
         out = self._out
-        out.q[:], out.dq[:], out.tau[:] = sample.q, sample.dq, sample.tau
+        out.q[:], out.dq[:], out.tau[:], out.temperature_c[:] = sample.q, sample.dq, sample.tau, sample.temperature_c
         out.quat_wxyz[:], out.gyro[:], out.accel[:] = sample.quat_wxyz, sample.gyro, sample.accel
         out.gyro[:] += GYRO_LSB_RAD_S * ((self._count * 40503 & 0xFFFF) / 32768 - 1)  # Knuth's 16-bit multiplier
         out.tick[0] = sample.tick[0]
@@ -144,8 +145,7 @@ class DdsRobot:
         """What is left of a state, with everything that a healthy robot's never changes."""
         reading, sample = ailments.carry(Reading.NEW, sample)
         out = self._out
-        out.temperature_c[:], out.motor_error[:], out.motor_lost[:] = (
-            sample.temperature_c, sample.motor_error, sample.motor_lost)
+        out.motor_error[:], out.motor_lost[:] = sample.motor_error, sample.motor_lost
         out.mode_machine[:], out.remote[:] = sample.mode_machine, sample.remote
         self.charge_percent = int(max(ailments.charge_percent, 0))
         self.buttons |= int(sample.remote[2]) | int(sample.remote[3]) << 8
@@ -203,6 +203,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
     add_robot_options(parser)
+    parser.add_argument("--hands", metavar="FILE.json", help="give it hands (docs/hands.md)")
     parser.add_argument("--motion-service", default="", metavar="NAME",
                         help="let its motion switcher say that this mode is active (default: all released)")
     parser.add_argument("--seconds", type=float, help="stop after this long")
@@ -235,8 +236,9 @@ def run(args: argparse.Namespace) -> int:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
         except OSError:
             print("exoactor sim: no right to SCHED_FIFO, timing will suffer under load", file=sys.stderr)
-    dds = DdsRobot(robot, DdsSettings(args.domain, args.interface, tuple(args.peer)),
-                   motion_service=args.motion_service, ailments=make_ailments(args, robot))
+    settings = DdsSettings(args.domain, args.interface, tuple(args.peer))
+    dds = DdsRobot(robot, settings, motion_service=args.motion_service, ailments=make_ailments(args, robot))
+    hands = DdsHands(read_hand_table(Path(args.hands)), settings) if args.hands else None
     where = args.interface or "lo"
     print(json.dumps({"event": "ready", "domain": args.domain, "interface": where, "motors": robot.motors,
                       "pid": os.getpid()}), flush=True)
@@ -248,6 +250,8 @@ def run(args: argparse.Namespace) -> int:
         if robot.time_s >= press_s:
             dds.buttons = buttons
         dds.tick()
+        if hands is not None:
+            hands.tick()
         watch.look()
         if args.follow and end == float("inf") and os.getppid() != args.follow:
             end = time.monotonic() + ORPHAN_S
@@ -258,6 +262,8 @@ def run(args: argparse.Namespace) -> int:
         elif left < -0.1:
             deadline = time.monotonic()
     dds.close()
+    if hands is not None:
+        hands.close()
     watch.close()
     print(json.dumps({"event": "done", "obeyed": dds.obeyed, "dropped": dds.dropped}), flush=True)
     return 0

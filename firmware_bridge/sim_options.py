@@ -36,6 +36,9 @@ def add_robot_options(parser: argparse._ActionsContainer) -> None:
                         help="what will be wrong with it from T seconds on (docs/campaign.md); repeatable")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-gantry", action="store_true", help="start free, not hanging")
+    parser.add_argument("--hang", action="store_true", help="hang by the torso for good, as on a test bench")
+    parser.add_argument("--truth", metavar="FILE.json", help="in what it differs from a perfect robot, for "
+                        "calibration to find out (docs/calibration.md)")
 
 
 def robot_option_words(args: argparse.Namespace) -> list[str]:
@@ -54,6 +57,9 @@ def robot_option_words(args: argparse.Namespace) -> list[str]:
         words += ["--ailment", ailment]
     if args.press:
         words += ["--press", args.press]
+    if args.truth:
+        words += ["--truth", str(Path(args.truth).absolute())]
+    words += ["--hang"] if args.hang else []
     return [*words, "--no-gantry"] if args.no_gantry else words
 
 
@@ -78,6 +84,7 @@ def make_robot(args: argparse.Namespace) -> SimulatedRobot:
     from firmware_bridge.motor_table import read_motor_table
     from firmware_bridge.scene import load_scene
     from firmware_bridge.simulated_robot import Disturbance, Push, SimulatedRobot
+    from firmware_bridge.truth import load_truth
 
     pushes = []
     for text in args.push:
@@ -97,7 +104,8 @@ def make_robot(args: argparse.Namespace) -> SimulatedRobot:
     )
     table = read_motor_table(Path(args.robot_file)) if args.robot_file else None
     return SimulatedRobot(args.plant, table=table, disturbance=disturbance, gantry=not args.no_gantry,
-                          mode_machine=args.mode_machine, scene=load_scene(args.scene) if args.scene else None)
+                          mode_machine=args.mode_machine, scene=load_scene(args.scene) if args.scene else None,
+                          hangs=args.hang, truth=load_truth(args.truth) if args.truth else None)
 
 
 def make_ailments(args: argparse.Namespace, robot: SimulatedRobot) -> Ailments | None:

@@ -22,14 +22,20 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.imperfections import SUBSTEP_S, Imperfections
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorCommand, MotorSample, Q
 from firmware_bridge.motor_table import PREFERRED_MODE, MotorTable
 from firmware_bridge.plant import hanging_height, load_plant
 from firmware_bridge.scene import PREFIX, Scene
+from firmware_bridge.truth import Truth
 
 PLANTS = Path(__file__).with_name("plants")
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
+HEALTHY_C = 35
+"""Temperature of a motor that nothing ails."""
+HANGING_M = 0.3
+"""So much higher than it stands hangs a robot on a bench."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class SimulatedRobot:
         gantry: hold the base until the legs are stiff and at rest.
         mode_machine: the variant it says it is; None: the table's.
         scene: what stands around it; None: nothing.
+        hangs: by its torso and for good, its feet off the floor, as on a test bench; `tilt` turns what it hangs on.
+        truth: in what it differs from a perfect robot; None: in nothing.
     """
 
     GANTRY_MIN_S = 1.0
@@ -84,8 +92,10 @@ class SimulatedRobot:
         gantry: bool = True,
         mode_machine: int | None = None,
         scene: Scene | None = None,
+        hangs: bool = False,
+        truth: Truth | None = None,
     ) -> None:
-        loaded = load_plant(Path(plant), table, scene)
+        loaded = load_plant(Path(plant), table, scene, hangs=hangs)
         self.scene = scene or Scene()
         self.model, self.joint_names = loaded.model, loaded.joints
         self._slot, self._actuator = loaded.slot, loaded.actuator
@@ -96,6 +106,12 @@ class SimulatedRobot:
         self.mode_machine = mode_machine
         self._random = np.random.default_rng(self.disturbance.seed)
         self._period_s, self._substeps = timestep_s, 1 if table is None else table.substeps
+        self._imperfections: Imperfections | None = None
+        self._under_way: deque[tuple[float, F32, bool]] = deque()
+        if truth is not None:
+            self._imperfections = Imperfections(truth, self.joint_names, self.model, self._slot, self._dof)
+            if truth.delay.is_odd(timestep_s):
+                self._substeps = max(self._substeps, round(timestep_s / SUBSTEP_S))
         self.model.opt.timestep = timestep_s / self._substeps
         self.model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
         self._find_parts()
@@ -103,9 +119,10 @@ class SimulatedRobot:
         self.motors = len(self.joint_names)
         self.sample = MotorSample.zeros(self.motors)
         self.sample.mode_machine[0] = mode_machine
+        self.sample.temperature_c[:] = HEALTHY_C
         self._latency = max(0, round(self.disturbance.latency_s / timestep_s))
         self._queue: deque[tuple[F32, bool]] = deque()
-        self._gantry = gantry
+        self._gantry, self._hangs = gantry and not hangs, hangs
         given = None if table is None else table.stand_height_m
         height_m = hanging_height(self.model) if given is None else given
         self._gantry_pose = np.array([0, 0, height_m, 1, 0, 0, 0], np.float64)
@@ -113,8 +130,21 @@ class SimulatedRobot:
         self._rest_since = 0.0
         self._rest_target = np.full(len(self._legs), np.inf)
         self.data.qpos[:7] = self._gantry_pose
+        if hangs:
+            self.data.qpos[2] += HANGING_M
         mujoco.mj_forward(self.model, self.data)
+        if hangs:
+            self._hook = np.concatenate([self.data.xpos[self._torso], self.data.xquat[self._torso]])
+            self.tilt(np.zeros(3))
         self._sense()
+
+    def tilt(self, turn_rad: F64) -> None:
+        """Turn what a robot that hangs is held by: a rotation vector (3,) in world axes, rad, from upright."""
+        turn, pose = np.zeros(4), np.zeros(4)
+        angle = float(np.linalg.norm(turn_rad))
+        mujoco.mju_axisAngle2Quat(turn, turn_rad / angle if angle else np.array([1.0, 0, 0]), angle)
+        mujoco.mju_mulQuat(pose, turn, self._hook[3:])
+        self.data.mocap_pos[0], self.data.mocap_quat[0] = self._hook[:3], pose
 
     def _find_parts(self) -> None:
         model = self.model
@@ -182,6 +212,10 @@ class SimulatedRobot:
 
     def command(self, command: MotorCommand) -> None:
         """The drives' new order, after the configured latency; it holds until the next, for ever."""
+        if self._imperfections is not None:
+            due_s = self.time_s + self._imperfections.truth.delay.command_s
+            self._under_way.append((due_s, command.block.copy(), command.enabled))
+            return
         if not self._latency:
             self._apply(command.block, command.enabled)
             return
@@ -189,6 +223,8 @@ class SimulatedRobot:
 
     def _apply(self, block: F32, enabled: bool) -> None:
         model, actuator = self.model, self._actuator
+        if self._imperfections is not None:
+            block = self._imperfections.to_plant(block)
         if not enabled:
             self.data.ctrl[:] = 0
             model.actuator_biasprm[:] = 0
@@ -223,6 +259,9 @@ class SimulatedRobot:
             self._push()
         self._velocity_before[:] = self.data.qvel[:6]
         self._since_s = periods * self._period_s
+        if self._imperfections is not None:
+            self._step_imperfectly(self._imperfections, periods * self._substeps)
+            return self.sample
         if self._gantry:
             for _ in range(periods * self._substeps):
                 mujoco.mj_step(self.model, self.data)
@@ -232,6 +271,19 @@ class SimulatedRobot:
             mujoco.mj_step(self.model, self.data, periods * self._substeps)
         self._sense()
         return self.sample
+
+    def _step_imperfectly(self, imperfections: Imperfections, substeps: int) -> None:
+        dt_s = self.model.opt.timestep
+        for _ in range(substeps):
+            while self._under_way and self._under_way[0][0] <= self.time_s + 1e-9:
+                self._apply(*self._under_way.popleft()[1:])
+            imperfections.rub(self.data.qvel[self._dof])
+            mujoco.mj_step(self.model, self.data)
+            if self._gantry:
+                self.data.qpos[:7] = self._gantry_pose
+                self.data.qvel[:6] = 0
+            self._sense()
+            imperfections.sense(self.sample, self.time_s, dt_s)
 
     def _push(self) -> None:
         force = np.zeros(3)
@@ -269,6 +321,8 @@ class SimulatedRobot:
         omega = data.qvel[3:6]
         turning = _cross(change[3:], r) + _cross(omega, _cross(omega, r))
         self.sample.accel[:] = rotation.reshape(3, 3).T @ (change[:3] - self.model.opt.gravity) + turning
+        if self._imperfections is not None:
+            self._imperfections.accelerate(self.sample.accel)
 
     def ground_forces(self, joints: Sequence[str]) -> F64:
         """(len(joints),) N: the vertical force of the ground on the body that each named joint moves."""

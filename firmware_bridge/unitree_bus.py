@@ -242,6 +242,12 @@ class UnitreeBus:
         self._encoder.encode(command)
         return self._writer.write()
 
+    def watch(self) -> None:
+        """Nothing to do: a robot sends its states unasked."""
+
+    def pump(self, until_ns: int) -> None:
+        """Nothing to do: the DDS library has threads of its own."""
+
     def other_writers(self) -> list[str]:
         """Who else announces commands for this robot."""
         return self._participant.foreign_writers(COMMAND_TOPIC)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import Refused
+from firmware_bridge.errors import BridgeError
 
 
 def _codec() -> dict[str, Any]:
@@ -42,12 +42,24 @@ def _retarget(motion: Path | None = None) -> dict[str, Any]:
     return measure_retarget(motion)
 
 
+def _serial() -> dict[str, Any]:
+    from firmware_bridge.motor_bus import KD, KP
+    from firmware_bridge.serial_bench import measure_serial
+    from runtime.enforce import Enforcer
+    from runtime.robot import load_robot
+
+    command = Enforcer(load_robot("g1_29dof"), 0.002).command
+    command.block[:, KP], command.block[:, KD] = 10.0, 0.5
+    return measure_serial(command)
+
+
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "codec": _codec,
     "round-trip": _round_trip,
     "tick": _tick,
     "jitter": _jitter,
     "retarget": _retarget,
+    "serial": _serial,
 }
 HEADLINES = {
     "decode_ratio": "decode a state, stock / ours",
@@ -59,6 +71,9 @@ HEADLINES = {
     "cost_ratio": "  its error, ours / GMR's method",
     "jerk_ratio": "  its jerk, ours / GMR's method",
     "skate_ratio": "  its sliding of standing feet, ours / theirs",
+    "moteus_cycle_ratio": "cycle of 12 moteus, moteus package / ours",
+    "slcan_cycle_ratio": "cycle of 8 Damiao over slcan, python-can / ours",
+    "dynamixel_cycle_ratio": "cycle of 12 Dynamixel, dynamixel-sdk / ours",
     "jitter_p99_ratio": "wake-up jitter p99, ours / cyclictest",
 }
 
@@ -79,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         if args.only in (None, name):
             try:
                 found = _retarget(args.motion) if name == "retarget" else measure()
-            except Refused as error:
+            except BridgeError as error:
                 if args.only:
                     raise
                 print(f"{name} not measured: {error}", file=sys.stderr)

@@ -1,8 +1,11 @@
-"""Calibration files: joint offsets of one robot, checked before they touch anything.
+"""Calibration files: what one robot's sensors and drives are off by, checked before it touches anything.
 
-A file is JSON: schema, robot (the name in its table), serial (as on its label), created_utc, valid_days, joints
-(name -> encoder_offset_rad, command_offset_rad), and `sha256` over the canonical form of all the rest, so that an edit
-by hand is noticed. Encoder offsets are subtracted from what is measured, command offsets added to what is commanded.
+A file is JSON: schema, robot (the name in its table), serial (as on its label), versions. Versions are only ever added;
+the last is in force, and an undo adds an older one again. A version is created_utc, valid_days, joints (name ->
+encoder_offset_rad, command_offset_rad), perhaps imu, plant, uncertainty, operator, boards, records, and `before`, the
+digest of the version before, and `sha256` over the canonical form of all the rest with robot and serial, so that an
+edit by hand is noticed anywhere in the chain. Encoder offsets are subtracted from what is measured, command offsets
+added to what is commanded; docs/calibration.md has every key.
 """
 
 from __future__ import annotations
@@ -11,32 +14,42 @@ import argparse
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from runtime.errors import Refused
 from runtime.reader import Reader, parse_json
 from runtime.robot import Robot
-from runtime.state import Calibration
+from runtime.rotation import rotate_many
+from runtime.state import Calibration, ImuCalibration
 
-SCHEMA = "exoactor-calibration/1"
+SCHEMA = "exoactor-calibration/2"
 TIME = "%Y-%m-%dT%H:%M:%SZ"
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 22
 MOST_RAD = 0.5
-"""A larger offset is no calibration but a joint that was put together wrongly."""
+"""A larger offset is no calibration but a joint, or an IMU, that was put together wrongly."""
 OFFSETS = ("encoder_offset_rad", "command_offset_rad")
-_KEYS = {"schema", "robot", "serial", "created_utc", "valid_days", "joints", "sha256"}
+IMU = {"gyro_bias_rad_s": (-0.2, 0.2), "accel_bias_m_s2": (-3.0, 3.0), "accel_scale": (0.8, 1.25)}
+"""Bounds of an IMU's numbers, three of each; a worse sensor is to be replaced."""
+UNIT_TOLERANCE = 1e-3
+_KEYS = {"schema", "robot", "serial", "versions"}
+_VERSION = {"created_utc", "valid_days", "joints", "before", "sha256"}
+_MAY = {"imu", "plant", "uncertainty", "operator", "boards", "records", "undoes"}
 _NEW = "calibrate the robot again, or name its own file"
 
 
 @dataclass(frozen=True)
 class CalibrationFile:
-    """One file, checked.
+    """One file, checked: its version in force.
 
     Attributes:
         offsets: joint -> (encoder_offset_rad, command_offset_rad).
+        imu: of the base, or None.
+        data: the whole file, for whoever adds to it.
     """
 
     robot: str
@@ -44,10 +57,12 @@ class CalibrationFile:
     created: datetime
     valid_days: float
     offsets: Mapping[str, tuple[float, float]]
+    imu: ImuCalibration | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def for_robot(self, robot: Robot) -> Calibration:
         """The offsets in MOTOR order."""
-        calibration = Calibration(robot.motors)
+        calibration = Calibration(robot.motors, self.imu)
         for joint in robot.joints:
             encoder, command = self.offsets.get(joint.name, (0.0, 0.0))
             calibration.encoder_offset_rad[joint.motor] = encoder
@@ -59,23 +74,37 @@ class CalibrationFile:
         return (now - self.created).total_seconds() / 86400
 
 
-def digest(data: Mapping[str, Any]) -> str:
-    """SHA-256 of everything but the digest itself: keys sorted, no spaces, UTF-8."""
-    rest = {key: value for key, value in data.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def digest(data: Mapping[str, Any], version: Mapping[str, Any]) -> str:
+    """SHA-256 of a version with its file's robot and serial: keys sorted, no spaces, UTF-8."""
+    rest = {key: value for key, value in version.items() if key != "sha256"}
+    sealed = {"robot": data["robot"], "serial": data["serial"], "version": rest}
+    return hashlib.sha256(json.dumps(sealed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def with_version(data: Mapping[str, Any], version: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's data with one more version, sealed."""
+    versions = data["versions"]
+    sealed = {**version, "before": versions[-1]["sha256"] if versions else ""}
+    return {**data, "versions": [*versions, {**sealed, "sha256": digest(data, sealed)}]}
+
+
+def write_data(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a file in one piece, so that a killed writer leaves the old one."""
+    fresh = path.with_suffix(".tmp")
+    fresh.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    fresh.replace(path)
 
 
 def write_calibration(
     path: Path, robot: str, serial: str, offsets: Mapping[str, tuple[float, float]], *, created: datetime,
-    valid_days: float,
+    valid_days: float, imu: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a file that `load_calibration` takes; in one piece, so that a killed writer leaves the old one."""
+    """Write a file of one version that `load_calibration` takes."""
     joints = {name: dict(zip(OFFSETS, pair, strict=True)) for name, pair in offsets.items()}
-    data: dict[str, Any] = {"schema": SCHEMA, "robot": robot, "serial": serial, "created_utc": created.strftime(TIME),
-                            "valid_days": valid_days, "joints": joints}
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(json.dumps({**data, "sha256": digest(data)}, indent=1), encoding="utf-8")
-    fresh.replace(path)
+    version: dict[str, Any] = {"created_utc": created.strftime(TIME), "valid_days": valid_days, "joints": joints}
+    if imu is not None:
+        version["imu"] = dict(imu)
+    write_data(path, with_version({"schema": SCHEMA, "robot": robot, "serial": serial, "versions": []}, version))
 
 
 def parse_calibration(name: str, data: bytes) -> CalibrationFile:
@@ -88,22 +117,52 @@ def parse_calibration(name: str, data: bytes) -> CalibrationFile:
     found = parse_json(data, reader)
     reader.keys("top level", found, _KEYS, _KEYS)
     reader.one_of("schema", found["schema"], (SCHEMA,))
-    reader.keys("joints", found["joints"], None)
+    robot, serial = reader.text("robot", found["robot"]), reader.text("serial", found["serial"])
+    before = ""
+    for i, version in enumerate(reader.listed("versions", found["versions"])):
+        key = f"versions[{i}]"
+        reader.keys(key, version, _VERSION | _MAY, _VERSION)
+        if version["sha256"] != digest(found, version) or version["before"] != before:
+            raise reader.refuse(f"{key}.sha256", f"{digest(found, version)} after {before or 'nothing'}",
+                                f"{version['sha256']} after {version['before']}: the file was changed by hand"[:300])
+        before = version["sha256"]
+    reader.keys(f"{key}.joints", version["joints"], None)
     offsets = {}
-    for joint, row in found["joints"].items():
+    for joint, row in version["joints"].items():
         reader.keys(f"joints.{joint}", row, set(OFFSETS), set(OFFSETS))
         first, second = (reader.number(f"joints.{joint}.{key}", row[key], -MOST_RAD, MOST_RAD) for key in OFFSETS)
         offsets[joint] = (first, second)
-    if found["sha256"] != digest(found):
-        raise reader.refuse("sha256", digest(found), f"{found['sha256']}: the file was changed by hand"[:200])
     try:
-        created = datetime.strptime(reader.text("created_utc", found["created_utc"]), TIME)
+        created = datetime.strptime(reader.text("created_utc", version["created_utc"]), TIME)
     except ValueError:
-        raise reader.refuse("created_utc", "a time such as 2030-01-31T12:00:00Z", found["created_utc"]) from None
+        raise reader.refuse("created_utc", "a time such as 2030-01-31T12:00:00Z", version["created_utc"]) from None
     return CalibrationFile(
-        reader.text("robot", found["robot"]), reader.text("serial", found["serial"]),
-        created.replace(tzinfo=timezone.utc), reader.number("valid_days", found["valid_days"], 0, 3650), offsets,
+        robot, serial, created.replace(tzinfo=timezone.utc),
+        reader.number("valid_days", version["valid_days"], 0, 3650),
+        offsets, _imu(reader, version["imu"]) if "imu" in version else None, found,
     )
+
+
+def _imu(reader: Reader, found: Any) -> ImuCalibration:
+    reader.keys("imu", found, {"mounting_wxyz", *IMU}, {"mounting_wxyz", *IMU})
+    mounting = "imu.mounting_wxyz"
+    wxyz = np.array(reader.numbers(mounting, found["mounting_wxyz"]))
+    if wxyz.shape != (4,) or abs(float(np.linalg.norm(wxyz)) - 1) > UNIT_TOLERANCE:
+        raise reader.refuse(mounting, "a unit quaternion, w first", found["mounting_wxyz"])
+    angle = 2 * float(np.arctan2(np.linalg.norm(wxyz[1:]), abs(wxyz[0])))
+    if angle > MOST_RAD:
+        raise reader.refuse(mounting, f"a turn of at most {MOST_RAD:g} rad", f"{angle:.3f} rad")
+    values = {}
+    for key, (low, high) in IMU.items():
+        listed = reader.listed(f"imu.{key}", found[key])
+        row = [reader.number(f"imu.{key}", value, low, high) for value in listed]
+        if len(row) != 3:
+            raise reader.refuse(f"imu.{key}", "three numbers", f"{found[key]!r}")
+        values[key] = np.array(row)
+    wxyz /= np.linalg.norm(wxyz)
+    base_from_imu = rotate_many(np.tile(wxyz, (3, 1)), np.eye(3)).T
+    return ImuCalibration(base_from_imu, wxyz, values["gyro_bias_rad_s"], values["accel_bias_m_s2"],
+                          values["accel_scale"])
 
 
 def load_calibration(path: Path, robot: Robot, serial: str | None, now: datetime) -> CalibrationFile:

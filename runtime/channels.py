@@ -30,17 +30,23 @@ class Channel:
         width: numbers a frame.
         meaning: for refusals and docs.
         rotations: its numbers are unit quaternions, w first, four by four.
+        vectors: its numbers are rotation vectors, three by three.
+        stepped: one thing or another, with nothing in between: of two frames the earlier one's stands.
         rate: a velocity: zero in a frozen reference.
         idle: what stands there until something fills it; zeros when empty.
         needed: a motion must bring it to a controller that reads it; otherwise `idle` stands for absence.
+        choices: the only numbers there are; any when empty.
     """
 
     width: int
     meaning: str
     rotations: bool = False
+    vectors: bool = False
+    stepped: bool = False
     rate: bool = False
     idle: tuple[float, ...] = ()
     needed: bool = True
+    choices: tuple[float, ...] = ()
 
     def idle_values(self) -> F64:
         """(width,) what a frame holds before anything fills it."""
@@ -54,7 +60,7 @@ _UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 CHANNELS: dict[str, Channel] = {
     "smpl_joints": Channel(72, "24 human joints x, y, z in the human root's frame, z up, m"),
     "smpl_quat_wxyz": Channel(4, "human root in world", rotations=True, idle=_UPRIGHT),
-    "smpl_pose": Channel(63, "21 human body rotations as axis-angle vectors, rad"),
+    "smpl_pose": Channel(63, "21 human body rotations as axis-angle vectors, rad", vectors=True),
     "vr_position": Channel(9, "left wrist, right wrist, head in the root's frame, m", idle=_VR_POSITION),
     "vr_orientation": Channel(12, "the same three as quaternions", rotations=True, idle=_VR_ORIENTATION),
     "vr_compliance": Channel(3, "compliance of the same three", needed=False),
@@ -62,8 +68,14 @@ CHANNELS: dict[str, Channel] = {
     "vr5_orientation": Channel(20, "the same five as quaternions", rotations=True, idle=_UPRIGHT * 5),
     "upper_body": Channel(18, "1 where it counts, then 17 upper-body joint positions, rad", needed=False),
     "upper_body_vel": Channel(17, "the 17 velocities, rad/s", rate=True, needed=False),
-    "token": Channel(64, "latent motion token, given instead of an encoder's"),
+    "token": Channel(64, "latent motion token, given instead of an encoder's", stepped=True),
+    "hand_states": Channel(2, "left and right hand: 0 open, 1 half-open, 2 closed, -1 as before", idle=(-1.0, -1.0),
+                           needed=False, stepped=True, choices=(-1.0, 0.0, 1.0, 2.0)),
+    "hand_joints": Channel(16, "of the left, then the right hand: 1 where it counts, then 7 joint positions, rad",
+                           needed=False, stepped=True),
 }
+HAND_JOINTS = "hand_joints"
+"""The channel that no controller reads: a stream's hands are told beside it."""
 
 
 class ChannelTable:
@@ -84,6 +96,7 @@ class ChannelTable:
             start += CHANNELS[name].width
         self.size = start
         self.turning = tuple(self.places[name] for name in self.names if CHANNELS[name].rotations)
+        self.stepped = tuple(self.places[name] for name in self.names if CHANNELS[name].stepped)
         self.rates = tuple(self.places[name] for name in self.names if CHANNELS[name].rate)
 
     def idle(self) -> F64:
@@ -91,8 +104,10 @@ class ChannelTable:
         return np.concatenate([np.zeros(0), *(CHANNELS[name].idle_values() for name in self.names)])
 
     def mix(self, a: F64, b: F64, s: float) -> F64:
-        """(1 - s) a + s b; quaternions go the short way and stay unit."""
+        """(1 - s) a + s b; quaternions go the short way and stay unit; what is stepped is a's up to the middle."""
         out = (1 - s) * a + s * b
+        for place in self.stepped:
+            out[place] = (a if s < 0.5 else b)[place]
         for place in self.turning:
             out[place] = mix_rotations(a[place], b[place], s)
         return np.asarray(out)
@@ -138,6 +153,11 @@ def read_channels(what: str, arrays: Mapping[str, npt.NDArray[Any]], frames: int
         if not finite.all():
             raise Refused(f"{what}, {key}", expected="finite numbers", found=_where("not finite", finite, fps),
                           what_to_do="repair or cut the motion")
+        if channel.choices:
+            known = np.asarray(np.isin(values, channel.choices).all(axis=1))
+            if not known.all():
+                raise Refused(f"{what}, {key}", expected=f"numbers among {channel.choices}",
+                              found=_where("another", known, fps), what_to_do="convert the motion again")
         if channel.rotations:
             quats = values.reshape(frames, -1, 4)
             norms = np.linalg.norm(quats, axis=2, keepdims=True)

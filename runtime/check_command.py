@@ -15,10 +15,12 @@ from typing import Any
 
 from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.calibration_file import add_calibration_options, calibration_settings
+from runtime.chain import find_chain
 from runtime.child import Child
+from runtime.errors import Refused
 from runtime.manifest import OWN_CONTROLLER, Manifest
 from runtime.manifest_reader import load_manifest
-from runtime.operator_options import operator_settings
+from runtime.operator_options import operator_settings, with_wired_button
 from runtime.preflight import Check, check_controller
 from runtime.preflight_list import list_estops, list_machine, list_robot
 from runtime.robot import NO_WIRE
@@ -36,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--controller", default=OWN_CONTROLLER,
                         help=f"name, manifest (.json) or bundle folder (default: {OWN_CONTROLLER})")
     parser.add_argument("--model", help="ONNX file")
-    parser.add_argument("--clip", help="motion (.npz)")
+    motion = parser.add_mutually_exclusive_group()
+    motion.add_argument("--clip", help="motion (.npz)")
+    motion.add_argument("--chain", metavar="FILE|NAME", help="clips one after the other: stitched, as a run would")
     parser.add_argument("--domain", type=int, help="DDS domain (default 1, with --robot g1 0)")
     parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
     parser.add_argument("--interface", help="network interface (default: loopback)")
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """List the checks; 0 when nothing required is red, else 2."""
     domain = args.domain if args.domain is not None else {"g1": 0, "sim": SIM_DOMAIN}.get(args.robot, 1)
     settings = RunSettings(
-        controller=args.controller, robot="", model=args.model, clip=args.clip, command=(0.0, 0.0, 0.0),
+        controller=args.controller, robot="", model=args.model, clip=motion_of(args), command=(0.0, 0.0, 0.0),
         duration_s=None, target=args.robot, domain=domain, interface=args.interface, peers=tuple(args.peer), out="",
         backend=args.backend, allow_unsigned=args.allow_unsigned, mode=args.mode, **calibration_settings(args),
         **_operator(args),
@@ -76,11 +80,20 @@ def run(args: argparse.Namespace) -> int:
     return 2 if bad else 0
 
 
+def motion_of(args: argparse.Namespace) -> str | None:
+    """The clip or the chain to look at; what stands for a chain is always one."""
+    if args.chain is None:
+        return str(args.clip) if args.clip is not None else None
+    path = find_chain(args.chain)
+    if path.suffix != ".json":
+        raise Refused("--chain", expected="a .json file, or a shipped chain's name", found=args.chain[:200],
+                      what_to_do="see docs/chains.md, or give a clip by --clip")
+    return str(path)
+
+
 def _operator(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of `RunSettings` about emergency stops."""
-    if not args.estop:
-        return {}
-    return operator_settings(args)
+    return operator_settings(args) if with_wired_button(args.robot, tuple(args.estop)) else {}
 
 
 def _checks(settings: RunSettings) -> Iterator[Check]:

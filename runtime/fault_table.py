@@ -155,9 +155,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault(19, "TILT", "the base tilts too far: a fall", "rad", _GATE, _DAMP, "tilt_rad", 0.022,
           "dimensionalOS/dimos#3621: 45 deg"),
     # The reference.
-    Fault(20, "REFERENCE_LATE", "the streamed reference is late", "s", _POLICY, _HOLD, "reference_hold_s", 0.125,
+    Fault(20, "REFERENCE_LATE", "the streamed reference is late", "s", _POLICY, _HOLD, "reference_hold_s", 0.12,
           "NVlabs/GR00T-WholeBodyControl speaks at 150 ms"),
-    Fault(20, "REFERENCE_LOST", "the streamed reference has ended", "s", _POLICY, _STAND, "reference_stand_s", 0.325,
+    Fault(20, "REFERENCE_LOST", "the streamed reference has ended", "s", _POLICY, _STAND, "reference_stand_s", 0.32,
           "axol and PX4 react within 0.5 to 1 s"),
     Fault(21, "REFERENCE_JUMP", "a reference frame jumps; refused and blended over", "rad", _POLICY, _COUNT,
           "reference_jump_rad", 0.022, "libfranka refuses a jump at the start"),

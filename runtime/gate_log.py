@@ -25,12 +25,14 @@ class GateLog:
         start = fields["received_ns"][1]  # the state's fields stand together, in its own record's order
         self._state_from = gate.state.record.view(np.uint8)
         self._state_to = self.record.view(np.uint8)[start : start + self._state_from.size]
+        self._temperature = self.record["temperature_c"][0]
         self._measured = self.record["measured"][0]
         self._command = self.record["command"][0]
         self._scalar = {name: self.record[name] for name in self.dtype.names or () if not self.dtype[name].shape}
 
     def fill(
-        self, now_ns: int, command: MotorCommand | None, written: bool, target_state_ns: int, late_ns: int, tick_ns: int
+        self, now_ns: int, command: MotorCommand | None, written: bool, target_state_ns: int, late_ns: int,
+        tick_ns: int, temperature_c: np.ndarray,
     ) -> None:
         """Describe the tick the gate has just done."""
         gate, scalar = self._gate, self._scalar
@@ -44,6 +46,7 @@ class GateLog:
         scalar["cause"][0] = gate.machine.cause
         scalar["written"][0] = written
         self._state_to[:] = self._state_from
+        self._temperature[:] = temperature_c
         self._measured[:] = gate.review.findings.measured
         if command is not None:
             self._command[:] = command.block

@@ -17,27 +17,36 @@ from types import FrameType
 
 import numpy as np
 
-from firmware_bridge.dds import DdsSettings
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.libddsc import library
 from firmware_bridge.motor_bus import Reading, SafeCommand
-from firmware_bridge.unitree_bus import PROFILES, UnitreeBus
 from runtime.calibration_file import calibration_of
 from runtime.child import SPARE
 from runtime.errors import Refused
 from runtime.events import emit, emit_refusal
 from runtime.faults import BIT, PLACE, Machine, Mode, Request, flag_names
 from runtime.gate import Gate
+from runtime.gate_bus import open_gate_bus, profile_of
+from runtime.gate_hands import GateHands
 from runtime.gate_log import GateLog
 from runtime.operator_watch import OperatorWatch
 from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time, protect_from_oom
-from runtime.records import CONTROL_DTYPE, GATE_RING, OPERATOR_DTYPE, gate_log_dtype, status_dtype, target_dtype
+from runtime.records import (
+    CONTROL_DTYPE,
+    GATE_RING,
+    OPERATOR_DTYPE,
+    STREAM_DTYPE,
+    gate_log_dtype,
+    status_dtype,
+    target_dtype,
+)
 from runtime.robot import load_robot
-from runtime.settings import GATE_HZ, RunSettings
+from runtime.settings import GATE_HZ, SERIAL, RunSettings
 from runtime.slots import Ring, Slot
+from runtime.stream_watch import StreamWatch
 
 PRIORITY, CORE = 80, -1
-FIRST_STATE_S = 5.0
+FIRST_STATE_S, FRESH_S = 5.0, 0.02
 DISCOVERY_S = 0.6
 """How long to look for other writers before arming: discovery of a known participant takes milliseconds."""
 WRITER_CHECK_TICKS, LINK_CHECK_TICKS = 5, 25
@@ -53,13 +62,12 @@ class GateProcess:
     def __init__(self, settings: RunSettings, *, real_time: bool = False) -> None:
         self._settings = settings
         robot = load_robot(settings.robot)
-        profile = PROFILES["unitree-mujoco" if settings.target == "unitree-mujoco" else "unitree"]
+        profile = profile_of(settings)
         if profile.simulator_only:
             robot = replace(robot, mode_machine=(0,))  # that simulator leaves the variant zero
         self._robot = robot
         self._profile = profile
-        dds = DdsSettings(settings.domain, settings.interface, settings.peers)
-        self._bus = UnitreeBus(dds, robot.wire, robot.motors, profile, "exoactor-gate")
+        self._bus = open_gate_bus(settings, robot)
         self._gate = Gate(
             robot, 1 / GATE_HZ, policy_hz=settings.rate_hz, checks_tick=profile.checks_tick,
             needs_remote=settings.target == "g1", real_time=real_time,
@@ -69,13 +77,18 @@ class GateProcess:
         if settings.has_operator:
             self._watch = OperatorWatch(robot.limits, self._gate.review.findings,
                                         teleoperates=settings.teleop is not None)
+        self._stream_watch: StreamWatch | None = None
+        if settings.is_streamed:
+            self._stream_watch = StreamWatch(robot.limits, self._gate.review.findings)
         shared, run, motors = Path(settings.shared), settings.run, robot.motors
         self._status = Slot(shared / "status", status_dtype(motors), run)
         self._target = Slot(shared / "target", target_dtype(motors), run)
         self._control = Slot(shared / "control", CONTROL_DTYPE, run)
         self._operator = Slot(shared / "operator", OPERATOR_DTYPE, run) if settings.has_operator else None
+        self._stream = Slot(shared / "stream", STREAM_DTYPE, run) if settings.is_streamed else None
         self._ring = Ring(shared / "gate_ring", gate_log_dtype(motors), run, GATE_RING)
         self._log = GateLog(self._gate, motors, self._ring.record)
+        self._hands = None if settings.hands is None else GateHands(settings)
         self._stop = False
         self._release = False
         self._has_writer = False
@@ -99,13 +112,15 @@ class GateProcess:
             Refused: no robot, another variant, or somebody else commanding it.
         """
         settings, bus = self._settings, self._bus
-        where = f"domain {settings.domain}, interface {settings.interface or 'lo (loopback)'}"
+        where = f"rt/lowstate on domain {settings.domain}, interface {settings.interface or 'lo (loopback)'}"
+        if settings.target == SERIAL:
+            where = "an answer of every drive, and of the IMU,"
         deadline = time.monotonic() + FIRST_STATE_S
         reading = Reading.NONE
         while reading is not Reading.NEW:
             if time.monotonic() > deadline:
                 raise Refused(
-                    "robot", expected=f"rt/lowstate on {where} within {FIRST_STATE_S:.0f} s",
+                    "robot", expected=f"{where} within {FIRST_STATE_S:.0f} s",
                     found="states with a wrong CRC" if reading is Reading.REJECTED else "nothing",
                     what_to_do="check power, cable, interface name and domain"
                     + (" (exoactor sim starts a simulated robot)" if settings.target in ("dds", "sim") else ""),
@@ -121,6 +136,8 @@ class GateProcess:
                 raise Refused("rt/lowcmd", expected="no other writer", found="; ".join(others),
                               what_to_do="stop the other controller (a killed one is forgotten after a few seconds)")
             time.sleep(0.02)
+        if self._hands is not None:
+            self._hands.connect()
 
     def _check_variant(self) -> None:
         sealed, mode = self._bus.is_sealed(), int(self._bus.sample.mode_machine[0])
@@ -135,9 +152,12 @@ class GateProcess:
                           found=f"{mode}", what_to_do="choose the controller and robot file of this variant")
 
     def arm_bus(self) -> None:
-        """Announce the writer, unless the run is dry."""
+        """Announce the writer, unless the run is dry.
+
+        Serial drives have let go by themselves when a gate had to be replaced, and stay so: torque is an operator's.
+        """
         self._has_writer = True
-        if self._settings.dry_run:
+        if self._settings.dry_run or (self._settings.damping and self._settings.target == SERIAL):
             return
         self._bus.open_writer()
         mode = self._settings.mode_machine
@@ -152,6 +172,7 @@ class GateProcess:
         mode_machine = int(self._bus.sample.mode_machine[0])
         emit("ready", mode_machine=mode_machine, limits=asdict(self._robot.limits))
         freeze_garbage()
+        self._bus.wait(FRESH_S)  # what was read so far is old by now, and the operator may arm at the first tick
         metronome, count, last_control = Metronome(PERIOD_NS), 0, 0
         while True:
             now = metronome.wait()
@@ -169,11 +190,18 @@ class GateProcess:
                 gate.seen_flags |= BIT["INTERNAL_ERROR"]
                 command = gate.damp_now()
             written = command is not None and self._bus.write(command)
+            if command is None:
+                self._bus.watch()
+            if self._hands is not None:
+                self._hands.tick(now, gate.machine.mode)
             done = time.monotonic_ns()
             self._publish(now, command, written, metronome.late_ns, done - now)
             if self._is_over(now):
                 break
+            self._bus.pump(metronome.deadline_ns)
         self._bus.close()
+        if self._hands is not None:
+            self._hands.close()
         emit("done", flags=flag_names(gate.seen_flags), mode=gate.machine.mode.name, skipped=metronome.skipped)
         return 1 if gate.machine.cause >= 0 else 0
 
@@ -190,6 +218,10 @@ class GateProcess:
         if self._watch is not None and self._operator is not None:
             self._operator.read()
             events |= self._watch.look(self._operator.record[0], now)
+        if self._stream_watch is not None and self._stream is not None:
+            self._stream.read()
+            source = int(record["source"][0])
+            events |= self._stream_watch.look(self._stream.record[0], source, self._gate.machine.mode, now)
         if count % LINK_CHECK_TICKS == 0:
             self._link_is_up = self._bus.link_is_up()
         if not self._link_is_up:
@@ -209,7 +241,8 @@ class GateProcess:
         record["mode"], record["cause"] = gate.machine.mode, gate.machine.cause
         self._status_state[0] = gate.state.record[0]
         status.publish()
-        self._log.fill(now, command, written, int(self._target.record["state_ns"][0]), late_ns, tick_ns)
+        self._log.fill(now, command, written, int(self._target.record["state_ns"][0]), late_ns, tick_ns,
+                       self._bus.sample.temperature_c)
         self._ring.push()
 
     def _is_over(self, now: int) -> bool:

@@ -222,7 +222,7 @@ class Helm:
                 self._steering_from(np.zeros(3, np.float32))
                 handover.go(Driver.STEERED)
         elif source is Source.STREAM and self._stream is not None:
-            pilot.follow(self._stream)
+            pilot.follow(self._stream, self._stream.blend_s)
             self._give_to_tracker()
         elif source is Source.CLIP and pilot.has_tracked:
             pilot.resume()

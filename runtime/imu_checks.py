@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from firmware_bridge.motor_bus import MotorSample
 from runtime.bodies import Chain, Quat
@@ -15,6 +16,7 @@ from runtime.findings import Findings
 from runtime.robot import Robot
 from runtime.rotation import conjugate, gravity_in_base, multiply
 
+F32 = npt.NDArray[np.float32]
 WINDOW_S = 0.1
 """Over which turn rates are integrated and held against the orientation."""
 GAP_S = 0.02
@@ -55,12 +57,12 @@ class ImuChecks:
             return 0
         return self._findings.note("GYRO_SATURATED", self._spikes)
 
-    def look(self, sample: MotorSample, imu: list[float], dt_s: float, *, tracks: bool) -> int:
-        """Flags of one accepted sample, `dt_s` after the one before; `imu` (10) is its IMU as plain floats."""
+    def look(self, sample: MotorSample, q: F32, imu: list[float], dt_s: float, *, tracks: bool) -> int:
+        """Flags of one accepted sample, `dt_s` after the one before; `q` and `imu` (10) are its calibrated numbers."""
         flags = self._repetition(sample, tracks) | self._integrate(imu, dt_s)
         self._looks += 1
         if self._chain is not None and self._looks % TORSO_EVERY == 0:
-            self._torso = self._compare_torso(sample)
+            self._torso = self._compare_torso(sample, q, imu[:4])
         return flags | self._torso
 
     def _repetition(self, sample: MotorSample, tracks: bool) -> int:
@@ -96,12 +98,12 @@ class ImuChecks:
         w, x, y, z = imu[:4]
         self._start, self._turned, self._window_s = (w, x, y, z), (1.0, 0.0, 0.0, 0.0), 0.0
 
-    def _compare_torso(self, sample: MotorSample) -> int:
+    def _compare_torso(self, sample: MotorSample, q: F32, base_wxyz: list[float]) -> int:
         """Gravity as the torso's IMU sees it and as the pelvis' says through the waist; their yaws drift apart."""
         torso = sample.torso_quat_wxyz
         if self._chain is None or not np.isfinite(torso).all() or not 0.9 < float(torso.dot(torso)) < 1.1:
             return 0
-        expected = multiply(sample.quat_wxyz.tolist(), self._chain.orientation(sample.q))
+        expected = multiply(base_wxyz, self._chain.orientation(q))
         cosine = sum(a * b for a, b in zip(gravity_in_base(torso.tolist()), gravity_in_base(expected), strict=True))
         angle = math.acos(min(max(cosine, -1.0), 1.0))
         self._apart = self._apart + 1 if angle > self._limits.torso_warn_rad else 0

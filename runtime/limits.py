@@ -47,8 +47,8 @@ class Limits:
     flail_s: float = 0.02
     range_slack_rad: float = 0.05
     tilt_rad: float = math.radians(45)
-    reference_hold_s: float = 0.1
-    reference_stand_s: float = 0.3
+    reference_hold_s: float = 0.096
+    reference_stand_s: float = 0.296
     reference_jump_rad: float = 0.5
     bad_references: int = 3
     reference_limited_ratio: float = 0.1
@@ -58,6 +58,7 @@ class Limits:
     target_far_s: float = 0.2
     target_rate_ratio: float = 10.0
     target_margin_rad: float = 0.0
+    spring_ratio: float = math.inf
     policy_share: float = 0.75
     policy_misses: int = 2
     gate_overruns: int = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.channels import CHANNELS, ChannelTable, known_channel
+from runtime.channels import CHANNELS, HAND_JOINTS, ChannelTable, known_channel
 from runtime.clip import WRISTS, Clip
 from runtime.errors import Refused
 from runtime.manifest import Manifest
@@ -42,10 +42,11 @@ def reference_needs(manifest: Manifest) -> tuple[list[int], dict[str, set[str]]]
     return offsets, channels
 
 
-def stream_needs(manifest: Manifest, mode: str) -> tuple[ChannelTable, float]:
-    """What a stream brings a controller in a mode besides joints and root, and how far it looks ahead, s."""
+def stream_needs(manifest: Manifest, mode: str, *, has_hands: bool) -> tuple[ChannelTable, float]:
+    """What a stream brings a controller in a mode besides joints and root, hands too; how far it looks ahead, s."""
     _, channels = reference_needs(manifest)
     names = [name for name, modes in channels.items() if modes & {"", mode}]
+    names += [HAND_JOINTS] if has_hands else []
     offsets = [0]
     for inputs in (*(stage.inputs for stage in manifest.stages), manifest.inputs):
         for term, modes in terms_of(inputs):

@@ -35,7 +35,7 @@ def operator_settings(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         Refused: anything that cannot work in this run.
     """
-    estops = tuple(args.estop)
+    estops = with_wired_button(args.robot, tuple(args.estop))
     specs = parse_estops(estops)
     kinds = {args.teleop, *(spec.kind for spec in specs)} - {None}
     if kinds and args.lockstep:
@@ -49,6 +49,21 @@ def operator_settings(args: argparse.Namespace) -> dict[str, Any]:
             check_bind(parse_address(spec.where, "--estop network"), key, "--estop network")
     return {"teleop": args.teleop, "estops": estops, "operator_bind": args.teleop_bind,
             "operator_key": args.teleop_key, "terminal": _terminal() if "keyboard" in kinds else None}
+
+
+def with_wired_button(robot: str, typed: tuple[str, ...]) -> tuple[str, ...]:
+    """The sources typed and, of a robot on serial ports, the stop button of its wiring file: that cannot be left out.
+
+    Raises:
+        BridgeError: the wiring file cannot be read.
+    """
+    from firmware_bridge.wiring import read_wiring, wiring_path
+
+    path = wiring_path(robot)
+    if not robot.endswith(".json") and not path.is_file():
+        return typed
+    estop = read_wiring(path).estop
+    return typed if estop is None else tuple(dict.fromkeys((*typed, f"{estop.protocol}:{estop.port}")))
 
 
 def _terminal() -> str:

@@ -8,7 +8,8 @@ from runtime.faults import Mode
 from runtime.mux import Source
 from runtime.operator_state import WARN_S
 from runtime.records import OPERATOR_DTYPE, STREAM_RING, stream_dtype
-from runtime.settings import RunSettings
+from runtime.robot import Robot
+from runtime.settings import SERIAL, RunSettings
 from runtime.slots import Ring, Slot
 from runtime.teleop_sources import GESTURES
 
@@ -20,6 +21,20 @@ def relays_gesture(mode: Mode, *, at_start_pose: bool, moves_a_robot: bool) -> b
     robot tracks already, the gesture is the policy's affair. What is tracked then always is: it reads the same record.
     """
     return mode in (Mode.HOLD, Mode.STAND) or (mode is Mode.READY and at_start_pose and moves_a_robot)
+
+
+def confirmation_text(settings: RunSettings, robot: Robot) -> str:
+    """What the operator of a real robot is asked before anything is armed."""
+    if settings.target == SERIAL:
+        where = f"on the serial ports of {settings.wiring}"
+        stop = f"Stops: {', '.join(settings.estops) or 'none but Ctrl-C and your hardware stop'}."
+    else:
+        where = f"on interface {settings.interface}"
+        stop = ("Damping combination on the remote: "
+                f"{' or '.join('+'.join(keys) for keys in robot.estop_buttons)}.")
+    return (f"About to move a real robot {where}. It must hang on its gantry, the area\n"
+            f"must be clear and the hardware stop in a hand. {stop}\n"
+            "Type MOVE and Enter to arm:")
 
 
 def start_pose_text(settings: RunSettings) -> str:

@@ -21,6 +21,31 @@ COUNTED_NS = 100_000_000
 """How long a counted flag stands after the counter rose, so that no log line misses it."""
 
 
+class Counted:
+    """Flags that stand for a while after a counter of some record rose.
+
+    Args:
+        counters: field of the record and its flag.
+    """
+
+    def __init__(self, counters: tuple[tuple[str, str], ...], findings: Findings) -> None:
+        self._counters, self._findings = counters, findings
+        self._counts = {name: 0 for name, _ in counters}
+        self._risen_ns = dict.fromkeys(self._counts, -COUNTED_NS)
+
+    def look(self, record: Mapping[str, Any], now_ns: int) -> int:
+        """Flags of the newest record."""
+        flags = 0
+        for name, flag in self._counters:
+            count = int(record[name])
+            if count > self._counts[name]:
+                self._risen_ns[name] = now_ns
+            self._counts[name] = count
+            if now_ns - self._risen_ns[name] < COUNTED_NS:
+                flags |= self._findings.note(flag, count)
+        return flags
+
+
 class OperatorWatch:
     """Flags of the operator's side.
 
@@ -38,8 +63,7 @@ class OperatorWatch:
         self._hold_ns = round(limits.operator_hold_s * 1e9)
         self._stand_ns = round(limits.operator_stand_s * 1e9)
         self._silent_ns = round(limits.estop_silent_s * 1e9)
-        self._counts = {name: 0 for name, _ in COUNTED}
-        self._risen_ns = dict.fromkeys(self._counts, -COUNTED_NS)
+        self._counted = Counted(COUNTED, findings)
         self._engages = -1
         self.is_engaged = False
 
@@ -53,13 +77,7 @@ class OperatorWatch:
             flags |= note("ESTOP", int(record["stop"]))
         if record["silent"]:
             flags |= note("ESTOP_SILENT", int(record["silent"]))
-        for name, flag in COUNTED:
-            count = int(record[name])
-            if count > self._counts[name]:
-                self._risen_ns[name] = now_ns
-            self._counts[name] = count
-            if now_ns - self._risen_ns[name] < COUNTED_NS:
-                flags |= note(flag, count)
+        flags |= self._counted.look(record, now_ns)
         return flags | (self._link(record, now_ns) if self._teleoperates else 0)
 
     def _link(self, record: Mapping[str, Any], now_ns: int) -> int:

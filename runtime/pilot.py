@@ -88,6 +88,7 @@ class Pilot:
         target: (motors, 5) float32 block to send: the ramp's while READY, then what `tick` or the helm puts there.
         was_helped: somebody engaged in this run, so that its motion's end is not its own.
         steered: (3,) float32, the command while ASIDE.
+        command: (3,) float32, the run's own, for a velocity controller.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class Pilot:
         self._period_s = 1 / manifest.rate_hz
         self._play_ticks = max(1, round(play_s * manifest.rate_hz)) if play_s < math.inf else sys.maxsize
         self._waits, self._tracked = waits, 0
-        self._command = np.array(command, np.float32)
+        self.command: F32 = np.array(command, np.float32)
         self._idle = idle_frame(manifest)
         self._first, self._last = controller.window.new_frame(), controller.window.new_frame()
         if source is not None:
@@ -191,10 +192,11 @@ class Pilot:
         self._note_played()
         self._go_on(None)
 
-    def follow(self, live: ReferenceSource) -> None:
-        """A source of frames as they come in, sampled at seconds from now; blended over likewise."""
+    def follow(self, live: ReferenceSource, blend_s: float = RESUME_S) -> None:
+        """A source of frames as they come in, sampled at seconds from now; blended over likewise, in so long."""
         self._note_played()
         self._go_on(live)
+        self._resume_ticks = max(1, round(blend_s / self._period_s))
 
     def stand_aside(self) -> None:
         """Another controller drives, or an operator steers this one: stand, re-anchored to the robot at every tick."""
@@ -211,6 +213,7 @@ class Pilot:
 
     def _go_on(self, live: ReferenceSource | None) -> None:
         self._live = live
+        self._resume_ticks = round(RESUME_S / self._period_s)
         self._controller.inputs.reinit[0] = 1
         if self.phase is Phase.ASIDE and self._controller.manifest.kind == "tracker":
             self._go(Phase.PLAY)  # it does not drive yet: nothing jumps, and its histories see the motion
@@ -330,7 +333,7 @@ class Pilot:
             else:
                 frame.copy_from(self._idle if phase is Phase.SETTLE else self._stand)
         if phase is Phase.BLEND_IN:
-            inputs.command[:] = self._command * (tick / blend_in)
+            inputs.command[:] = self.command * (tick / blend_in)
         elif phase is Phase.BLEND_OUT:
             inputs.command[:] = self._last_command * (1 - min_jerk(tick / blend_out))
         else:
@@ -347,7 +350,7 @@ class Pilot:
         if self._live is None:
             self.play_time_s = tick * self._period_s
             inputs.step[0] = tick
-        inputs.command[:] = self._command if s == 1 else (1 - s) * self._last_command + s * self._command
+        inputs.command[:] = self.command if s == 1 else (1 - s) * self._last_command + s * self.command
         source, now_s = (self._source, self.play_time_s) if self._live is None else (self._live, 0.0)
         if source is None:
             return

@@ -17,13 +17,17 @@ from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.estimator_terms import ESTIMATE
 from runtime.faults import Mode
+from runtime.hand import load_hand
+from runtime.hand_orders import HandOrders
+from runtime.hand_track import HandTrack
 from runtime.helm import Helm
 from runtime.manifest import Manifest
 from runtime.model_metadata import adopt_metadata
 from runtime.model_reference import ModelReference, refuse_other_motion
 from runtime.needs import check_clip_feeds, mode_of, stream_needs
 from runtime.pilot import Pilot
-from runtime.records import policy_log_dtype, target_dtype
+from runtime.planner_command import PlannerCommand
+from runtime.records import STREAM_DTYPE, policy_log_dtype, target_dtype
 from runtime.reference import ClipReference, ReferenceSource
 from runtime.settings import RunSettings
 from runtime.state import RobotState
@@ -46,7 +50,10 @@ class Policy:
         backend: what the network runs on; `backend_note` also says what was not to be had.
         target: (1,) `target_dtype`, what the gate reads.
         log: (1,) `policy_log_dtype`.
+        planner: makes velocities of a stream's planner messages, None where nothing takes any.
+        heard: (1,) `STREAM_DTYPE`, the stream's newest record; kept up to date by the caller where there is a planner.
         stream: where streamed frames go (`take`), None where nothing can follow any.
+        hands: what hands are told, None in a run without.
     """
 
     def __init__(self, settings: RunSettings) -> None:
@@ -67,28 +74,36 @@ class Policy:
             source = inside = ModelReference(self.controller, manifest.embedded)
             play_s = min(play_s, inside.play_s)
         has_operator = settings.teleop is not None
-        is_streamed = settings.stream is not None
+        is_streamed = settings.is_streamed and manifest.kind == "tracker"
+        self.planner: PlannerCommand | None = None
+        if settings.stream is not None and not is_streamed:
+            self.planner = PlannerCommand(manifest.command_ranges or (), 1 / manifest.rate_hz)
+        self.heard = np.zeros(1, STREAM_DTYPE)
         self.pilot = Pilot(self.controller, source, play_s, settings.command, has_operator=has_operator,
                            waits=is_streamed)
         self.stream: StreamReference | None = None
         is_plain = manifest.embedded is None and not self.controller.window.now.channels
         if is_streamed:
-            channels, ahead_s = stream_needs(manifest, mode)
+            channels, ahead_s = stream_needs(manifest, mode, has_hands=settings.hands is not None)
             self.stream = StreamReference(manifest.robot, manifest.order, manifest.robot.limits, channels, ahead_s)
         elif has_operator and manifest.kind == "tracker" and is_plain:
             self.stream = StreamReference(manifest.robot, manifest.order, manifest.robot.limits)
         self.helm = Helm(self.pilot, self.controller, manifest.robot.limits, steered=self._steered, stream=self.stream,
                          is_streamed=is_streamed)
+        self.hands: HandOrders | None = None
+        if settings.hands is not None:
+            track = HandTrack(source.clip) if isinstance(source, ClipReference) else None
+            self.hands = HandOrders(load_hand(settings.hands), self.pilot, self.helm, track, self.stream)
         motors, joints = manifest.robot.motors, len(manifest.order)
         self.target = np.zeros(1, target_dtype(motors))
         observation = sum(entry.values.size for entry, _, _ in self.controller.observations)
         self.log = np.zeros(1, policy_log_dtype(motors, joints, observation, self.estimate_size,
-                                                has_stream=settings.stream is not None))
+                                                has_stream=settings.is_streamed))
         self._view = {name: self.log[name][0] for name in self.log.dtype.names or ()
                       if self.log.dtype[name].shape}
         self._block = self.target["block"][0]
         self._observation = self._view["observation"]
-        self._logs_stream = settings.stream is not None
+        self._logs_stream = settings.is_streamed
         self._warm_up()
 
     def _open_estimator(self, manifest: Manifest, settings: RunSettings) -> None:
@@ -141,9 +156,13 @@ class Policy:
             self.estimator.update(state)
             for place in self._estimates:
                 place[:] = self.estimator.values
+        if self.planner is not None:
+            self.pilot.command[:] = self.planner.tick(self.heard[0], state.quat_wxyz, now_ns)
         self._block[:] = self.helm.tick(mode, state, now_ns)
         target = self.target
         target["flags"], target["source"] = self.helm.flags, self.helm.source
+        if self.hands is not None:
+            self.hands.tick(now_ns)
         target["made_ns"], target["state_ns"], target["phase"] = now_ns, state.received_ns, self.pilot.phase
         target["sequence"] += 1
 
@@ -207,10 +226,16 @@ def _named(network: str, say: Callable[[str], None] | None) -> Callable[[str], N
 
 def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ReferenceSource | None, float]:
     """What to follow and for how long; no source yet where the motion lies inside the network."""
+    if settings.follow:
+        if manifest.kind != "tracker" or manifest.embedded is not None:
+            raise Refused("--follow", expected="a tracker that is given its motion", found=manifest.name,
+                          what_to_do="choose another controller")
+        return None, math.inf if settings.duration_s is None else settings.duration_s
     if settings.stream is not None:
-        if manifest.kind != "tracker" or manifest.embedded is not None or settings.clip is not None:
-            raise Refused("--stream", expected="a tracker that is given its motion, and no --clip",
-                          found=f"{manifest.name}" + (f" and --clip {settings.clip}" if settings.clip else ""),
+        if manifest.embedded is not None or settings.clip is not None or any(settings.command):
+            given = f"--clip {settings.clip}" if settings.clip else f"--command {settings.command}"
+            raise Refused("--stream", expected="a controller that is given its motion or velocity by the stream alone",
+                          found=f"{manifest.name} and {given}" if manifest.embedded is None else manifest.name,
                           what_to_do="choose another controller, or leave one of the two out")
         return None, math.inf if settings.duration_s is None else settings.duration_s
     if manifest.embedded is not None:

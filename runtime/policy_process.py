@@ -21,7 +21,15 @@ from runtime.loop_checks import Misses
 from runtime.needs import stream_needs
 from runtime.policy import Policy
 from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time
-from runtime.records import OPERATOR_DTYPE, POLICY_RING, STREAM_RING, status_dtype, stream_dtype, target_dtype
+from runtime.records import (
+    OPERATOR_DTYPE,
+    POLICY_RING,
+    STREAM_DTYPE,
+    STREAM_RING,
+    status_dtype,
+    stream_dtype,
+    target_dtype,
+)
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
 from runtime.state import RobotState
@@ -57,9 +65,13 @@ class PolicyProcess:
         if settings.has_operator:
             self._operator = Slot(shared / "operator", OPERATOR_DTYPE, run)
             self._stream = Ring(shared / "stream_ring", stream_dtype(len(robot.joints)), run, STREAM_RING)
-        if settings.stream is not None:
-            size = stream_needs(policy.manifest, policy.controller.mode)[0].size
+        if settings.is_streamed:
+            size = stream_needs(policy.manifest, policy.controller.mode, has_hands=settings.hands is not None)[0].size
             self._stream = Ring(shared / "own_stream_ring", stream_dtype(len(robot.joints), size), run, STREAM_RING)
+        self._planner = Slot(shared / "stream", STREAM_DTYPE, run) if policy.planner is not None else None
+        self._hands: Slot | None = None
+        if policy.hands is not None:
+            self._hands = Slot(shared / "hands", policy.hands.record.dtype, run)
         self._ring = Ring(shared / "policy_ring", policy.log.dtype, run, POLICY_RING, create=True)
         self._state = RobotState(robot.motors)
         self._misses = Misses(robot.limits, round(1e9 / policy.manifest.rate_hz))
@@ -77,7 +89,12 @@ class PolicyProcess:
             policy.helm.operator[0] = self._operator.record[0]
         if self._stream is not None and policy.stream is not None:
             self._stream.drain(policy.stream.take)
+        if self._planner is not None and self._planner.read():
+            policy.heard[0] = self._planner.record[0]
         policy.tick(mode, self._state, clock())
+        if self._hands is not None and policy.hands is not None:
+            self._hands.record[0] = policy.hands.record[0]
+            self._hands.publish()
         target.record[0] = policy.target[0]
         target.record["flags"] |= np.uint64(self._misses.look(clock() - now_ns))
         target.publish()
@@ -105,7 +122,8 @@ def main(argv: list[str]) -> int:
             emit("warning", message=f"policy without {line}")
     process = PolicyProcess(settings, policy)
     emit("ready", joints=len(policy.manifest.order), observation=int(policy.log["observation"].size),
-         estimate=policy.estimate_size, backend=policy.backend, backend_note=policy.backend_note)
+         estimate=policy.estimate_size, backend=policy.backend, backend_note=policy.backend_note,
+         hand_events=[] if policy.hands is None else policy.hands.events)
     for line in policy.warnings:
         emit("warning", message=line)
     freeze_garbage()

@@ -15,7 +15,8 @@ from typing import Any
 from firmware_bridge.errors import BridgeError
 from runtime.admission import admit, check_golden
 from runtime.calibration_file import load_calibration
-from runtime.chain import load_motion
+from runtime.chain import chain_clip, find_chain
+from runtime.clip import load_clip
 from runtime.errors import Refused
 from runtime.limits import Limits, loosened
 from runtime.needs import check_clip_feeds, mode_of
@@ -92,9 +93,15 @@ def check_controller(settings: RunSettings) -> Iterator[Check]:
                             ", ".join(f"{name} {entry.error:.1g}" for name, entry in worst.items()),
                             ", ".join(f"{name} {entry.limit:g}" for name, entry in worst.items()), "")
         if settings.clip is not None:
-            clip = load_motion(settings.clip, manifest.robot)
+            path = find_chain(settings.clip)
+            clip, seams = (chain_clip(path, manifest.robot) if path.suffix == ".json"
+                           else (load_clip(settings.clip, manifest.robot), []))
             check_clip_feeds(manifest, mode, clip)
-            yield Check("clip", True, f"{clip.duration_s:.1f} s at {clip.fps:.2f} Hz", "a valid motion", "")
+            found = f"{clip.duration_s:.1f} s at {clip.fps:.2f} Hz"
+            if seams:
+                other = sum(not seam.same_contacts for seam in seams)
+                found += f", {len(seams)} seams" + (f", {other} with other feet standing" if other else "")
+            yield Check("clip", True, found, "a valid motion", "")
     except BridgeError as error:
         yield refused_line(error)
 

@@ -122,6 +122,11 @@ class Metronome:
         self.late_ns = 0
         self.skipped = 0
 
+    @property
+    def deadline_ns(self) -> int:
+        """When `wait` will return."""
+        return self._deadline_ns
+
     def wait(self) -> int:
         """Sleep to the next deadline; returns the time."""
         sleep_until(self._deadline_ns)

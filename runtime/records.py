@@ -13,8 +13,9 @@ from runtime.fault_table import FLAGS
 from runtime.state import state_dtype
 
 Dtype = np.dtype[np.void]
-GATE_RING, POLICY_RING, STREAM_RING = 1024, 256, 64
-"""Records a ring keeps: for the logger 2 s of the gate, 5 s of a 50 Hz policy; for the policy 1 s of a 60 Hz stream."""
+GATE_RING, POLICY_RING, STREAM_RING, HAND_RING = 1024, 256, 64, 256
+"""Records a ring keeps: for the logger 2 s of the gate, 5 s of a 50 Hz policy, 2.5 s of hands; for the policy 1 s of a
+60 Hz stream."""
 
 
 def status_dtype(motors: int) -> Dtype:
@@ -106,6 +107,7 @@ def stream_dtype(joints: int, channels: int = 0) -> Dtype:
 STREAM_DTYPE: Dtype = np.dtype(
     [
         ("beat_ns", "<i8"),
+        ("newest_ns", "<i8"),
         ("planner_ns", "<i8"),
         ("starts", "<u8"),
         ("stops", "<u8"),
@@ -123,18 +125,45 @@ STREAM_DTYPE: Dtype = np.dtype(
         ("movement", "<f4", (3,)),
         ("facing", "<f4", (3,)),
         ("speed_m_s", "<f4"),
-        ("height_m", "<f4"),
+        ("retarget_p50_us", "<f4"),
+        ("retarget_p99_us", "<f4"),
         ("planner_mode", "<i4"),
         ("version", "<u4"),
     ]
 )
-"""Stream process -> policy, supervisor: what came besides frames, and what became of the messages.
+"""Stream process -> gate, policy, supervisor: what came besides frames, and what became of the messages.
 
-beat_ns: when that process last looked. starts, stops: counted gestures of topic `command`. planner_ns: when the newest
-message of topic `planner` arrived, 0 before; its contents follow. hands: rad, left first, NaN where none came. version:
-of the newest pose, 0 before. The others count messages (`messages`, `malformed`, `dropped`, `planner`,
-`other_version`) and frame numbers.
+beat_ns: when that process last looked. newest_ns: when the newest frame arrived, 0 before the first. starts, stops:
+counted gestures of topic `command`. planner_ns: when the newest message of topic `planner` arrived, 0 before; its
+contents follow (-1 m/s: none named). retarget_p50_us, retarget_p99_us: how long a human's frame took, 0 without any.
+hands: rad, left first, NaN where none came. version: of the newest pose, 0 before. The others count messages
+(`messages`, `malformed`, `dropped`, `planner`, `other_version`) and frame numbers.
 """
+
+
+def hand_order_dtype(joints: int) -> Dtype:
+    """Policy -> gate: of each hand, left first, an index of `HAND_STATES`, or as `hand_gate` has it; joints, rad."""
+    return np.dtype([("made_ns", "<i8"), ("sequence", "<u8"), ("state", "<i4", (2,)), ("q", "<f4", (2, joints))])
+
+
+def hand_log_dtype(joints: int) -> Dtype:
+    """One write to the hands, left first: what they are told, `HandFinding`s, when heard, measured, commanded."""
+    return np.dtype(
+        [
+            ("now_ns", "<i8"),
+            ("heard_ns", "<i8", (2,)),
+            ("q", "<f4", (2, joints)),
+            ("dq", "<f4", (2, joints)),
+            ("tau", "<f4", (2, joints)),
+            ("target", "<f4", (2, joints)),
+            ("kp", "<f4", (2,)),
+            ("state", "<i4", (2,)),
+            ("finding", "<u4", (2,)),
+            ("written", "<u4", (2,)),
+            ("mode", "<u4"),
+            ("temperature_c", "<i2", (2, joints)),
+        ]
+    )
 
 
 def _fields(dtype: Dtype) -> list[tuple[str, Any]]:
@@ -142,7 +171,7 @@ def _fields(dtype: Dtype) -> list[tuple[str, Any]]:
 
 
 def gate_log_dtype(motors: int) -> Dtype:
-    """One line of the gate's log, at its own rate."""
+    """One line of the gate's log, at its own rate; `temperature_c` of each motor's hottest sensor."""
     return np.dtype(
         [
             ("now_ns", "<i8"),
@@ -157,6 +186,7 @@ def gate_log_dtype(motors: int) -> Dtype:
             ("mode", "<u4"),
             ("cause", "<i4"),
             ("written", "<u4"),
+            ("temperature_c", "<i2", (motors,)),
         ]
     )
 

@@ -122,10 +122,17 @@ class ClipReference:
         for name, values in out.channels.items():
             rows = clip.channels.get(name)
             if rows is not None:
-                turns = CHANNELS[name].rotations
-                values[:] = mix_rotations(rows[low], rows[high], s) if turns else (1 - s) * rows[low] + s * rows[high]
+                values[:] = _between(name, rows[low], rows[high], s)
         if place >= last and self._rest_at_end:
             out.stop()
+
+
+def _between(name: str, a: F64, b: F64, s: float) -> F64:
+    """Of two frames of a channel, as what it is."""
+    channel = CHANNELS[name]
+    if channel.stepped:
+        return a if s < 1 else b
+    return mix_rotations(a, b, s) if channel.rotations else np.asarray((1 - s) * a + s * b)
 
 
 class ReferenceWindow:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from runtime.estimator_report import estimator_errors
 from runtime.fault_table import FLAGS, Mode
+from runtime.hand_report import hand_report
+from runtime.hand_track import HandEvent
 from runtime.log_file import Log, read_log
 from runtime.manifest import Manifest
 from runtime.mux import Source
@@ -66,6 +68,8 @@ def make_report(
     }
     if report["tracking"]["success"]:
         report["tracking"]["success"] = report["outcome"] == "done"
+    if "hands" in log.topics:
+        report["hands"] = hand_report(log.topics, [HandEvent(*event) for event in report.pop("hand_events", [])])
     (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     write_page(out / "report.html", report, plots(log, manifest, start_ns), manifest)
     return report

@@ -117,6 +117,7 @@ class Review:
         bad = self._drop_unreadable(sample, imu)
         if bad is not None:
             return flags | bad
+        imu = self._intake.imu_of_base() or imu
         before_ns = self.state.received_ns
         dt_s = min((now_ns - before_ns) * 1e-9, 1.0) if before_ns else 0.0
         in_range, jumps = self._imu.is_in_range(imu), self.motors.jumps(self._intake.q, now_ns)
@@ -124,7 +125,7 @@ class Review:
         if not in_range or jumps:
             return flags
         self._intake.take(sample, now_ns)
-        flags |= self._imu.look(sample, imu, dt_s, tracks=self.tracks)
+        flags |= self._imu.look(sample, self._intake.q, imu, dt_s, tracks=self.tracks)
         flags |= self.motors.look(sample, self.targets[:, Q], dt_s, tracks=self.tracks)
         return flags | self._look_upright(imu) | self._look_at_peer(sample, now_ns)
 

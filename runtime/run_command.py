@@ -10,23 +10,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.serial_port import find_port
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
+from firmware_bridge.wiring import read_wiring, wiring_path
 from runtime.admission import Admitted, admit
 from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.calibration_file import add_calibration_options, calibration_of, calibration_settings
 from runtime.chain import chain_names, find_chain, read_chain
 from runtime.clip import OWN_CLIP, clip_names
 from runtime.errors import Refused
+from runtime.gate_bus import refuse_clipped_gains, refuse_misfit
+from runtime.hand_options import add_hand_options, hand_settings
 from runtime.limits import loosened
 from runtime.manifest import OWN_CONTROLLER
 from runtime.operator_options import add_operator_options, operator_settings
 from runtime.preflight import refuse_red
 from runtime.preflight_list import WATCHED_BY_RUN, list_for_run
 from runtime.robot import NO_WIRE, robot_path
-from runtime.settings import RunSettings
+from runtime.settings import SERIAL, RunSettings
 from runtime.steered import NO_CONTROLLER, USUAL
-from runtime.stream_socket import check_stream
+from runtime.stream_socket import check_address, check_stream
 
 if TYPE_CHECKING:
     from firmware_bridge.simulated_robot import SimulatedRobot
@@ -45,9 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  exoactor run --lockstep --out runs/own          our own controller, walking, as fast as it can\n"
         "  exoactor run --clip squat --out runs/squat      another demonstration, in real time\n"
         "  exoactor run --chain demo --lockstep            five of them, one after the other\n"
+        "  exoactor run --chain day.json --follow          and more, appended while it moves\n"
         "  exoactor run --controller twist2 --model twist2.onnx --clip walk.npz --out runs/walk\n"
         "  exoactor run --controller holosoma-velocity --model ppo.onnx --command 0.5,0,0 --duration 10 --lockstep\n"
-        "  exoactor run --controller bundles/twist2 --clip walk.npz --robot g1 --interface eth0 --dry-run"
+        "  exoactor run --controller bundles/twist2 --clip walk.npz --robot g1 --interface eth0 --dry-run\n"
+        "  exoactor run --robot my_robot.json --clip squat"
     )
     parser.add_argument("--controller", help=f"name, manifest (.json) or bundle folder (default: {OWN_CONTROLLER})")
     parser.add_argument("--model", help="ONNX file, when the controller does not bring its own")
@@ -57,17 +65,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="motion for a tracker from a sender of SONIC's protocol, e.g. tcp://127.0.0.1:5556")
     parser.add_argument("--stream-topic", default="pose", metavar="TOPIC", help="of its poses (default: pose)")
     parser.add_argument("--stream-key", metavar="FILE", help="its CURVE certificate (needed off loopback)")
+    parser.add_argument("--stream-out", metavar="tcp://HOST:PORT",
+                        help="publish SONIC's g1_debug and robot_config, e.g. at tcp://127.0.0.1:5557")
+    parser.add_argument("--stream-out-key", metavar="FILE", help="secret CURVE certificate (needed off loopback)")
     parser.add_argument("--chain", metavar="FILE|NAME", help="clips one after the other (docs/chains.md), instead of "
                         f"--clip: a .json file, or a shipped one by name: {', '.join(chain_names())}")
+    parser.add_argument("--follow", action="store_true", help="the chain's FILE may grow while it is played: "
+                        "`exoactor chain append FILE CLIP`")
+    parser.add_argument("--follow-timeout", type=float, metavar="S",
+                        help="end after so long without more, standing (default: wait for ever)")
     parser.add_argument("--command", default="0,0,0", metavar="VX,VY,YAW_RATE",
                         help="m/s, m/s, rad/s for a velocity controller")
     parser.add_argument("--mode", help="mode of a controller that has several (default: its first)")
     parser.add_argument("--duration", type=float, metavar="S", help="play at most this long")
     parser.add_argument("--out", help="folder for report and log (default: runs/<time>)")
     parser.add_argument("--lockstep", action="store_true", help="one process, simulated time")
-    parser.add_argument("--robot", choices=TARGETS, default="sim",
+    parser.add_argument("--robot", type=robot_target, default="sim", metavar="TARGET",
                         help="sim: start a simulated one; dds: somebody else's on the network; g1: the real one; "
-                        "unitree-mujoco: Unitree's own simulator, unchecked")
+                        "unitree-mujoco: Unitree's own simulator, unchecked; FILE.json: motors on serial ports "
+                        "(docs/serial.md)")
     parser.add_argument("--domain", type=int, help="DDS domain (default 1, with --robot g1 0)")
     parser.add_argument("--interface", help="network interface (default: loopback)")
     parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="unicast peer; repeatable")
@@ -83,8 +99,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-unsigned", action="store_true", help=ALLOW_UNSIGNED_HELP)
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO and locked memory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_hand_options(parser)
     add_operator_options(parser.add_argument_group("operator (not with --lockstep)"))
     add_robot_options(parser.add_argument_group("simulated robot (--robot sim)"))
+
+
+def robot_target(text: str) -> str:
+    """A target of `RunSettings`, or a wiring file.
+
+    Raises:
+        argparse.ArgumentTypeError: neither.
+    """
+    if text not in TARGETS and not wiring_path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(TARGETS)}, or name a wiring file (.json)")
+    return text
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,6 +146,9 @@ def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
         args.clip = str(find_chain(args.chain))
     if args.controller is None:
         args.controller, args.clip = OWN_CONTROLLER, args.clip or (None if args.stream else OWN_CLIP)
+    args.wiring = None
+    if args.robot not in TARGETS:
+        args.robot, args.wiring = SERIAL, str(wiring_path(args.robot).absolute())
     _check_arguments(args)
     admitted = admit(args.controller, target=args.robot, allow_unsigned=args.allow_unsigned)
     warnings = [*admitted.warnings, *loosened(admitted.manifest.robot.limits)]
@@ -138,6 +169,7 @@ def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
 
 def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tuple[float, dict[str, Any]]:
     from firmware_bridge.sim_options import make_ailments, make_robot, parse_press
+    from runtime.chain_feeder import ChainFeeder
     from runtime.lockstep import run_lockstep
     from runtime.policy import Policy
 
@@ -149,10 +181,15 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
     robot = make_robot(args)
     check_plant(policy, robot)
     ailments = make_ailments(args, robot)
-    factor = run_lockstep(settings, policy, robot, out, parse_press(args.press), ailments)
+    heard: list[str] = []
+    feeder = ChainFeeder(settings, policy) if settings.follow else None
+    factor = run_lockstep(settings, policy, robot, out, parse_press(args.press), ailments, heard, feeder)
     objects = {name: pose.tolist() for name, pose in robot.object_poses().items()}
-    return factor, {"backend": policy.backend, "warnings": list(policy.warnings), "errors": [], "gate_restarts": 0,
-                    "alarms": [], **({"objects": objects} if objects else {})}
+    warnings = [*policy.warnings, *heard, *(() if feeder is None else feeder.chain.refusals)]
+    return factor, {"backend": policy.backend, "warnings": warnings, "errors": [], "gate_restarts": 0, "alarms": [],
+                    **({"objects": objects} if objects else {}),
+                    **({} if policy.hands is None else {"hand_events": policy.hands.events}),
+                    **({} if feeder is None else {"chain": feeder.chain.notes})}
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
@@ -169,6 +206,8 @@ def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitt
         words += ["--peer", peer]
     if args.no_realtime:
         words.append("--no-realtime")
+    if settings.hands is not None:
+        words += ["--hands", settings.hands]
     if args.robot == "unitree-mujoco":
         print("WARNING: profile unitree-mujoco: no CRC, no counter, no variant is checked. For that simulator only.",
               file=sys.stderr)
@@ -213,6 +252,11 @@ def check_plant(policy: Policy, simulated: SimulatedRobot) -> None:
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
+    if args.follow and args.chain is None:
+        raise Refused("--follow", expected="--chain FILE", found="none", what_to_do="name the chain to follow")
+    if args.follow_timeout is not None and not (args.follow and 0 < args.follow_timeout <= 86400):
+        raise Refused("--follow-timeout", expected="--follow, and seconds between 0 and 86400",
+                      found=f"{args.follow_timeout}", what_to_do="give a time in that range, with --follow")
     if args.lockstep and args.dry_run:
         raise Refused("--dry-run", expected="a run over DDS", found="--lockstep",
                       what_to_do="simulated time has nothing to keep quiet towards: leave one of the two out")
@@ -221,6 +265,11 @@ def _check_arguments(args: argparse.Namespace) -> None:
         if args.lockstep:
             raise Refused("--stream", expected="a run in real time", found="--lockstep",
                           what_to_do="simulated time hears no network: leave one of the two out")
+    if args.stream_out is not None:
+        check_address(args.stream_out, args.stream_out_key, "--stream-out")
+        if args.lockstep:
+            raise Refused("--stream-out", expected="a run in real time", found="--lockstep",
+                          what_to_do="look at the log of a run on simulated time: leave one of the two out")
     if args.lockstep and args.robot != "sim":
         raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
                       what_to_do="simulated time needs our own simulated robot: leave one of the two out")
@@ -247,9 +296,16 @@ def _robot_file(admitted: Admitted, out: Path) -> str:
 
 def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSettings:
     robot = admitted.manifest.robot
-    if robot.wire == NO_WIRE and not args.lockstep:
+    if robot.wire == NO_WIRE and not args.lockstep and args.wiring is None:
         raise Refused(f"robot {robot.name}", expected="--lockstep", found="a run over DDS",
                       what_to_do="its file knows no wire: it runs on simulated time only")
+    wiring = None if args.wiring is None else refuse_misfit(read_wiring(Path(args.wiring)), robot)
+    if wiring is not None:
+        gains = np.zeros((2, robot.motors), np.float32)
+        gains[:, robot.motor_index(admitted.manifest.order)] = admitted.manifest.kp, admitted.manifest.kd
+        refuse_clipped_gains(wiring, robot, gains[0], gains[1])
+    if wiring is not None and wiring.estop is not None:
+        args.estop.append(f"{wiring.estop.protocol}:{find_port(wiring.estop.port)}")
     return RunSettings(
         controller=str(args.controller),
         robot=_robot_file(admitted, out),
@@ -257,9 +313,13 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         teleop_controller=args.teleop_controller,
         teleop_model=args.teleop_model,
         clip=args.clip,
+        follow=args.follow,
+        follow_timeout_s=args.follow_timeout,
         stream=args.stream,
         stream_topic=args.stream_topic,
         stream_key=args.stream_key,
+        stream_out=args.stream_out,
+        stream_out_key=args.stream_out_key,
         command=parse_command(args.command),
         duration_s=args.duration,
         target=args.robot,
@@ -275,8 +335,10 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         trust=admitted.trust,
         estimator=args.estimator,
         mode=args.mode,
+        wiring=args.wiring,
         **calibration_settings(args),
         **operator_settings(args),
+        **hand_settings(args),
     )
 
 

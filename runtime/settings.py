@@ -10,6 +10,8 @@ from typing import Any
 from runtime.errors import Refused
 
 GATE_HZ = 500
+SERIAL = "serial"
+"""Target of a run whose robot's motors hang on serial ports."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class RunSettings:
         model, clip: files, or None.
         command: vx, vy (m/s), yaw rate (rad/s), for velocity controllers.
         duration_s: how long to play; None plays the whole clip.
-        target: sim (own simulated robot), dds (somebody else's), g1 (the real one), unitree-mujoco.
+        target: sim (own simulated robot), dds (somebody else's), g1 (the real one), unitree-mujoco, serial.
+        wiring: of target serial, name or file (`firmware_bridge/wiring.py`).
         domain, interface, peers: DDS; interface None is loopback.
         rate_hz: of the policy.
         dry_run: everything but write.
@@ -45,6 +48,12 @@ class RunSettings:
         terminal: path of the run's terminal, where its keys are a source.
         stream: where the run's own motion is streamed from, tcp://HOST:PORT, or None; `stream_topic` of its poses,
             `stream_key` the file of the publisher's public key.
+        follow: `clip` is a chain whose file may grow while it is played; `follow_timeout_s`: how long it is waited for
+            more, None for ever.
+        stream_out: where SONIC's output topics are published, tcp://HOST:PORT, or None; `stream_out_key` the file of
+            the publisher's secret key.
+        hands: file of the hands, None for a run without; `hands_on_damp`: what they do then. hands_required: somebody
+            wants a run refused that has nothing to move them with; the gate's is set only where the motion moves them.
     """
 
     controller: str
@@ -85,6 +94,19 @@ class RunSettings:
     stream: str | None = None
     stream_topic: str = "pose"
     stream_key: str | None = None
+    follow: bool = False
+    follow_timeout_s: float | None = None
+    stream_out: str | None = None
+    stream_out_key: str | None = None
+    wiring: str | None = None
+    hands: str | None = None
+    hands_required: bool = False
+    hands_on_damp: str | None = None
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the run's own motion comes frame by frame from a process of its own."""
+        return self.stream is not None or self.follow
 
     @property
     def has_operator(self) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.motor_bus import MotorSample
 
 F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
 
 
 def state_dtype(motors: int) -> np.dtype[np.void]:
@@ -27,17 +30,36 @@ def state_dtype(motors: int) -> np.dtype[np.void]:
     )
 
 
+@dataclass(frozen=True)
+class ImuCalibration:
+    """What turns an IMU's readings into the base's.
+
+    Attributes:
+        base_from_imu: (3, 3), turns vectors of the IMU's axes into the base's; `mounting_wxyz` the same rotation.
+        gyro_bias_rad_s, accel_bias_m_s2: (3,) subtracted, in the IMU's axes.
+        accel_scale: (3,) measured over true.
+    """
+
+    base_from_imu: F64
+    mounting_wxyz: F64
+    gyro_bias_rad_s: F64
+    accel_bias_m_s2: F64
+    accel_scale: F64
+
+
 class Calibration:
     """What turns raw readings into calibrated ones and targets into commands; neutral without a calibration file.
 
     Attributes:
         encoder_offset_rad: (motors,) subtracted from measured positions.
         command_offset_rad: (motors,) added to commanded positions.
+        imu: of the base's IMU; None leaves its readings as they are.
     """
 
-    def __init__(self, motors: int) -> None:
+    def __init__(self, motors: int, imu: ImuCalibration | None = None) -> None:
         self.encoder_offset_rad = np.zeros(motors, np.float32)
         self.command_offset_rad = np.zeros(motors, np.float32)
+        self.imu = imu
 
 
 class RobotState:
@@ -98,6 +120,7 @@ class Intake:
         self.q, self._dq, self._tau = (self._floats[i * n : (i + 1) * n] for i in range(3))
         self._motors, self._imu = self._floats[: 3 * n], self._floats[3 * n :]
         self._motor_zeros = self._zeros[: 3 * n]
+        self._imu_calibration = calibration.imu
 
     def read(self, sample: MotorSample) -> bool:
         """Bring a sample here; False when a number of it is not finite."""
@@ -107,6 +130,24 @@ class Intake:
         self._imu[:] = sample.imu
         # 0 * x is 0 for every finite x and NaN for the others: one product tells, and it cannot overflow as a sum does.
         return bool(self._zeros.dot(self._floats) == 0)
+
+    def imu_of_base(self) -> list[float] | None:
+        """Orientation (w, x, y, z), rates and specific force of the base, once the IMU's of the sample last read.
+
+        Changes what `take` takes; None without an IMU's calibration: the IMU's readings are the base's.
+        """
+        imu = self._imu_calibration
+        if imu is None:
+            return None
+        aw, ax, ay, az = self._imu[:4].tolist()
+        w, x, y, z = imu.mounting_wxyz.tolist()
+        # The base's orientation is the IMU's times the mounting's inverse.
+        self._imu[:4] = (aw * w + ax * x + ay * y + az * z, ax * w - aw * x - ay * z + az * y,
+                         ay * w - aw * y - az * x + ax * z, az * w - aw * z - ax * y + ay * x)
+        self._imu[4:7] = imu.base_from_imu @ (self._imu[4:7] - imu.gyro_bias_rad_s)
+        self._imu[7:] = imu.base_from_imu @ ((self._imu[7:] - imu.accel_bias_m_s2) / imu.accel_scale)
+        values: list[float] = self._imu.tolist()
+        return values
 
     def motors_are_finite(self) -> bool:
         """Whether the sample last read is finite as far as its motors go."""

@@ -4,21 +4,24 @@ The second clip is turned about the vertical and moved on the floor so that its 
 is; height, roll and pitch stay its own. The cut lies where pose and velocity differ least among frames with the same
 feet on the floor. From there on the second clip plays, and what it differs by at that moment, position and velocity,
 decays to nothing along a quintic: no channel jumps, and the first clip need not go on to be faded out (inertialisation,
-after theorangeduck.com/page/dead-blending and Bollo 2018).
+after theorangeduck.com/page/dead-blending and Bollo 2018). On the floor only the velocity decays, and the second clip
+lies where that leads: a walk that comes to stand does not go back to where it was cut.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime import rotation
+from runtime import hand_track, rotation
 from runtime.channels import CHANNELS
 from runtime.clip import RANGE_TOLERANCE_RAD, Clip, make_clip
 from runtime.errors import Refused
 from runtime.foot_contacts import contacts
+from runtime.resample import STEPPED, at_rate
 from runtime.robot import JointOrder, Robot
 
 F64 = npt.NDArray[np.float64]
@@ -56,17 +59,20 @@ class Seam:
     same_contacts: bool
 
 
-def stitch(first: Clip, second: Clip, robot: Robot, blend_s: float | None = None) -> tuple[Clip, Seam]:
-    """Both clips at 50 Hz, and where they meet.
+def stitch(
+    first: Clip, second: Clip, robot: Robot, blends_s: Sequence[float] = BLEND_S, earliest: int = 0
+) -> tuple[Clip, Seam]:
+    """Both clips at 50 Hz, named as the second, and where they meet.
 
     Args:
-        blend_s: None: the shortest of `BLEND_S` that keeps to the robot's limits.
+        blends_s: lengths of the blend; the first that keeps to the robot's limits is taken.
+        earliest: frame of the first clip, at 50 Hz, before which nothing is cut.
 
     Raises:
         Refused: other joints or channels; no blend keeps to the limits.
     """
-    before = first.name.rpartition(", ")[2]
-    what = f"seam of {before} and {second.name}"
+    what = f"seam of {first.name} and {second.name}"
+    first, second = hand_track.beside(first, second), hand_track.beside(second, first)
     if set(first.channels) != set(second.channels) or first.joints != second.joints:
         raise Refused(what, expected=f"the same channels ({', '.join(sorted(first.channels)) or 'none'})",
                       found=", ".join(sorted(second.channels)) or "none", what_to_do="convert both the same way")
@@ -74,46 +80,21 @@ def stitch(first: Clip, second: Clip, robot: Robot, blend_s: float | None = None
         frames = int(clip.duration_s * RATE_HZ + 1e-6) + 1
         if frames < LEAST_FRAMES:
             raise Refused(what, expected=f"at least {LEAST_FRAMES} frames at {RATE_HZ:g} Hz of each",
-                          found=f"{frames} of {clip.name.rpartition(', ')[2]}", what_to_do="take a longer part")
+                          found=f"{frames} of {clip.name}", what_to_do="take a longer part")
     second = reordered(at_rate(second, RATE_HZ), first.order)
     first = at_rate(first, RATE_HZ)
-    at, begin, alike = _cut(first, second, robot)
-    second = _aligned(_from(second, begin), first.root_pos[at], first.root_quat_wxyz[at])
+    at, begin, alike = _cut(first, second, robot, earliest)
+    second = _aligned(part(second, begin, None), first.root_pos[at], first.root_quat_wxyz[at])
     worst = ""
-    for length_s in BLEND_S if blend_s is None else (blend_s,):
+    for length_s in blends_s:
         joined = _joined(first, second, at, length_s)
         worst = _beyond(joined, robot, at, (first, second))
         if not worst:
             left = ((len(first.joint_pos) - 1 - at) / RATE_HZ, begin / RATE_HZ)
             whole_s = min(length_s, (len(second.joint_pos) - 1) / RATE_HZ)
-            return joined, Seam(before, second.name, at / RATE_HZ, left, whole_s, alike)
+            return joined, Seam(first.name, second.name, at / RATE_HZ, left, whole_s, alike)
     raise Refused(what, expected="a blend within the robot's ranges and speeds", found=worst,
                   what_to_do="end the first clip nearer to where the second begins, or put one between them")
-
-
-def at_rate(clip: Clip, rate_hz: float) -> Clip:
-    """The clip at another rate: rotations on the sphere, all else in line."""
-    if clip.fps == rate_hz:
-        return clip
-    last = len(clip.joint_pos) - 1
-    place = np.minimum(np.arange(int(last / clip.fps * rate_hz + 1e-6) + 1) * (clip.fps / rate_hz), last)
-    low = np.minimum(place.astype(np.int64), last)
-    high, s = np.minimum(low + 1, last), place - low
-
-    def line(values: F64) -> F64:
-        return np.asarray(values[low] + s[:, None] * (values[high] - values[low]))
-
-    channels = {}
-    for name, values in clip.channels.items():
-        if CHANNELS[name].rotations:
-            quats = rotation.continuous_many(values.reshape(len(values), -1, 4))
-            mixed = quats[low] + s[:, None, None] * (quats[high] - quats[low])
-            channels[name] = (mixed / np.linalg.norm(mixed, axis=-1, keepdims=True)).reshape(len(s), -1)
-        else:
-            channels[name] = line(values)
-    return make_clip(clip.name, rate_hz, clip.order, line(clip.joint_pos), line(clip.root_pos),
-                     rotation.slerp_many(clip.root_quat_wxyz[low], clip.root_quat_wxyz[high], s), channels,
-                     joints=clip.joints)
 
 
 def reordered(clip: Clip, order: JointOrder) -> Clip:
@@ -130,14 +111,10 @@ def part(clip: Clip, start: int, stop: int | None) -> Clip:
                      joints=clip.joints)
 
 
-def _from(clip: Clip, start: int) -> Clip:
-    return part(clip, start, None)
-
-
-def _cut(first: Clip, second: Clip, robot: Robot) -> tuple[int, int, bool]:
+def _cut(first: Clip, second: Clip, robot: Robot, earliest: int) -> tuple[int, int, bool]:
     """The frame of the first clip and of the second that become one, and whether the same feet stand in both."""
-    window = round(WINDOW_S * RATE_HZ)
-    a = np.arange(max(len(first.joint_pos) - window, len(first.joint_pos) // 2), len(first.joint_pos))
+    window, last = round(WINDOW_S * RATE_HZ), len(first.joint_pos) - 1
+    a = np.arange(max(last + 1 - window, (last + 1) // 2, min(earliest, last)), last + 1)
     b = np.arange(min(window, len(second.joint_pos) // 2))
     cost = np.zeros((len(a), len(b)))
     for one, other, weight in (
@@ -194,30 +171,56 @@ def decay(length: int, period_s: float) -> tuple[F64, F64]:
     return 1 - s**3 * (10 - 15 * s + 6 * s**2), whole_s * (s - 6 * s**3 + 8 * s**4 - 3 * s**5)
 
 
+def drift(frames: int, length: int, period_s: float) -> F64:
+    """(frames,) how far a velocity of 1 leads that decays to nothing within `length` steps, s: half of its time."""
+    s = np.minimum(np.arange(frames) / max(length - 1, 1), 1.0)
+    return np.asarray(max(length - 1, 1) * period_s * (s - s**4 * (2.5 - 3 * s + s**2)))
+
+
 def _joined(first: Clip, second: Clip, at: int, blend_s: float) -> Clip:
     """The first clip up to a frame, the second from there on, with the difference decaying within it."""
     length = min(round(blend_s * RATE_HZ) + 1, len(second.joint_pos))
     place, speed = decay(length, 1 / RATE_HZ)
 
     def decayed(a: F64, b: F64) -> F64:
-        before = (a[at] - a[at - 1]) * RATE_HZ if at else np.zeros_like(a[0])
-        after = (b[1] - b[0]) * RATE_HZ
         out = b.copy()
-        out[:length] += place[:, None] * (a[at] - b[0]) + speed[:, None] * (before - after)
+        out[:length] += place[:, None] * (a[at] - b[0]) + speed[:, None] * _velocity_step(a, b, at)
         return np.concatenate([a[:at], out])
 
     channels = {}
     for name, values in first.channels.items():
-        if CHANNELS[name].rotations:
-            quats = [one.reshape(len(one), -1, 4) for one in (values, second.channels[name])]
-            parts = [_decayed_turn(quats[0][:, k], quats[1][:, k], at, place, speed) for k in range(quats[0].shape[1])]
-            channels[name] = np.concatenate(parts, axis=1)
+        after = second.channels[name]
+        if name == hand_track.CHANNEL:
+            channels[name] = hand_track.joined(values, at, after)
+        elif name in STEPPED:
+            half = length // 2
+            channels[name] = np.concatenate([values[:at], np.repeat(values[at : at + 1], half, axis=0), after[half:]])
+        elif CHANNELS[name].rotations:
+            channels[name] = _decayed_turns(values.reshape(len(values), -1, 4), after.reshape(len(after), -1, 4), at,
+                                            place, speed)
+        elif CHANNELS[name].vectors:
+            quats = [rotation.quat_from_vector_many(one.reshape(len(one), -1, 3)) for one in (values, after)]
+            turned = _decayed_turns(quats[0], quats[1], at, place, speed).reshape(at + len(after), -1, 4)
+            channels[name] = rotation.rotation_vector_many(turned).reshape(at + len(after), -1)
         else:
-            channels[name] = decayed(values, second.channels[name])
+            channels[name] = decayed(values, after)
+    root_pos = decayed(first.root_pos, second.root_pos)
+    step = _velocity_step(first.root_pos, second.root_pos, at)[:2]
+    root_pos[at:, :2] = second.root_pos[:, :2] + drift(len(second.root_pos), length, 1 / RATE_HZ)[:, None] * step
     return make_clip(
-        f"{first.name}, {second.name}", RATE_HZ, first.order, decayed(first.joint_pos, second.joint_pos),
-        decayed(first.root_pos, second.root_pos),
+        second.name, RATE_HZ, first.order, decayed(first.joint_pos, second.joint_pos), root_pos,
         _decayed_turn(first.root_quat_wxyz, second.root_quat_wxyz, at, place, speed), channels, joints=first.joints)
+
+
+def _velocity_step(a: F64, b: F64, at: int) -> F64:
+    """How much slower the second is at its first frame than the first one at frame `at`."""
+    before = (a[at] - a[at - 1]) * RATE_HZ if at else np.zeros_like(a[0])
+    return np.asarray(before - (b[1] - b[0]) * RATE_HZ)
+
+
+def _decayed_turns(a: F64, b: F64, at: int, place: F64, speed: F64) -> F64:
+    """(T, n, 4) of both -> (at + T, 4n)."""
+    return np.concatenate([_decayed_turn(a[:, k], b[:, k], at, place, speed) for k in range(a.shape[1])], axis=1)
 
 
 def _decayed_turn(a: F64, b: F64, at: int, place: F64, speed: F64) -> F64:

@@ -47,7 +47,8 @@ class StreamView:
 
     def __init__(self, settings: RunSettings, manifest: Manifest) -> None:
         shared, run = Path(settings.shared), settings.run
-        channels, _ = stream_needs(manifest, mode_of(manifest, settings.mode))
+        has_hands = settings.hands is not None
+        channels, _ = stream_needs(manifest, mode_of(manifest, settings.mode), has_hands=has_hands)
         dtype = stream_dtype(len(manifest.robot.joints), channels.size)
         Ring(shared / "own_stream_ring", dtype, run, STREAM_RING, create=True)
         self._slot = Slot(shared / "stream", STREAM_DTYPE, run, create=True)
@@ -64,4 +65,5 @@ class StreamView:
         self._slot.read()
         names = ("messages", "frames", "malformed", "dropped", "repeated", "overtaken", "missing", "restarts",
                  "other_version", "planner", "starts", "stops", "version")
-        return {name: int(self._slot.record[name][0]) for name in names}
+        took = ("retarget_p50_us", "retarget_p99_us")
+        return {name: int(self._slot.record[name][0]) for name in (*names, *took)}

@@ -35,7 +35,7 @@ FADE_NS = 500_000_000
 JUMP_M = 0.3
 """A root that moves by more between two frames jumps; a run of 3 m/s bridges a gap of 100 ms with as much."""
 NORM_TOLERANCE = 1e-2
-STEPPED = frozenset({"token"})
+STEPPED = frozenset({"token", *(name for name, channel in CHANNELS.items() if channel.stepped)})
 """Channels that are one or another thing, with nothing in between; a token of the next frame is not a jump either."""
 IN_METRES = ("smpl_joints", "vr_position", "vr5_position")
 LEAST_FRAMES = 10
@@ -259,7 +259,36 @@ class StreamBuffer:
         span = int(self.times_ns[high] - self.times_ns[low])
         s = (sent_ns - int(self.times_ns[low])) / span if span > 0 else 0.0
         self.mix(self.rows[low], self.rows[high], s, out)
+        if low != high:
+            self._bend(low, high, s, out)
         return low, high
+
+    def _bend(self, low: int, high: int, s: float, out: F64) -> None:
+        """Joints and place along a cubic through the frames around: across a gap a line would have corners.
+
+        Slopes are those of parabolas through three frames (times uneven),
+        not what senders say velocities are: some send zeros. Within the joints' limits.
+        """
+        span_ns = float(self.times_ns[high] - self.times_ns[low])
+        rise = self.rows[high] - self.rows[low]
+        bent = (1 - s) * (1 - s) * s * self._turn(low - 1, low, rise, span_ns)
+        bent += s * s * (s - 1) * self._turn(high, high + 1, rise, span_ns)
+        n = self.joints
+        out[:n] = np.minimum(np.maximum(out[:n] + bent[:n], self._low[:n]), self._high[:n])
+        out[self.place] += bent[self.place]
+
+    def _turn(self, first: int, last: int, rise: F64, span_ns: float) -> Any:
+        """How much the slope at an end of an interval differs from the line's, times the interval; beside a jump not.
+
+        Args:
+            first, last: the frames of the interval on the other side of that end.
+            rise, span_ns: of the interval.
+        """
+        if first < FRAMES - self.count or last >= FRAMES or self.times_ns[first] < self.jump_ns <= self.times_ns[last]:
+            return 0.0
+        beside_ns = float(self.times_ns[last] - self.times_ns[first])
+        beside = (self.rows[last] - self.rows[first]) * (span_ns / beside_ns)
+        return (beside - rise) * (span_ns / (span_ns + beside_ns))
 
     def mix(self, a: F64, b: F64, s: float, out: F64) -> None:
         """(1 - s) a + s b of rows; rotations go the short way, and what has nothing in between is a's until b's."""

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from runtime.channels import ChannelTable
+from firmware_bridge.errors import BridgeError
+from runtime.channels import HAND_JOINTS, HUGE, ChannelTable
 from runtime.operator_message import pose_form, stream_form
 from runtime.packed_message import HAND, JOINTS, ORDER, Command, Decoder, Planner, Pose, Reject
 from runtime.records import stream_dtype
 from runtime.robot import JointOrder, Robot
 from runtime.smpl_wrists import wrists
 from runtime.stream_clock import SourceClock
+from runtime.stream_human import StreamHuman
 from runtime.stream_root import StreamRoot, turned, turned_step
 
 WRISTS = slice(23, JOINTS)
@@ -30,6 +32,7 @@ OLD_IN_A_ROW = 10
 """Messages without a new frame, one after the other, that rise: a sender that began anew with small numbers."""
 LATE_FRAMES = 50
 SEEN = 256
+JOINTS_ALONE = (1,)
 OTHER_FORM = 0
 """Of records that say no more than that the protocol changed."""
 
@@ -41,6 +44,12 @@ def versions_for(channels: ChannelTable) -> tuple[int, ...]:
     return (2, 3) if "smpl_joints" in channels.names else (1,)
 
 
+def hands_row(hands: Any) -> Any:
+    """(16,) of channel `hand_joints` from (2, 7) rad: a hand with a number that is none is not given."""
+    is_given = np.isfinite(hands).all(axis=1, keepdims=True)
+    return np.concatenate([is_given, np.where(is_given, hands, 0.0)], axis=1).reshape(-1)
+
+
 class StreamIntake:
     """One stream on its way in.
 
@@ -50,9 +59,11 @@ class StreamIntake:
         default_q: (n,) rad in the order of the robot's table, for joints that a version does not bring.
         height_m: the root's, where feet cannot tell.
         push: takes each record, which is valid until the next.
+        human: makes what turns SMPL frames into joints, where the controller follows joints; at the first such frame.
 
     Attributes:
         counts: messages and frames by what became of them.
+        newest_ns: when the newest frame arrived, 0 before the first.
         starts, stops: gestures of topic `command`.
         planner, planner_ns: the newest message of topic `planner`, None before, and when it arrived.
         hands: (2, 7) rad, left first, NaN where none came.
@@ -61,10 +72,15 @@ class StreamIntake:
 
     def __init__(
         self, robot: Robot, channels: ChannelTable, default_q: Any, height_m: float, push: Callable[[Any], None],
-        topic: str = "pose",
+        topic: str = "pose", human: Callable[[], StreamHuman] | None = None,
     ) -> None:
         self._decoder, self._channels, self._push = Decoder(topic), channels, push
         self._versions = versions_for(channels)
+        self._make_human = human if self._versions == JOINTS_ALONE else None
+        if self._make_human is not None:
+            self._versions = (*self._versions, 2, 3)
+        self.human: StreamHuman | None = None
+        self._own_refusal = ""
         self._index, self._default_q = JointOrder(ORDER).index_of(robot.order), np.array(default_q, np.float64)
         self._wrists = np.flatnonzero(self._index >= WRISTS.start)
         self._form = stream_form(pose_form(robot.order.names).names)
@@ -73,13 +89,14 @@ class StreamIntake:
         self._root, self._height_m = StreamRoot(robot, height_m), height_m
         self._place = np.zeros(2)
         self._clock = SourceClock()
-        self._last, self._was_batch = -1, False
-        self._seen = np.full(SEEN, -1, np.int64)
+        self._last, self._was_batch, self._retargeted = -1, False, -1
+        self._seen, self._located = np.full(SEEN, -1, np.int64), np.full(SEEN, -1, np.int64)
+        self._places = np.zeros((SEEN, 3))
         self._old, self._old_number = 0, -1
         self._heading_rad = 0.0
         self._sequence = 0
         self.counts: Counter[str] = Counter()
-        self.starts = self.stops = self.planner_ns = self.version = 0
+        self.starts = self.stops = self.planner_ns = self.newest_ns = self.version = 0
         self.planner: Planner | None = None
         self.hands = np.full((2, HAND), np.nan)
 
@@ -103,6 +120,8 @@ class StreamIntake:
 
     def _take_pose(self, pose: Pose, received_ns: int) -> None:
         before, self.version = self.version, pose.version
+        if pose.version in (2, 3) and self._make_human is not None and self.human is None:
+            self._open_human(self._make_human)
         if pose.version not in self._versions or before not in (0, pose.version):
             self.counts["other version"] += 1
             self._say_other_form(received_ns)
@@ -120,6 +139,18 @@ class StreamIntake:
             self._begin(pose, received_ns)
         self._take_frames(pose, received_ns)
 
+    def _open_human(self, make: Callable[[], StreamHuman]) -> None:
+        """At the first SMPL frame: its kinematics are not everybody's."""
+        try:
+            self.human = make()
+        except BridgeError as error:
+            self._make_human, self._versions, self._own_refusal = None, JOINTS_ALONE, str(error)
+
+    @property
+    def refusal(self) -> str:
+        """Why SMPL frames are not followed by a controller of joints; "" where they are, or none came."""
+        return self.human.refusal if self.human is not None else self._own_refusal
+
     def _has_begun_anew(self, newest: int, frames: int) -> bool:
         """Whether these numbers go on from the last ones, or are another run of them."""
         last = self._last
@@ -135,11 +166,14 @@ class StreamIntake:
     def _begin(self, pose: Pose, received_ns: int) -> None:
         """Of a run of numbers the newest is the first; what it brings besides is before its time."""
         self._last, self._old, self._old_number = int(pose.frame_index[-1]) - 1, 0, -1
-        self._seen[:] = -1
+        self._retargeted = -1
+        self._seen[:] = self._located[:] = -1
         for number in pose.frame_index[:-1].tolist():
             self._seen[number % SEEN] = number
         self._was_batch = False
         self._root.forget()
+        if self.human is not None:
+            self.human.forget()
         if self._clock.is_known:
             self._clock.restart(received_ns)
 
@@ -165,6 +199,7 @@ class StreamIntake:
                 continue
             self.counts["overtaken"] += number <= last
             self._fill(pose, i, source_ns, received_ns + max(0, source_ns - sent_ns), is_new=number > last)
+            self.newest_ns = received_ns if number > last else self.newest_ns
 
     def _time_of(self, pose: Pose, i: int) -> int | None:
         """When frame i was meant, ns; None while the clock is being found."""
@@ -195,7 +230,7 @@ class StreamIntake:
         q[:], dq[:] = self._default_q, 0
         if version == 1:
             q[:], dq[:] = pose.joint_pos[i, self._index], pose.joint_vel[i, self._index]
-        elif version in (2, 3):
+        elif version in (2, 3) and self._make_human is None:
             row = pose.joint_pos[i, WRISTS] if "joint_pos" in pose.has else wrists(pose.smpl_pose[i])
             q[self._wrists] = np.asarray(row)[self._index[self._wrists] - WRISTS.start]
         quat = pose.body_quat_wxyz[i] if "body_quat" in pose.has else np.array([1.0, 0, 0, 0])
@@ -204,20 +239,53 @@ class StreamIntake:
         heading = turned(quat / norm if is_sound else quat, self._heading_rad)
         record["root_quat_wxyz"] = heading
         record["root_pos"] = (*self._place, self._height_m)
+        if version in (2, 3) and self._make_human is not None:
+            if not is_new:
+                return  # a causal solver cannot go back; the gap is bridged
+            self._retarget(record, pose, i, heading if is_sound else None)
         if version == 1 and is_sound:
-            self._locate(record, q, quat / norm, is_new)
+            self._locate(record, q, quat / norm, int(pose.frame_index[i]), is_new=is_new)
         if self._channels.size:
             self._fill_channels(record["channels"], pose, i, heading)
         self.counts["frames"] += 1
         self._send()
 
-    def _locate(self, record: Any, q: Any, quat: Any, is_new: bool) -> None:
-        """The root from the feet; an overtaken frame has that of the newest."""
+    def _retarget(self, record: Any, pose: Pose, i: int, quat: Any) -> None:
+        """A human's frame as the robot's; what cannot be read is not finite."""
+        assert self.human is not None
+        number = int(pose.frame_index[i])
+        steps, self._retargeted = number - self._retargeted if self._retargeted >= 0 else 1, number
+        joints, body = pose.smpl_joints[i], pose.smpl_pose[i]
+        is_sane = quat is not None and float(np.abs(joints).max()) < HUGE and float(np.abs(body).max()) < HUGE
+        if not is_sane or not self.human.advance(joints, body, quat, steps):
+            record["joint_pos"] = np.nan
+            self.counts["not retargeted"] += 1
+            return
+        frame = self.human.frame
+        record["joint_pos"], record["joint_vel"] = frame.joint_pos, frame.joint_vel
+        record["root_pos"], record["root_quat_wxyz"] = frame.root_pos, frame.root_quat_wxyz
+
+    def _locate(self, record: Any, q: Any, quat: Any, number: int, *, is_new: bool) -> None:
+        """The root from the feet; of an overtaken frame it is between those of the frames around it."""
         if is_new:
             before = self._root.place[:2].copy()
             self._root.advance(q.astype(np.float64), quat)
             self._place += turned_step(self._root.place[:2] - before, self._heading_rad)
-        record["root_pos"] = (*self._place, self._root.place[2])
+            place = (*self._place, float(self._root.place[2]))
+        else:
+            place = self._between(number)
+        record["root_pos"] = self._places[number % SEEN] = place
+        self._located[number % SEEN] = number
+
+    def _between(self, number: int) -> Any:
+        """(3,) where the root was in a frame that comes late, from its neighbours."""
+        low, high = (next((other for other in range(number + step, number + step * LATE_FRAMES, step)
+                           if other <= self._last and self._located[other % SEEN] == other), None) for step in (-1, 1))
+        if low is None or high is None:
+            known = low if high is None else high
+            return (*self._place, float(self._root.place[2])) if known is None else self._places[known % SEEN]
+        s = (number - low) / (high - low)
+        return (1 - s) * self._places[low % SEEN] + s * self._places[high % SEEN]
 
     def _fill_channels(self, out: Any, pose: Pose, i: int, quat: Any) -> None:
         out[:] = self._idle
@@ -230,5 +298,7 @@ class StreamIntake:
                 out[place] = quat
             elif name == "token":
                 out[place] = pose.token
+            elif name == HAND_JOINTS:
+                out[place] = hands_row(pose.hands)
             elif name in pose.has and name in ("vr_position", "vr_orientation", "vr_compliance"):
                 out[place] = getattr(pose, name)

@@ -1,4 +1,5 @@
-"""SONIC's stream as a process: ZeroMQ in, a ring of frames and a slot of gestures out. Normal priority.
+"""SONIC's stream as a process: ZeroMQ in, a ring of frames and a slot of gestures out. A high place in the normal
+priority, below all that commands.
 
     python -m runtime.stream_process SETTINGS.json
 
@@ -7,9 +8,11 @@ After each look it rests at least as long as that took, so that a flood uses no 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,10 +28,12 @@ from runtime.realtime import die_with_parent
 from runtime.records import STREAM_DTYPE, STREAM_RING, stream_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
+from runtime.stream_human import StreamHuman
 from runtime.stream_intake import StreamIntake
 from runtime.stream_socket import StreamSocket
 
 LOOK_S, MOST = 0.005, 64
+NICE = -10
 COUNTS = ("messages", "frames", "malformed", "repeated", "overtaken", "missing", "restarts", "planner")
 _stop = False
 
@@ -49,13 +54,16 @@ class StreamProcess:
     """Takes messages in and publishes what they say."""
 
     def __init__(self, settings: RunSettings, manifest: Manifest, socket: StreamSocket) -> None:
-        channels, _ = stream_needs(manifest, mode_of(manifest, settings.mode))
+        has_hands = settings.hands is not None
+        channels, _ = stream_needs(manifest, mode_of(manifest, settings.mode), has_hands=has_hands)
         shared, joints = Path(settings.shared), len(manifest.robot.joints)
         self._socket = socket
         self._ring = Ring(shared / "own_stream_ring", stream_dtype(joints, channels.size), settings.run, STREAM_RING)
         self._slot = Slot(shared / "stream", STREAM_DTYPE, settings.run)
         self._intake = StreamIntake(manifest.robot, channels, default_q(manifest), manifest.idle_height_m, self._push,
-                                    settings.stream_topic)
+                                    settings.stream_topic, partial(StreamHuman, manifest.robot))
+        self._is_tracker = manifest.kind == "tracker"
+        self._said: set[str] = set()
 
     def _push(self, record: Any) -> None:
         self._ring.record[0] = record[0]
@@ -68,13 +76,44 @@ class StreamProcess:
         for data in messages:
             self._intake.take(data, now_ns)
         record, intake = self._slot.record, self._intake
-        record["beat_ns"], record["dropped"] = now_ns, self._socket.dropped
+        record["beat_ns"], record["newest_ns"], record["dropped"] = now_ns, intake.newest_ns, self._socket.dropped
         record["starts"], record["stops"], record["version"] = intake.starts, intake.stops, intake.version
         record["other_version"], record["hands"][0] = intake.counts["other version"], intake.hands
         for name in COUNTS:
             record[name] = intake.counts[name]
+        if intake.planner is not None:
+            planner = intake.planner
+            record["planner_ns"], record["planner_mode"] = intake.planner_ns, planner.mode
+            record["movement"][0], record["facing"][0] = planner.movement, planner.facing
+            record["speed_m_s"] = planner.speed_m_s
+        if messages and intake.human is not None:
+            record["retarget_p50_us"], record["retarget_p99_us"] = intake.human.took_us()
         self._slot.publish()
+        if messages:
+            self._say()
         return bool(messages)
+
+
+    def _say(self) -> None:
+        """What cannot be followed, once each."""
+        intake = self._intake
+        lines = {
+            "planner messages are for velocity controllers: not followed": self._is_tracker and intake.planner_ns,
+            "poses are for controllers that track motions: not followed": not self._is_tracker and intake.version,
+            f"SMPL frames are not followed: {intake.refusal}": intake.refusal,
+        }
+        for line, is_so in lines.items():
+            if is_so and line not in self._said:
+                self._said.add(line)
+                emit("warning", message=f"stream: {line}")
+
+
+def _ask_for_priority() -> None:
+    """What arrives while this process waits for its turn looks late; its looks are short, and bounded."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    except OSError as error:
+        emit("warning", message=f"stream without nice {NICE}: {error}")
 
 
 def main(argv: list[str]) -> int:
@@ -90,6 +129,8 @@ def main(argv: list[str]) -> int:
     except BridgeError as error:
         emit_refusal(error)
         return 2
+    if settings.real_time:
+        _ask_for_priority()
     emit("ready", stream=settings.stream)
     while not _stop:
         began = time.monotonic()

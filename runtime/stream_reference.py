@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import rotation
-from runtime.channels import ChannelTable
+from runtime.channels import CHANNELS, HAND_JOINTS, ChannelTable
 from runtime.faults import BIT
 from runtime.limits import Limits
-from runtime.pilot import min_jerk
+from runtime.motor_checks import carrying_motors
+from runtime.pilot import RESUME_S, min_jerk
 from runtime.reference import ReferenceFrame
 from runtime.robot import JointOrder, Robot
 from runtime.state import RobotState
@@ -29,10 +30,15 @@ SLEW = 0.01
 """How much faster or slower than time itself the stream is played while the clocks' difference is followed."""
 HEADED = ("smpl_quat_wxyz",)
 """Channels that are a rotation in the world: they are anchored with the root, each from its own heading."""
+AROUND_NS = 40_000_000
+"""How far the root's velocity looks to either side: with a look-ahead of one period still within the buffer's depth."""
 ENGAGE_FRAMES = 5
-ENGAGE_RAD, ENGAGE_M = 0.8, 0.2
-"""Nobody engages with a first frame further from the robot's joints, tilt or reference height; blended over in half a
-second, 0.8 rad is a peak of 3 rad/s, the speed of the ramp to the start pose at most."""
+ENGAGE_RAD, ENGAGE_ARM_RAD, ENGAGE_M = 0.8, 1.6, 0.2
+"""Nobody engages with a first frame further from the robot's joints, tilt or reference height. Arms may be further: a
+human's hang straight where a robot's are bent by 1.2 rad, and they carry nothing."""
+BLEND_RAD_S = 1.6
+"""Mean speed of the furthest joint while it is blended over to: a peak of 3 rad/s, the fastest that the ramp to the
+start pose may be."""
 
 
 class StreamReference:
@@ -49,6 +55,7 @@ class StreamReference:
         depth_ns: how long after its fastest arrival a frame is played.
         added_s: the same as it is, while the clocks' difference is followed.
         age_s: of the newest frame.
+        blend_s: how long to blend over to it, as of the last time it was engaged.
     """
 
     def __init__(
@@ -69,11 +76,13 @@ class StreamReference:
         self._motors = robot.motor_index(order)
         self._hold_ns = round(limits.reference_hold_s * 1e9)
         self._stand_ns = round(limits.reference_stand_s * 1e9)
-        self._row: F64 = np.zeros_like(self.buffer.jump_from)
+        self._row, self._from, self._to = (np.zeros_like(self.buffer.jump_from) for _ in range(3))
+        self._no_hands: F64 = np.zeros((2, CHANNELS[HAND_JOINTS].width // 2))
         self._anchor_from, self._anchor_to = np.zeros(2), np.zeros(2)
         self._turn_rad, self._turn = 0.0, (1.0, 0.0, 0.0, 0.0)
         self._offset_ns = self._looked_ns = self._refused = 0
-        self.is_healthy = False
+        self.is_healthy, self.blend_s = False, RESUME_S
+        self._most_away = np.where(carrying_motors(robot)[self._motors], ENGAGE_RAD, ENGAGE_ARM_RAD)
 
     @property
     def is_engaged(self) -> bool:
@@ -135,9 +144,10 @@ class StreamReference:
         buffer.row_at(buffer.played_ns, self._row)
         row, quat = self._row, self._row[buffer.quat]
         away = np.abs(row[:n] - state.q[self._motors])
-        worst = int(away.argmax())
-        if away[worst] > ENGAGE_RAD:
-            return f"{self._names[worst]} of the stream is {away[worst]:.2f} rad from the robot's (most {ENGAGE_RAD})"
+        worst = int((away / self._most_away).argmax())
+        most_rad = float(self._most_away[worst])
+        if away[worst] > most_rad:
+            return f"{self._names[worst]} of the stream is {away[worst]:.2f} rad from the robot's (most {most_rad})"
         up = sum(a * b for a, b in zip(rotation.gravity_in_base(quat), rotation.gravity_in_base(state.quat_wxyz),
                                        strict=True))
         tilt = math.acos(min(max(up, -1.0), 1.0))
@@ -153,6 +163,7 @@ class StreamReference:
             turn_rad = rotation.heading_rad(commanded.channels[name]) - rotation.heading_rad(row[place])
             self._turns[name] = rotation.quat_about_z(turn_rad)
         buffer.is_followed = True
+        self.blend_s = max(RESUME_S, float(away.max()) / BLEND_RAD_S)
         return ""
 
     def disengage(self) -> None:
@@ -163,9 +174,9 @@ class StreamReference:
         """The reference `time_s` seconds from now (negative: before) into `out`; channels it lacks stay."""
         buffer, row, n = self.buffer, self._row, len(self._names)
         sent_ns = buffer.played_ns + round(time_s * 1e9)
-        low, high = buffer.row_at(sent_ns, row)
+        buffer.row_at(sent_ns, row)
         is_over = sent_ns > int(buffer.times_ns[-1])
-        lin_vel, ang_vel = self._root_velocity(low, high)
+        lin_vel, ang_vel = self._root_velocity(sent_ns)
         s = min_jerk((sent_ns - buffer.jump_ns) / FADE_NS) if sent_ns >= buffer.jump_ns else 1.0
         if s < 1:
             buffer.mix(buffer.jump_from, row, s, row)
@@ -179,22 +190,37 @@ class StreamReference:
         out.root_rpy[:] = rotation.roll_pitch_yaw(out.root_quat_wxyz)
         out.root_lin_vel[:], out.root_ang_vel[:] = s * lin_vel, s * ang_vel
         for name, where in self._places.items():
-            out.channels[name][:] = row[where]
+            if name != HAND_JOINTS:
+                out.channels[name][:] = row[where]
         for name, turn_wxyz in self._turns.items():
             out.channels[name][:] = rotation.multiply(turn_wxyz, out.channels[name])
         if is_over:
             out.stop()
 
-    def _root_velocity(self, low: int, high: int) -> tuple[F64, F64]:
-        """Between two frames, in the root's own axes, m/s and rad/s; at a single frame, to the one before it."""
+    def hands(self) -> F64:
+        """(2, 8) of this instant: 1 where a hand is given, then its joints, rad; left first, zeros where none is."""
+        if HAND_JOINTS not in self._places:
+            return self._no_hands
+        self.buffer.row_at(self.buffer.played_ns, self._row)
+        return self._row[self._places[HAND_JOINTS]].reshape(2, -1)
+
+    def _root_velocity(self, sent_ns: int) -> tuple[F64, F64]:
+        """In the root's own axes, m/s and rad/s: what it moves by in the 80 ms around a time, less at the newest frame.
+
+        From one frame to the next the place jerks whenever another foot carries (`stream_root.py`).
+        """
         buffer, n = self.buffer, len(self._names)
-        if low == high:
-            low = max(low - 1, FRAMES - buffer.count)
-        span_s = int(buffer.times_ns[high] - buffer.times_ns[low]) * 1e-9
-        if span_s <= 0 or buffer.jump_ns == buffer.times_ns[high]:
+        first_ns, last_ns = int(buffer.times_ns[FRAMES - buffer.count]), int(buffer.times_ns[-1])
+        from_ns, to_ns = max(sent_ns - AROUND_NS, first_ns), min(sent_ns + AROUND_NS, last_ns)
+        if from_ns < buffer.jump_ns <= to_ns:  # nothing lies between the two sides of a jump
+            from_ns, to_ns = (buffer.jump_ns, to_ns) if sent_ns >= buffer.jump_ns else (from_ns, buffer.jump_ns - 1)
+        span_s = (to_ns - from_ns) * 1e-9
+        if span_s <= 0:
             return np.zeros(3), np.zeros(3)
-        a, b = buffer.rows[low], buffer.rows[high]
+        a, b = self._from, self._to
+        buffer.row_at(from_ns, a)
+        buffer.row_at(to_ns, b)
         moved = (b[2 * n : 2 * n + 3] - a[2 * n : 2 * n + 3]) / span_s
         turned = np.array(rotation.multiply(rotation.conjugate(a[buffer.quat]), b[buffer.quat]))
         turned = turned if turned[0] >= 0 else -turned
-        return np.array(rotation.rotate_inverse(a[buffer.quat], moved)), 2 * turned[1:] / span_s
+        return np.array(rotation.rotate_inverse(self._row[buffer.quat], moved)), 2 * turned[1:] / span_s

@@ -1,4 +1,4 @@
-"""The socket that SONIC's senders are heard through: ZeroMQ, subscribed, bounded, authenticated off loopback."""
+"""The sockets of SONIC's protocol: ZeroMQ, subscribed or bound, bounded, authenticated off loopback."""
 
 from __future__ import annotations
 
@@ -11,31 +11,43 @@ from runtime.operator_key import parse_address
 from runtime.packed_message import COMMAND, LARGEST, PLANNER
 
 QUEUE, KERNEL_BYTES = 256, 1 << 18
+KEYS = {"--stream": "--stream-key", "--stream-out": "--stream-out-key", "--to": "--key"}
+"""The options that name an address, and the one of its key."""
+
+
+def check_address(address: str, key: str | None, option: str) -> None:
+    """Refuse what is no address, or one that others can reach without a key.
+
+    Raises:
+        Refused: another form than tcp://HOST:PORT (tcp://*:PORT binds everywhere), no key off loopback.
+    """
+    if not address.startswith("tcp://"):
+        raise Refused(option, expected="tcp://HOST:PORT", found=address, what_to_do="e.g. tcp://127.0.0.1:5556")
+    host, _ = parse_address(address.removeprefix("tcp://").replace("*:", "0.0.0.0:"), option)
+    if key is None and not ipaddress.ip_address(host).is_loopback:
+        raise Refused(option, expected=f"{KEYS[option]} for an address that others can reach", found=address,
+                      what_to_do="give a CURVE certificate (zmq.auth.create_certificates; docs/streaming.md, Keys), or "
+                      "tunnel the port: ssh -L PORT:127.0.0.1:PORT HOST")
 
 
 def check_stream(address: str, key: str | None, topic: str) -> None:
     """Refuse what cannot be listened to, or what anybody could send.
 
     Raises:
-        Refused: another form than tcp://HOST:PORT, no key off loopback, a topic of the protocol's own.
+        Refused: as `check_address`; a topic of the protocol's own.
     """
-    if not address.startswith("tcp://"):
-        raise Refused("--stream", expected="tcp://HOST:PORT", found=address, what_to_do="e.g. tcp://127.0.0.1:5556")
-    host, _ = parse_address(address.removeprefix("tcp://"), "--stream")
-    if key is None and not ipaddress.ip_address(host).is_loopback:
-        raise Refused("--stream", expected="--stream-key for an address that others can reach", found=address,
-                      what_to_do="give the publisher's CURVE certificate, or tunnel its port: ssh -L 5556:HOST:5556")
+    check_address(address, key, "--stream")
     if not topic or len(topic) > 64 or topic.encode() in (COMMAND, PLANNER):
         raise Refused("--stream-topic", expected="1 to 64 letters, not command or planner", found=topic,
                       what_to_do="leave it out: senders use pose")
 
 
-def _zmq() -> Any:
+def _zmq(option: str = "--stream") -> Any:
     try:
         import zmq
         import zmq.auth
     except ImportError as error:
-        raise Refused("--stream", expected="pyzmq", found=f"cannot import zmq: {error}",
+        raise Refused(option, expected="pyzmq", found=f"cannot import zmq: {error}",
                       what_to_do="pip install 'exoactor[stream]'") from error
     return zmq
 
@@ -92,3 +104,48 @@ class StreamSocket:
     def close(self) -> None:
         """Let go of it."""
         self._socket.close(0)
+
+
+class Publisher:
+    """A bound publisher that hears of its listeners, and never waits for them.
+
+    Args:
+        key: file of its secret CURVE certificate, needed off loopback.
+        option: whose address it is, for refusals.
+        waiting: messages kept for a slow listener.
+
+    Raises:
+        Refused: no pyzmq, an address or key that does not do.
+    """
+
+    def __init__(self, address: str, key: str | None, option: str, waiting: int) -> None:
+        check_address(address, key, option)
+        zmq = self._zmq = _zmq(option)
+        self._socket: Any = zmq.Context.instance().socket(zmq.XPUB)
+        self._socket.setsockopt(zmq.SNDHWM, waiting)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        try:
+            if key is not None:
+                public, secret = zmq.auth.load_certificate(key)
+                if secret is None:
+                    raise ValueError("no secret key in it")
+                socket = self._socket
+                socket.curve_publickey, socket.curve_secretkey, socket.curve_server = public, secret, True
+            self._socket.bind(address)
+        except (OSError, ValueError, zmq.ZMQError) as error:
+            self._socket.close(0)
+            raise Refused(f"{option}, its key", expected="a free address, and a secret certificate where one is needed",
+                          found=str(error),
+                          what_to_do="choose another port, or the file ending in .key_secret") from error
+
+    def await_listener(self, longest_s: float) -> bool:
+        """Until somebody subscribes; false when nobody did."""
+        return bool(self._socket.poll(round(longest_s * 1000)))
+
+    def send(self, message: bytes) -> None:
+        """To whoever listens and keeps up."""
+        self._socket.send(message, self._zmq.NOBLOCK)
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """Let go of it, what still waits sent for that long."""
+        self._socket.close(round(linger_s * 1000))

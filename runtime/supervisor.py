@@ -19,25 +19,29 @@ from types import FrameType
 from typing import Any
 
 from runtime.alarms import RunWatch
+from runtime.chain_notes import read_chain_notes
 from runtime.child import SPARE, Child
 from runtime.console import Console
 from runtime.errors import Refused
 from runtime.faults import FAULTS, Mode, Request, flag_names
+from runtime.hand import load_hand
+from runtime.hand_slots import hand_ring, order_slot
 from runtime.manifest import Manifest
 from runtime.mux import Source
-from runtime.operator_view import OperatorView, relays_gesture, start_pose_text
+from runtime.operator_view import OperatorView, confirmation_text, relays_gesture, start_pose_text
 from runtime.pilot import READY_S, Phase
 from runtime.realtime import set_oom_score
 from runtime.records import CONTROL_DTYPE, GATE_RING, gate_log_dtype, status_dtype, target_dtype
 from runtime.service import Service
-from runtime.settings import GATE_HZ, RunSettings
+from runtime.settings import GATE_HZ, SERIAL, RunSettings
 from runtime.slots import Ring, Slot
 from runtime.stream_asks import StreamView
 
 SHARED_ROOT = Path("/dev/shm")
 POLL_S = 0.005
 GATE_RESTARTS = 3
-READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "operator": 30.0, "stream": 30.0, "gate": 30.0}
+READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "operator": 30.0, "stream": 30.0, "output": 30.0,
+                   "gate": 30.0}
 STOPS_TIMEOUT_S, STOPS_GRACE_S = 60.0, 1.0
 """For a person to switch on every stop that the run was told of; it is said what is waited for after the second."""
 OPERATOR_END_S = 1.0
@@ -46,7 +50,7 @@ OPERATOR_DIED = "operator's process died: nobody heard the stops"
 CHILD_END_S = 8.0
 ARM_TIMEOUT_S = 3.0
 GATE_STUCK_NS = 300_000_000
-OOM_SCORES = {"telemetry": 500, "stream": 500, "operator": 500, "policy": 300}
+OOM_SCORES = {"output": 600, "telemetry": 500, "stream": 500, "operator": 500, "policy": 300}
 """What the kernel may kill for memory first: the log before the policy, both before this process; the gate never."""
 
 
@@ -79,8 +83,12 @@ class Supervisor:
         if self.settings.operator:
             self._operator = OperatorView(self._shared, run, self.settings.operator, len(manifest.robot.joints))
         self._stream: StreamView | None = None
-        if self.settings.stream is not None:
+        if self.settings.is_streamed:
             self._stream = StreamView(self.settings, manifest)
+        if settings.hands is not None:
+            hands = load_hand(settings.hands)
+            order_slot(self._shared, run, hands, create=True)
+            hand_ring(self._shared, run, hands, create=True)
         self.children: dict[str, Child] = {}
         self._spare: Child | None = None
         self.notes: dict[str, Any] = {"warnings": [], "errors": [], "gate_restarts": 0, "alarms": []}
@@ -153,9 +161,15 @@ class Supervisor:
             settings, joints=sizes["joints"], observation=sizes["observation"], estimate=sizes["estimate"],
             backend=sizes["backend"]
         )
+        if settings.hands is not None:
+            self.notes["hand_events"] = sizes["hand_events"]
+            moves_hands = bool(sizes["hand_events"]) or settings.is_streamed
+            self.settings = settings = replace(settings, hands_required=settings.hands_required and moves_hands)
         self._spawn("telemetry", self._stage("telemetry", settings))
         if self._stream is not None:
-            self._spawn("stream", self._stage("stream_process", settings))
+            self._spawn("stream", self._stage("chain_process" if settings.follow else "stream_process", settings))
+        if settings.stream_out is not None:
+            self._spawn("output", self._stage("output_process", settings))
         if self._operator is not None:
             self._spawn("operator", self._stage("operator_process", settings))
         ready = self._spawn("gate", self._stage("gate_process", settings))
@@ -171,17 +185,12 @@ class Supervisor:
 
     @property
     def _moves_a_robot(self) -> bool:
-        return self.settings.target == "g1" and not self.settings.dry_run
+        return self.settings.target in ("g1", SERIAL) and not self.settings.dry_run
 
     def _confirm(self) -> None:
         if not self._moves_a_robot:
             return
-        self._console.say(
-            f"About to move a real robot on interface {self.settings.interface}. It must hang on its gantry, the area\n"
-            "must be clear and the hardware stop in a hand. Damping combination on the remote: "
-            f"{' or '.join('+'.join(keys) for keys in self._manifest.robot.estop_buttons)}.\n"
-            "Type MOVE and Enter to arm:"
-        )
+        self._console.say(confirmation_text(self.settings, self._manifest.robot))
         line = None
         while line is None and not self._stop and not self._console.is_closed:
             self._service.beat()
@@ -372,13 +381,15 @@ class Supervisor:
         self._service.tell("STOPPING=1")
         if self._spare is not None:
             self._spare.end(CHILD_END_S)
-        if self._stream is not None:
+        if self._stream is not None and not self.settings.follow:
             self.notes["stream"] = self._stream.counts()
-        for name in ("gate", "operator", "stream", "policy", "sim", "telemetry"):
+        for name in ("gate", "operator", "stream", "output", "policy", "sim", "telemetry"):
             if name in self.children:
                 self.children[name].end(CHILD_END_S)
         self._console.take_back()
         self._hear()
+        if self.settings.follow:
+            self.notes["chain"] = read_chain_notes(self.out)
         self._note_a_cut_log()
         if self._is_terminal:
             print(file=sys.stderr)

@@ -19,11 +19,13 @@ from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.layout import GO_SPORT_MODE_STATE
 from runtime.events import emit, emit_refusal
+from runtime.hand import load_hand
+from runtime.hand_slots import hand_ring
 from runtime.log_file import LogWriter
 from runtime.realtime import die_with_parent
 from runtime.records import GATE_RING, POLICY_RING, TRUTH_DTYPE, gate_log_dtype, policy_log_dtype
 from runtime.robot import load_robot
-from runtime.settings import RunSettings
+from runtime.settings import SERIAL, RunSettings
 from runtime.slots import Ring
 
 POLL_S = 0.02
@@ -79,14 +81,17 @@ def main(argv: list[str]) -> int:
     types = {
         "gate": gate_log_dtype(robot.motors),
         "policy": policy_log_dtype(robot.motors, settings.joints, settings.observation, settings.estimate,
-                                   has_stream=settings.stream is not None),
+                                   has_stream=settings.is_streamed),
     }
     rings = {
         "gate": Ring(shared / "gate_ring", types["gate"], settings.run, GATE_RING),
         "policy": Ring(shared / "policy_ring", types["policy"], settings.run, POLICY_RING),
     }
+    if settings.hands is not None:
+        rings["hands"] = hand_ring(shared, settings.run, load_hand(settings.hands))
+        types["hands"] = rings["hands"].record.dtype
     try:
-        truth = Truth(settings)
+        truth = None if settings.target == SERIAL else Truth(settings)
     except BridgeError as error:
         emit_refusal(error)
         return 2
@@ -97,8 +102,9 @@ def main(argv: list[str]) -> int:
     emit("ready")
     last_data = stopped = time.monotonic()
     while True:
-        truth.wait(POLL_S)
-        while truth.take():
+        if truth is not None:
+            truth.wait(POLL_S)
+        while truth is not None and truth.take():
             log.write("truth", truth.record.tobytes())
         now = time.monotonic()
         if sum(ring.drain(partial(log.write, topic)) for topic, ring in rings.items()):

@@ -1,6 +1,7 @@
 """What the work on motions must show, measured: a table of requirement, measured value and verdict.
 
-    python -m tests.acceptance_motions [--only chain,mocap] [--seeds 20] [--json FILE]
+    python -m tests.acceptance_motions [--only chain,follow,mocap] [--seeds 20] [--json FILE]
+    python -m tests.acceptance_motions --only chain,follow --controller twist2 --model twist2.onnx
 
 Not a test of the suite: it takes minutes. Exit code 1 when something falls short. The human motions lie in
 $EXOACTOR_SHARED_DATA, else in ../shared/data, folder `mocap`.
@@ -18,7 +19,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,13 @@ import numpy as np
 
 import exoactor
 from firmware_bridge.simulated_robot import Disturbance
-from runtime.chain import chain_clip, find_chain
+from runtime.chain import chain_clip, find_chain, read_chain
+from runtime.chain_command import append_to
 from runtime.manifest import OWN_CONTROLLER
 from runtime.pilot import Phase
 from runtime.robot import load_robot
 from tests.acceptance import Table
+from tests.followed_run import FollowedRun
 from tests.handover_trial import NOISE, OperatedRun, Steps, operated
 
 FLAT = ("cmu_07_01", "cmu_12_01", "cmu_09_12_walk", "cmu_13_30", "cmu_14_07", "cmu_02_06_bend", "cmu_14_12",
@@ -40,11 +44,12 @@ SETTLING_S = 0.3
 """After a seam's blend: what the controller still makes of it."""
 
 
-def chain_run(controller: str, seed: int) -> dict[str, Any]:
+def chain_run(controller: str, model: str | None, seed: int) -> dict[str, Any]:
     """A chain of five clips of different headings and speeds, with sensor noise from the seed."""
     path = find_chain("demo")
     seams = chain_clip(path, load_robot("g1_29dof"))[1]
-    run = OperatedRun(operated(controller, str(path), {}), Disturbance(**NOISE, seed=seed))
+    settings = replace(operated(controller, str(path), {}), model=model, teleop_controller="none")
+    run = OperatedRun(settings, Disturbance(**NOISE, seed=seed))
     within, without = Steps(), run.steps["tracker"]
     with np.errstate(all="ignore"):
         while run.policy.pilot.phase is not Phase.FINISHED and not run.is_over:
@@ -58,16 +63,50 @@ def chain_run(controller: str, seed: int) -> dict[str, Any]:
             "seams": asdict(within), "elsewhere": asdict(without)}
 
 
+def follow_run(controller: str, model: str | None, seed: int) -> dict[str, Any]:
+    """The same chain, of which each clip after the first is appended while the robot moves in the one before it."""
+    first, *others = [action.clip.stem for action in read_chain(find_chain("demo")).actions]
+    draw = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder, np.errstate(all="ignore"):
+        run = FollowedRun(Path(folder), first, controller, model, Disturbance(**NOISE, seed=seed))
+        run.until(Phase.PLAY)
+        for clip in others:
+            run.until_left(draw.uniform(0.4, 4.0))
+            run.append(clip)
+            run.go_on(0.2)
+        append_to(run.file, None, is_done=True)
+        while not (run.chain.is_over or run.is_over):
+            run.operate()
+            run.tick()
+    standing = sum(taken["from_standing"] for taken in run.chain.notes["actions"])
+    return {"seed": seed, "fell": run.fell, "faults": run.faults, "from_standing": standing,
+            "finished": "FINISHED" if run.chain.notes["ended"] == "done" else run.gate.machine.mode.name,
+            "seams": asdict(run.seams), "elsewhere": asdict(run.elsewhere)}
+
+
+def seams(table: Table, options: argparse.Namespace, trial: Callable[..., dict[str, Any]], name: str) -> None:
+    """One kind of chain with every seed."""
+    with ProcessPoolExecutor(options.jobs) as pool:
+        runs = list(pool.map(partial(trial, options.controller, options.model), range(options.seeds)))
+    table.figures[name] = runs
+    bad = [run["seed"] for run in runs if run["fell"] or run["faults"] or run["finished"] != "FINISHED"]
+    table.add(f"{name} of five clips: no fall, no flag", f"{len(runs) - len(bad)} of {len(runs)}", not bad)
+    at_seams, elsewhere = (max(run[where]["demanded"] for run in runs) for where in ("seams", "elsewhere"))
+    table.add(f"{name}: no target step above the rate limit at a seam",
+              f"largest {at_seams:.2f} of the limit (a gate tick; elsewhere {elsewhere:.2f})", at_seams <= 1)
+
+
 def chain(table: Table, options: argparse.Namespace) -> None:
     """Seams of a chain."""
-    with ProcessPoolExecutor(options.jobs) as pool:
-        runs = list(pool.map(chain_run, [options.controller] * options.seeds, range(options.seeds)))
-    table.figures["chain"] = runs
-    bad = [run["seed"] for run in runs if run["fell"] or run["faults"] or run["finished"] != "FINISHED"]
-    table.add("chain of five clips: no fall, no flag", f"{len(runs) - len(bad)} of {len(runs)}", not bad)
-    seams, elsewhere = (max(run[where]["demanded"] for run in runs) for where in ("seams", "elsewhere"))
-    table.add("no target step above the rate limit at a seam",
-              f"largest {seams:.2f} of the limit (a gate tick; elsewhere {elsewhere:.2f})", seams <= 1)
+    seams(table, options, chain_run, "chain")
+
+
+def follow(table: Table, options: argparse.Namespace) -> None:
+    """Seams of a chain that grows while it is played."""
+    seams(table, options, follow_run, "followed chain")
+    runs = table.figures["followed chain"]
+    late = sum(run["from_standing"] - 1 for run in runs)
+    table.add("each clip after the first joined to a moving one", f"{late} of {4 * len(runs)} from standing", late == 0)
 
 
 def mocap_run(controller: str, path: str) -> dict[str, Any]:
@@ -112,13 +151,15 @@ def mocap(table: Table, options: argparse.Namespace) -> None:
     table.add("flat-ground clips tracked without fall or fault", f"{len(stood)} of {len(flat)}", len(stood) >= 7)
 
 
-SECTIONS: dict[str, Callable[[Table, argparse.Namespace], None]] = {"chain": chain, "mocap": mocap}
+SECTIONS: dict[str, Callable[[Table, argparse.Namespace], None]] = {
+    "chain": chain, "follow": follow, "mocap": mocap}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"sections, of {', '.join(SECTIONS)}")
     parser.add_argument("--controller", default=OWN_CONTROLLER)
+    parser.add_argument("--model", help="its ONNX file, where it does not bring its own")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--json")

@@ -9,18 +9,26 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from firmware_bridge.motor_bus import MotorSample, Reading
 from runtime.calibration_file import (
     MOST_BYTES,
     calibration_of,
     calibration_settings,
     digest,
     load_calibration,
+    with_version,
     write_calibration,
+    write_data,
 )
 from runtime.errors import Refused
+from runtime.faults import BIT
+from runtime.gate import Gate
 from runtime.robot import load_robot
+from runtime.rotation import multiply, rotate_many
+from runtime.state import Calibration, ImuCalibration
 
 G1 = load_robot("g1_29dof")
 NOW = datetime(2030, 6, 1, tzinfo=timezone.utc)
@@ -60,25 +68,44 @@ def edit(change: Callable[[dict[str, Any]], None], *, sealed: bool = True) -> Ca
         data = json.loads(path.read_text())
         change(data)
         if sealed:
-            data["sha256"] = digest(data)
+            data["versions"][-1]["sha256"] = digest(data, data["versions"][-1])
         path.write_text(json.dumps(data))
 
     return act
 
 
 def knee_of(data: dict[str, Any]) -> dict[str, Any]:
-    return data["joints"]["left_knee_joint"]
+    return data["versions"][-1]["joints"]["left_knee_joint"]
+
+
+def last(data: dict[str, Any]) -> dict[str, Any]:
+    return data["versions"][-1]
+
+
+def imu(**changes: Any) -> dict[str, Any]:
+    return {"mounting_wxyz": [1, 0, 0, 0], "gyro_bias_rad_s": [0, 0, 0], "accel_bias_m_s2": [0, 0, 0],
+            "accel_scale": [1, 1, 1], **changes}
 
 
 BAD = {
     "edited by hand": (edit(lambda data: knee_of(data).update(encoder_offset_rad=0.03), sealed=False), "by hand"),
-    "another version": (edit(lambda data: data.update(schema="exoactor-calibration/2")), "schema"),
-    "an unknown key": (edit(lambda data: data.update(imu=1)), "unknown imu"),
-    "a missing key": (edit(lambda data: data.pop("serial")), "missing serial"),
-    "an unknown joint": (edit(lambda data: data["joints"].update(tail=knee_of(data))), "tail"),
+    "another layout": (edit(lambda data: data.update(schema="exoactor-calibration/1")), "schema"),
+    "another's serial": (edit(lambda data: data.update(serial="G1-0043"), sealed=False), "by hand"),
+    "a version without the one before": (edit(lambda data: data["versions"][-1].update(before="x")), "by hand"),
+    "no version": (edit(lambda data: data.update(versions=[data["versions"][0]][:0]), sealed=False), "not empty"),
+    "an IMU without its mounting": (edit(lambda data: last(data).update(imu={})), "missing"),
+    "an IMU turned far": (edit(lambda data: last(data).update(imu=imu(mounting_wxyz=[0.9, 0.43589, 0, 0]))),
+                          "turn of"),
+    "an IMU with no unit quaternion": (edit(lambda data: last(data).update(imu=imu(mounting_wxyz=[1, 1, 0, 0]))),
+                                       "unit quaternion"),
+    "a gyro far off": (edit(lambda data: last(data).update(imu=imu(gyro_bias_rad_s=[0.3, 0, 0]))), "-0.2 to 0.2"),
+    "two numbers": (edit(lambda data: last(data).update(imu=imu(accel_scale=[1, 1]))), "three numbers"),
+    "an unknown key": (edit(lambda data: last(data).update(legs=1)), "unknown legs"),
+    "a missing key": (edit(lambda data: data.pop("serial"), sealed=False), "missing serial"),
+    "an unknown joint": (edit(lambda data: last(data)["joints"].update(tail=knee_of(data))), "tail"),
     "a huge offset": (edit(lambda data: knee_of(data).update(encoder_offset_rad=0.51)), "-0.5 to 0.5"),
     "no number": (edit(lambda data: knee_of(data).update(encoder_offset_rad="0.1")), "a number"),
-    "no time": (edit(lambda data: data.update(created_utc="yesterday")), "a time such as"),
+    "no time": (edit(lambda data: last(data).update(created_utc="yesterday")), "a time such as"),
     "no JSON": (lambda path: path.write_text("{"), "a JSON file"),
     "NaN": (lambda path: path.write_text(path.read_text().replace("0.02", "NaN")), "no number of JSON"),
     "too large": (lambda path: path.write_bytes(bytes(MOST_BYTES + 1)), "bytes"),
@@ -151,3 +178,54 @@ def test_both_offsets_reach_a_run(tmp_path: Path) -> None:
     assert seen == pytest.approx(true, abs=1e-6)
     assert seen_with == pytest.approx(true_with - 0.1, abs=1e-5), "the encoder's offset was dropped"
     assert true_with == pytest.approx(true + 0.1, abs=0.03), "the command's offset was dropped"
+
+
+def test_an_askew_imu_is_turned_back_before_anything_looks_at_it() -> None:
+    """4 degrees of tilt, a bias and a scale: the state holds what a perfect IMU would have said."""
+    half = np.radians(4) / 2
+    mounting = np.array([np.cos(half), np.sin(half) * 0.6, 0, np.sin(half) * 0.8])
+    turn = rotate_many(np.tile(mounting, (3, 1)), np.eye(3)).T  # base from IMU
+    base_wxyz, gyro, accel = np.array([0.8, 0, 0.6, 0]), np.array([0.3, -0.2, 0.1]), np.array([1.0, 2.0, 9.0])
+    bias, accel_bias, scale = np.array([0.01, 0.02, -0.01]), np.array([0.1, -0.2, 0.3]), np.array([1.02, 0.98, 1.01])
+    gate = Gate(G1, 0.002, calibration=Calibration(29, ImuCalibration(turn, mounting, bias, accel_bias, scale)))
+    sample = MotorSample.zeros(29)
+    sample.mode_machine[0], sample.tick[0] = 5, 1
+    sample.quat_wxyz[:] = multiply(base_wxyz, mounting)
+    sample.gyro[:], sample.accel[:] = turn.T @ gyro + bias, (turn.T @ accel) * scale + accel_bias
+    gate.review.look_at_state(Reading.NEW, sample, 10**9)
+    assert gate.state.quat_wxyz == pytest.approx(base_wxyz, abs=1e-6)
+    assert gate.state.gyro == pytest.approx(gyro, abs=1e-6)
+    assert gate.state.accel == pytest.approx(accel, abs=1e-5)
+
+
+def test_a_tilt_is_judged_by_the_calibrated_imu(tmp_path: Path) -> None:
+    half = 0.2
+    path = tmp_path / "cal.json"
+    write_calibration(path, G1.name, "x", {}, created=NOW, valid_days=1,
+                      imu=imu(mounting_wxyz=[float(np.cos(half)), float(np.sin(half)), 0, 0]))
+    calibration = load_calibration(path, G1, "x", NOW).for_robot(G1)
+    leaning = np.array([np.cos(0.35), np.sin(0.35), 0, 0])  # 0.7 rad: below the limit of 45 degrees, not with 0.4 more
+    for given, is_tilted in ((None, True), (calibration, False)):
+        gate = Gate(G1, 0.002, calibration=given)
+        sample = MotorSample.zeros(29)
+        sample.mode_machine[0], sample.tick[0] = 5, 1
+        sample.quat_wxyz[:] = multiply(leaning, [np.cos(half), np.sin(half), 0, 0])
+        flags = gate.review.look_at_state(Reading.NEW, sample, 10**9)
+        assert bool(flags & BIT["TILT"]) is is_tilted
+
+
+def test_versions_are_added_and_the_last_is_in_force(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    data = json.loads(path.read_text())
+    knee = {"encoder_offset_rad": 0.3, "command_offset_rad": 0}
+    second = {**data["versions"][0], "joints": {"left_knee_joint": knee}}
+    second.pop("sha256")
+    write_data(path, with_version(data, second))
+    file = load_calibration(path, G1, "G1-0042", NOW)
+    assert file.offsets == {"left_knee_joint": (0.3, 0)}
+    assert len(file.data["versions"]) == 2
+    data = json.loads(path.read_text())
+    data["versions"][0]["valid_days"] = 80
+    path.write_text(json.dumps(data))
+    with pytest.raises(Refused, match="by hand"):
+        load_calibration(path, G1, "G1-0042", NOW)

@@ -119,13 +119,18 @@ def idl_of(*types: Struct) -> str:
     return "module unitree_hg { module msg { module dds_ {\n" + "\n".join(structs.values()) + "\n}; }; };\n"
 
 
-@pytest.fixture(scope="module")
-def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stock_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """Where a stock C peer may be built; skips without the tools for it."""
     missing = [tool for tool in ("gcc", "idlc") if not shutil.which(tool)]
     if missing:
         needed = "Debian: gcc, cyclonedds-dev, cyclonedds-tools"
         pytest.skip(f"missing dependency: {' and '.join(missing)} for a stock C peer ({needed})")
-    folder = tmp_path_factory.mktemp("peer")
+    return tmp_path_factory.mktemp(name)
+
+
+@pytest.fixture(scope="module")
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = stock_folder(tmp_path_factory, "peer")
     (folder / "hg.idl").write_text(idl_of(HG_LOW_CMD.struct, HG_LOW_STATE.struct))
     (folder / "peer.c").write_text(PEER)
     for command in ("idlc hg.idl", "gcc -o peer peer.c hg.c -lddsc"):

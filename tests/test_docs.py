@@ -17,6 +17,10 @@ import pytest
 
 import exoactor
 from export.command import JOBS
+from firmware_bridge.bridge_command import JOBS as BRIDGE_JOBS
+from firmware_bridge.drives.maintenance import Maintenance
+from firmware_bridge.drives.protocols import PROTOCOLS, make_maintenance
+from firmware_bridge.wiring import SCHEMA as WIRING_SCHEMA
 from runtime.channels import CHANNELS
 from runtime.controller import Controller
 from runtime.errors import Refused
@@ -75,6 +79,31 @@ def test_kinds_of_the_process_campaign_are_on_its_page():
     from runtime.campaign.process_kinds import KINDS
 
     assert [kind.name for kind in KINDS if f"`{kind.name}`" not in page("campaign")] == []
+
+
+def test_table_of_serial_protocols_says_what_each_can():
+    rows = re.findall(r"^\| `([\w-]+)` \| [^|]+ \| \w+ \| (\S+) \| (yes|no) \| (yes|none known) \|$", page("serial"),
+                      re.MULTILINE)
+    assert sorted(name for name, *_ in rows) == sorted(PROTOCOLS), "docs/serial.md, the table of protocols"
+    for name, baud, can_set_id, has_watchdog in rows:
+        upkeep = make_maintenance(name)
+        assert baud == (str(upkeep.baud) if PROTOCOLS[name].is_serial else "-"), name
+        assert (can_set_id == "yes") == (type(upkeep).set_id is not Maintenance.set_id), name
+        assert (has_watchdog == "yes") == (type(upkeep).set_watchdog is not Maintenance.set_watchdog), name
+
+
+def test_the_wiring_file_of_the_page_is_one(tmp_path):
+    from firmware_bridge.wiring import read_wiring
+
+    (example,) = re.findall(r"```json\n(.*?)```", page("serial"), re.DOTALL)
+    joints = ["left_hip_pitch_joint", "left_knee_joint", "right_hip_pitch_joint"]
+    (tmp_path / "my_robot.json").write_text(json.dumps(
+        {"name": "mine", "joint_columns": ["name", "motor", "effort_n_m"],
+         "joints": [[name, at, 1.0] for at, name in enumerate(joints)]}))
+    (tmp_path / "wiring.json").write_text(example)
+    wiring = read_wiring(tmp_path / "wiring.json")
+    assert len(wiring.buses) == 2 and wiring.imu is not None and wiring.estop is not None
+    assert WIRING_SCHEMA in page("serial")
 
 
 def test_limits_table_names_every_limit_with_its_default():
@@ -311,8 +340,9 @@ def test_commands_use_options_that_exist(path):
             continue
         assert name in exoactor.COMMANDS, line
         module = exoactor.COMMANDS[name][0]
-        if name == "export" and arguments and arguments[0] in JOBS:
-            name, module, arguments = f"export {arguments[0]}", JOBS[arguments[0]][0], arguments[1:]
+        jobs = {"export": JOBS, "bridge": BRIDGE_JOBS}.get(name, {})
+        if arguments and arguments[0] in jobs:
+            name, module, arguments = f"{name} {arguments[0]}", jobs[arguments[0]][0], arguments[1:]
         if name == "sim":
             pytest.importorskip("mujoco", reason="missing dependency: mujoco")
         parser = Strict(prog=f"exoactor {name}")

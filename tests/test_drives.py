@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_bridge.drives import damiao, dynamixel, feetech, inspire, mcu_link, moteus, robstride
-from firmware_bridge.drives.can_link import EXTENDED, CanLink
+from firmware_bridge.drives.can_link import EXTENDED, CanFrames, CanLink
 from firmware_bridge.drives.crc16 import KermitOfFrames, buypass, kermit, xmodem
 from firmware_bridge.drives.damiao_adapter import DamiaoLink
-from firmware_bridge.drives.go_m8010 import GEAR, GoCodec, GoStream, Status
+from firmware_bridge.drives.go_m8010 import GEAR, GoCodec, GoStream, Reply, Status, make_reply, read_command
 from firmware_bridge.drives.mit_word import MitRange, MitWord
 from firmware_bridge.drives.robstride_adapter import RobstrideLink
 from firmware_bridge.drives.slcan import SlcanLink
@@ -172,7 +172,7 @@ def test_robstride_control_equals_the_scalar_one() -> None:
     rng = np.random.default_rng(1)
     codec = robstride.RobstrideCodec([3, 7], [RS03, RS03])
     limits = [RS03.q_rad, RS03.dq_rad_s, RS03.tau_n_m]
-    for _ in range(2000):
+    for _ in range(50_000):  # 1e5 frames
         block = (rng.normal(size=(2, 5)) * [8, 15, 50, 3000, 60]).astype(np.float32)
         encoded = codec.encode(block)
         assert encoded is not None
@@ -183,6 +183,26 @@ def test_robstride_control_equals_the_scalar_one() -> None:
                       for value, limit in zip(row[3:], (5000, 100), strict=True))
             assert number == robstride.make_id(robstride.Kind.CONTROL, tau, motor)
             assert data.tobytes() == struct.pack(">4H", q, dq, kp, kd)
+
+
+def test_robstride_feedback_equals_the_scalar_one() -> None:
+    rng = np.random.default_rng(2)
+    codec, ranges = robstride.RobstrideCodec([3, 7], [RS03, DM4310]), (RS03, DM4310)
+    rows = rng.integers(0, 2, 100_000)
+    told, data = rng.integers(0, 256, 100_000), rng.integers(0, 256, (100_000, 8)).astype(np.uint8)
+    ids = [robstride.make_id(robstride.Kind.FEEDBACK, int(t) << 8 | (3, 7)[row], robstride.HOST)
+           for t, row in zip(told, rows, strict=True)]
+    feedback = codec.decode(CanFrames(np.array(ids, np.uint32), data, np.full(100_000, 8, np.uint8)))
+    assert feedback.rows.tolist() == rows.tolist()
+    assert feedback.faults.tolist() == (told & 0x3F).tolist() and feedback.modes.tolist() == (told >> 6).tolist()
+    wanted = np.empty((100_000, 4))
+    for at, (raw, row) in enumerate(zip(data, rows, strict=True)):
+        q, dq, tau, warm = struct.unpack(">4H", raw.tobytes())
+        r = ranges[row]
+        wanted[at] = [code / 65535 * 2 * most - most for code, most in
+                      ((q, r.q_rad), (dq, r.dq_rad_s), (tau, r.tau_n_m))] + [warm / 10]
+    np.testing.assert_allclose(feedback.state, wanted[:, :3], atol=1e-9)
+    np.testing.assert_allclose(feedback.temperature_c, wanted[:, 3])
 
 
 # --- GO-M8010-6 -------------------------------------------------------------------------------------------------------
@@ -222,6 +242,15 @@ def test_go_answers_of_strangers_and_damaged_ones_are_left_out() -> None:
         damaged[at] ^= 0x40
         replies = GoCodec(list(range(15))).decode(damaged.reshape(1, 16))
         assert len(replies.rows) == 0 and replies.bad == 1
+
+
+def test_a_go_s_own_side_reads_and_answers_as_the_vendor_library_does() -> None:
+    command = read_command(bytes.fromhex("feee11800051005f140000800219000df2"), gear=1.0)
+    assert (command.id, command.status) == (1, Status.FOC)
+    np.testing.assert_allclose(command.target, [1, 2, 0.5, 0.5, 0.02], atol=0.02)
+    answer = make_reply(Reply(0, 6.2832, 6.2832, 1.0, 42, 0, 1), gear=1.0)
+    assert answer[:12].hex() == "fdee1000010001008000002a20033728"[:24] and len(answer) == 16
+    assert make_reply(Reply(0, 1e9, 1e9, -1e9, 999, 0, 1))[3:7].hex() == "0080ff7f"
 
 
 def test_go_brakes_when_told() -> None:
@@ -383,9 +412,9 @@ def go_bytes() -> tuple[bytes, Callable[[bytes], list[Any]]]:
 
     def feed(piece: bytes) -> list[Any]:
         found = stream.feed(piece)
-        replies = codec.decode(found)
+        replies = codec.decode(np.frombuffer(b"".join(found), np.uint8).reshape(-1, 16))
         assert np.isfinite(replies.state).all()
-        return [row.tobytes() for row in found]
+        return list(found)
 
     return body.tobytes(), feed
 

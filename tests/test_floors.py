@@ -28,12 +28,16 @@ FENCES: dict[str, tuple[str, ...]] = {
     "mink": ("runtime/retarget_bench.py",),
     "daqp": ("runtime/retarget_bench.py",),
     "cyclonedds": ("firmware_bridge/libddsc.py", "firmware_bridge/stock_path.py"),
+    "can": ("firmware_bridge/can_port.py", "firmware_bridge/stock_hosts.py"),
+    "moteus": ("firmware_bridge/stock_hosts.py",),
+    "dynamixel_sdk": ("firmware_bridge/stock_hosts.py",),
     "serial": ("firmware_bridge/serial_port.py", "firmware_bridge/serial_button.py"),
     "onnxruntime": ("runtime/model.py", "export/"),
     "tensorrt": ("runtime/engine.py",),
     "torch": ("export/",),
     "onnx": ("export/",),
-    "zmq": ("runtime/stream_socket.py", "export/motion/stream_command.py"),
+    "zmq": ("runtime/stream_socket.py",),
+    "msgpack": ("runtime/output_process.py",),
     "nacl": ("runtime/signature.py",),
     "tqdm": ("export/",),
     "viser": ("export/motion/viewer.py",),
@@ -54,7 +58,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "firmware_bridge": ("",),
 }
 
-SAFE_COMMAND_MAKER = "runtime/enforce.py"
+SAFE_COMMAND_MAKERS = {"SafeCommand": "runtime/enforce.py", "SafeHandCommand": "runtime/hand_enforce.py"}
 
 
 def product_files(root: Path) -> Iterator[tuple[str, ast.Module]]:
@@ -100,19 +104,20 @@ def fence_violations(root: Path) -> list[str]:
 
 
 def safe_command_violations(root: Path) -> list[str]:
-    """Places other than `enforce` that make a SafeCommand, or import it under a name that hides it."""
+    """Places other than its maker that make a safe command, or import it under a name that hides it."""
     found = []
     for path, tree in product_files(root):
-        if path == SAFE_COMMAND_MAKER:
-            continue
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and "SafeCommand" in (
-                called_name(node),
-                getattr(getattr(node.func, "value", None), "id", ""),  # SafeCommand.anything(...)
-            ):
-                found.append(f"{path}:{node.lineno}: makes a SafeCommand; only {SAFE_COMMAND_MAKER} may")
-            if isinstance(node, ast.alias) and node.name == "SafeCommand" and node.asname:
-                found.append(f"{path}:{node.lineno}: imports SafeCommand under another name")
+            for name, maker in SAFE_COMMAND_MAKERS.items():
+                if path == maker:
+                    continue
+                if isinstance(node, ast.Call) and name in (
+                    called_name(node),
+                    getattr(getattr(node.func, "value", None), "id", ""),  # SafeCommand.anything(...)
+                ):
+                    found.append(f"{path}:{node.lineno}: makes a {name}; only {maker} may")
+                if isinstance(node, ast.alias) and node.name == name and node.asname:
+                    found.append(f"{path}:{node.lineno}: imports {name} under another name")
     return found
 
 
@@ -245,6 +250,8 @@ def plant(root: Path, path: str, source: str) -> None:
         (safe_command_violations, "exoactor.py", "c = motor_bus.SafeCommand(29)"),
         (safe_command_violations, "calibration/imu.py", "c = SafeCommand.zeros(29)"),
         (safe_command_violations, "firmware_bridge/dds.py", "from x import SafeCommand as Harmless"),
+        (safe_command_violations, "runtime/enforce.py", "c = SafeHandCommand(7)"),
+        (safe_command_violations, "runtime/hand_enforce.py", "c = SafeCommand(7)"),
         (code_loading_violations, "runtime/clip.py", "np.load(p, allow_pickle=True)"),
         (code_loading_violations, "runtime/clip.py", "np.load(p, allow_pickle=flag)"),
         (code_loading_violations, "firmware_bridge/dds.py", "torch.load(p)"),
@@ -263,6 +270,7 @@ def test_a_planted_violation_is_found(tmp_path, check, path, source):
         (fence_violations, "export/engine.py", "import onnxruntime, torch, runtime.model"),
         (fence_violations, "runtime/state.py", "import json, numpy\nfrom . import x\nimport firmware_bridge"),
         (safe_command_violations, "runtime/enforce.py", "c = SafeCommand(29)"),
+        (safe_command_violations, "runtime/hand_enforce.py", "c = SafeHandCommand(7)"),
         (safe_command_violations, "firmware_bridge/motor_bus.py", "class SafeCommand(MotorCommand): ..."),
         (safe_command_violations, "firmware_bridge/dds.py", "isinstance(c, SafeCommand)"),
         (code_loading_violations, "runtime/clip.py", "np.load(p, allow_pickle=False)"),

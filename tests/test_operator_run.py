@@ -40,11 +40,11 @@ PLAIN = RunSettings(
 )
 
 
-def options(*words: str, lockstep: bool = False) -> dict[str, object]:
+def options(*words: str, lockstep: bool = False, robot: str = "sim") -> dict[str, object]:
     parser = argparse.ArgumentParser()
     add_operator_options(parser.add_argument_group())
     args = parser.parse_args(words)
-    args.lockstep = lockstep
+    args.lockstep, args.robot = lockstep, robot
     return operator_settings(args)
 
 

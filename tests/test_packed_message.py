@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from runtime.channels import ChannelTable
+from runtime.clip import load_clip
 from runtime.packed_message import HEADER_BYTES, ORDER, Command, Decoder, Planner, Pose, Reject, encode
-from runtime.robot import load_robot
+from runtime.robot import JointOrder, load_robot
 from runtime.smpl_wrists import wrists
 from runtime.stream_intake import StreamIntake, versions_for
+from runtime.stream_root import StreamRoot
 from tests.fuzz.stream_targets import run as run_mutants
 
 ROBOT = load_robot("g1_29dof")
@@ -161,6 +163,31 @@ def test_repeated_and_overtaken_frames_find_their_place_and_a_lost_one_comes_wit
     assert 18 * MS < times[0] - times[1] < 22 * MS
     inlet.send(60, 5, at_ms=1280)  # a rolling window: 62, 63 and 64 are new
     assert [int(row["source_ns"]) > times[0] for row in inlet.rows[-3:]] == [True] * 3
+
+
+def test_an_overtaken_frame_is_where_the_root_was_then_and_not_where_it_is() -> None:
+    """Placed at the newest frame it doubles one step and reverses the next."""
+    inlet, clip = Inlet(), load_clip("walk", ROBOT)
+    rows = clip.joint_pos[:, clip.order.index_of(JointOrder(ORDER))]
+    order = [*range(100), 101, 100, *range(102, 110)]
+    for at, i in enumerate(order):
+        fields = {"joint_pos": rows[i][None], "joint_vel": np.zeros((1, 29)), "body_quat": clip.root_quat_wxyz[i][None],
+                  "frame_index": np.array([i])}
+        inlet.intake.take(encode("pose", 1, fields), 10**10 + 20 * at * MS)
+    before, newer, late = (inlet.rows[k]["root_pos"] for k in (-11, -10, -9))
+    np.testing.assert_allclose(late, (before + newer) / 2, atol=1e-6)
+    assert np.linalg.norm(newer - before) > 0.01
+
+
+@pytest.mark.parametrize("clip", ["walk", "walk_fast", "walk_sideways", "walk_backwards"])
+def test_a_root_told_from_the_feet_goes_as_fast_as_the_motion_s_own(clip: str) -> None:
+    motion, root = load_clip(clip, ROBOT), StreamRoot(ROBOT, 0.8)
+    places = np.array([root.advance(q, quat)[:2].copy() for q, quat in zip(
+        motion.joint_pos[:, motion.order.index_of(ROBOT.order)], motion.root_quat_wxyz, strict=True)])
+    off = (places[4:] - places[:-4]) * motion.fps / 4 - motion.root_vel[2:-2, :2]
+    assert np.sqrt((off**2).mean()) < 0.02, "an old foot that lifts is no longer believed"
+    assert np.linalg.norm(places[-1]) == pytest.approx(np.linalg.norm((motion.root_pos[-1] - motion.root_pos[0])[:2]),
+                                                       rel=0.02)
 
 
 @pytest.mark.parametrize("period_ms", [20.0, 21.0, 33.3, 10.0])

@@ -57,6 +57,7 @@ class FakePolicy:
         self.target = np.zeros(1, target_dtype(29))
         self.log = np.zeros(1, policy_log_dtype(29, 29, 4))
         self.helm = SimpleNamespace(operator=np.zeros(1, OPERATOR_DTYPE), notices=[])
+        self.hands = self.planner = None
         self.stream = SimpleNamespace(take=lambda data: self.frames.append(data))
         self.frames: list[bytes] = []
         self.modes: list[Mode] = []

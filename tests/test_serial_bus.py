@@ -24,7 +24,8 @@ from firmware_bridge.drives.slcan import SlcanLink
 from firmware_bridge.emulated_drives import EmulatedMotors, Motor
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_bus import KD, KP, Q, Reading, SafeCommand
-from firmware_bridge.serial_bus import FAULT_LIMP, FAULT_LOST, MOST_MISSES, Line, SerialBus
+from firmware_bridge.serial_bus import SerialBus
+from firmware_bridge.serial_line import FAULT_LIMP, FAULT_LOST, MOST_MISSES, Line
 
 pytestmark = pytest.mark.realtime
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime import rotation
+from export.recorder import settings_for
+from runtime import check_command, rotation
 from runtime.chain import chain_clip, find_chain, load_motion, read_chain
 from runtime.clip import Clip, load_clip, make_clip, save_clip
 from runtime.errors import Refused
 from runtime.foot_contacts import contacts
+from runtime.preflight import Check, check_controller
+from runtime.resample import at_rate
 from runtime.robot import load_robot
-from runtime.stitch import RATE_HZ, at_rate, decay, stitch
+from runtime.stitch import RATE_HZ, decay, stitch
+from runtime.tape import Tape
 
 G1 = load_robot("g1_29dof")
 WALK, TURN, SQUAT = (load_clip(name, G1) for name in ("walk", "turn_in_place", "squat"))
@@ -121,6 +128,109 @@ def test_channels_go_along_and_the_human_s_root_turns() -> None:
     np.testing.assert_allclose(joined.channels["smpl_joints"], 1, atol=1e-9)
 
 
+def test_a_token_is_one_or_the_other_and_changes_in_the_middle_of_the_seam() -> None:
+    def told(clip: Clip, value: float) -> Clip:
+        return make_clip(clip.name, clip.fps, clip.order, clip.joint_pos, clip.root_pos, clip.root_quat_wxyz,
+                         {"token": np.full((len(clip.joint_pos), 64), value)})
+
+    joined, seam = stitch(told(TURN, 1.0), told(WALK, 2.0), G1)
+    token = joined.channels["token"][:, 0]
+    assert set(np.unique(token)) == {1.0, 2.0}, "nothing in between"
+    changes = int(np.argmax(token == 2.0)) / RATE_HZ
+    assert changes == pytest.approx(seam.time_s + seam.blend_s / 2, abs=1 / RATE_HZ)
+
+
+def test_rotation_vectors_near_half_a_turn_are_blended_as_rotations() -> None:
+    """+3.1 and -3.1 rad are nearly the same rotation: in line the blend would pass through no turn at all."""
+
+    def posed(clip: Clip, angle: float) -> Clip:
+        pose = np.zeros((len(clip.joint_pos), 63))
+        pose[:, 0] = angle
+        return make_clip(clip.name, clip.fps, clip.order, clip.joint_pos, clip.root_pos, clip.root_quat_wxyz,
+                         {"smpl_pose": pose})
+
+    joined, _ = stitch(posed(TURN, 3.1), posed(WALK, -3.1), G1)
+    assert np.abs(joined.channels["smpl_pose"][:, 0]).min() > 3.0
+
+
+def test_on_the_floor_nothing_goes_back_where_a_walk_is_cut_into_standing() -> None:
+    frames, still = 101, load_clip("squat", G1)
+    moving = make_clip("moving", 50.0, still.order, np.repeat(still.joint_pos[:1], frames, axis=0),
+                       np.stack([np.arange(frames) * 0.02, np.zeros(frames), np.full(frames, 0.79)], axis=1),
+                       np.repeat(still.root_quat_wxyz[:1], frames, axis=0))
+    joined, seam = stitch(moving, still, G1, (1.0,))
+    forward = np.diff(joined.root_pos[:, 0]) * 50
+    assert forward.min() > -0.05 and forward.max() < 1.05  # the squat's own hips move by 0.02 m/s
+    after = joined.root_pos[-1, 0] - joined.root_pos[round(seam.time_s * RATE_HZ), 0]
+    assert after == pytest.approx(0.5, abs=0.1)  # half of the second that the blend takes, at 1 m/s
+
+
+# --- Continuity -------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def made_clips(draw: st.DrawFn) -> Clip:
+    """A motion within the limits: joints that swing, a root that goes anywhere at up to 1.5 m/s and turns."""
+    seed, frames = draw(st.integers(0, 2**32 - 1)), draw(st.integers(40, 200))
+    fps, heading = draw(st.sampled_from([30.0, 50.0, 120.0])), draw(st.floats(-3.1, 3.1))
+    speed, turn = draw(st.floats(-1.0, 1.5)), draw(st.floats(-1.0, 1.0))
+    rng, t = np.random.default_rng(seed), np.arange(frames) / fps
+    default = WALK.joint_pos[0]
+    swing = rng.uniform(0, 0.2, 29) * np.sin(np.outer(t * 2 * np.pi, rng.uniform(0.2, 1.0, 29)) + rng.uniform(0, 6, 29))
+    yaw = heading + turn * t
+    quat = np.stack([np.cos(yaw / 2), 0 * t, 0 * t, np.sin(yaw / 2)], axis=1)
+    steps = speed / fps * np.stack([np.cos(yaw), np.sin(yaw), 0 * t], axis=1)
+    height = 0.75 + 0.02 * np.sin(t * 6 + rng.uniform(0, 6))
+    place = np.cumsum(steps, axis=0) + rng.uniform(-5, 5, 3) * [1, 1, 0]
+    place[:, 2] = height
+    return make_clip(f"made {seed}", fps, WALK.order, default + swing, place, quat)
+
+
+@settings(max_examples=40, deadline=None)
+@given(made_clips(), made_clips())
+def test_whatever_is_joined_is_continuous_in_position_and_velocity(first: Clip, second: Clip) -> None:
+    """Bounds: accelerations of a quintic over 0.3 s, from what the two differ by at most, and the clips' own."""
+    joined, seam = stitch(first, second, G1)
+    at = round(seam.time_s * RATE_HZ)
+    around = slice(max(at - 3, 0), at + round(seam.blend_s * RATE_HZ) + 3)
+    limit = np.array([G1.joints[i].velocity_rad_s for i in G1.order.index_of(joined.order)])
+    steps = np.diff(joined.joint_pos[around], axis=0) * RATE_HZ
+    assert (np.abs(steps) <= limit * 1.0001).all(), "within every joint's speed limit"
+    apart = np.abs(first.joint_pos).max(axis=0) + np.abs(second.joint_pos).max(axis=0)
+    speeds = np.abs(first.joint_vel).max(axis=0) + np.abs(second.joint_vel).max(axis=0)
+    jerkless = 5.78 * 2 * apart / seam.blend_s**2 + 8 * speeds / seam.blend_s + 10
+    assert (np.abs(np.diff(steps, axis=0)) * RATE_HZ <= jerkless).all(), "no velocity appears at once"
+    floor = np.diff(joined.root_pos[around], axis=0) * RATE_HZ
+    assert np.linalg.norm(floor[:, :2], axis=1).max() < 1.5 * 2 + 0.1
+    assert np.linalg.norm(np.diff(floor[:, :2], axis=0), axis=1).max() < 3.0 / seam.blend_s * 1.875 / RATE_HZ + 0.1
+    turned = (joined.root_quat_wxyz[around][1:] * joined.root_quat_wxyz[around][:-1]).sum(axis=1)
+    assert 2 * np.arccos(np.clip(np.abs(turned), 0, 1)).max() * RATE_HZ < 4.0
+    tail = len(joined.joint_pos) - at - round(seam.blend_s * RATE_HZ) - 1
+    if tail > 0:
+        wanted = at_rate(second, RATE_HZ).joint_pos[-tail:]
+        np.testing.assert_allclose(joined.joint_pos[-tail:], wanted, atol=1e-9)
+
+
+def test_a_long_chain_costs_no_more_a_seam_than_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a seam is given to look at does not grow with what lies before it."""
+    seen: list[int] = []
+
+    def looked(first: Clip, *more: Any) -> Any:
+        seen.append(len(first.joint_pos))
+        return stitch(first, *more)
+
+    monkeypatch.setattr("runtime.tape.stitch", looked)
+    tape = Tape(G1, 3600.0)
+    for _ in range(30):
+        tape.append(SQUAT)
+    assert max(seen) < 2 * 4.0 * RATE_HZ + len(SQUAT.joint_pos) and len(tape.seams) == 29
+    whole = tape.clip("whole")
+    assert whole.duration_s == pytest.approx(tape.frames / RATE_HZ, abs=0.03)
+    assert np.abs(np.diff(whole.joint_vel, axis=0)).max() < 1.0, "no seam where parts were put aside"
+    with pytest.raises(Refused, match="at most 5 s"):
+        Tape(G1, 5.0).append(SQUAT)
+
+
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
@@ -146,7 +256,7 @@ def test_parts_and_repeats_are_taken(tmp_path: Path) -> None:
 
 def test_clips_lie_beside_the_file_or_are_shipped(tmp_path: Path) -> None:
     save_clip(tmp_path / "mine.npz", SQUAT)
-    first, second = read_chain(chain_file(tmp_path, {"clip": "mine.npz"}, {"clip": "wave"}))
+    first, second = read_chain(chain_file(tmp_path, {"clip": "mine.npz"}, {"clip": "wave"})).actions
     assert first.clip == tmp_path / "mine.npz" and second.clip.name == "wave.npz"
     assert load_motion(str(tmp_path / "chain.json"), G1).duration_s > SQUAT.duration_s
 
@@ -159,6 +269,14 @@ def test_clips_lie_beside_the_file_or_are_shipped(tmp_path: Path) -> None:
     ([{"clip": "walk", "repeats": 1000}], {}, "whole number"),
     ([{"clip": "walk", "start_s": 2, "end_s": 1}], {}, "after start_s"),
     ([{"clip": "walk", "blend_s": 0.0}], {}, "blend_s"),
+    ([{"clip": "walk", "blend_s": None}], {}, "blend_s"),
+    ([{"clip": "walk", "start_s": None}], {}, "start_s"),
+    ([{"clip": "walk", "start_s": True}], {}, "start_s"),
+    ([{"clip": "walk", "end_s": float("nan")}], {}, "NaN"),
+    ([{"clip": "walk", "end_s": float("inf")}], {}, "Infinity"),
+    ([{"clip": "walk", "repeats": True}], {}, "repeats"),
+    ([{"clip": "walk", "repeats": None}], {}, "repeats"),
+    ([{"clip": "walk"}], {"done": 1}, "done"),
     ([{"clip": "walk"}], {"loop": True}, "loop"),
     ([{"clip": "walk"}], {"format": "exoactor-chain/2"}, "exoactor-chain/1"),
     ([{"clip": "nowhere.npz"}], {}, "nowhere.npz"),
@@ -204,3 +322,29 @@ def test_a_part_too_short_to_join_is_refused_by_name(fps: float) -> None:
 def test_seams_are_named_by_their_two_clips(tmp_path: Path) -> None:
     _, seams = chain_clip(chain_file(tmp_path, {"clip": "squat", "repeats": 4}), G1)
     assert {(seam.first, seam.second) for seam in seams} == {("squat.npz", "squat.npz")}
+
+
+# --- Preflight --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("words", "found"), [
+    (["--chain", "demo"], "4 seams"), (["--clip", "walk"], "9.5 s at 50.00 Hz"),
+])
+def test_a_check_looks_at_the_motion_of_a_run(words: list[str], found: str) -> None:
+    lines = {line.check: line for line in checked(words)}
+    assert all(line.ok for line in lines.values()) and found in lines["clip"].measured
+
+
+def test_a_check_refuses_the_chain_that_a_run_would(tmp_path: Path) -> None:
+    path = chain_file(tmp_path, {"clip": "walk"}, {"clip": "walk", "start_s": 99})
+    assert any("actions[1]" in line.check for line in checked(["--chain", str(path)]) if line.is_red)
+    with pytest.raises(Refused, match="shipped chain"):
+        checked(["--chain", "walk"])
+
+
+def checked(words: list[str]) -> list[Check]:
+    """What `exoactor check` says of controller and motion."""
+    parser = argparse.ArgumentParser()
+    check_command.add_arguments(parser)
+    return list(check_controller(replace(settings_for("g1-tracker"),
+                                         clip=check_command.motion_of(parser.parse_args(words)))))

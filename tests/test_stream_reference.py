@@ -15,7 +15,7 @@ from runtime.manifest_reader import load_manifest
 from runtime.reference import ReferenceFrame
 from runtime.state import RobotState
 from runtime.stream_buffer import FADE_NS, JUMP_M
-from runtime.stream_reference import DEPTH_NS, ENGAGE_M, ENGAGE_RAD, StreamReference
+from runtime.stream_reference import BLEND_RAD_S, DEPTH_NS, ENGAGE_ARM_RAD, ENGAGE_M, ENGAGE_RAD, StreamReference
 from tests.scripted_operator import Streamer
 
 TWIST2 = load_manifest("twist2")
@@ -169,6 +169,24 @@ def test_a_gap_of_a_tenth_of_a_second_is_interpolated_and_a_longer_one_is_late(m
         worst = max(worst, float(np.abs(play.sample().joint_pos - joints[INDEX]).max()))
     assert ("REFERENCE_LATE" in play.since) is is_late
     assert (worst < 2e-3) is not is_late
+
+
+def test_a_bridged_gap_has_no_corners() -> None:
+    """A line across two lost frames is off by an eighth of acceleration times the gap's square."""
+    def swing(time_s: float) -> tuple[Any, Any, Any]:
+        return POSE + 0.3 * math.sin(6 * time_s) * np.ones(29) * 0.5, (0, 0, 0.78), (1, 0, 0, 0)
+
+    play = Play(swing, hz=50).engaged()
+    first = play.sender.sent
+    gone = {first + k for start in range(3, 60, 9) for k in (start, start + 1)}
+    play.sender.change = lambda i, record: i not in gone
+    line = 0.15 * 36 * 0.06**2 / 8
+    worst = 0.0
+    for _ in range(50):
+        play.tick()
+        assert "REFERENCE_LATE" not in play.since
+        worst = max(worst, float(np.abs(play.sample().joint_pos - swing(sent_at(play))[0][INDEX]).max()))
+    assert worst < line / 3
 
 
 def test_silence_is_late_then_lost_each_at_its_limit() -> None:
@@ -355,6 +373,16 @@ def test_engaging_is_refused_far_from_the_present_pose(away: float, refused: boo
     play.state.q[TWIST2.motor_index[3]] += away
     assert ("rad from the robot's" in play.engage()) is refused
     assert play.stream.is_engaged is not refused
+
+
+@pytest.mark.parametrize(("away", "refused"), [(1.2, False), (ENGAGE_ARM_RAD + 0.02, True)])
+def test_arms_may_be_further_and_are_blended_over_longer(away: float, refused: bool) -> None:
+    play = Play(lambda t: (POSE, (0, 0, 0.78), (1, 0, 0, 0)))
+    play.tick(400)
+    elbow = next(joint.motor for joint in ROBOT.joints if joint.name == "left_elbow_joint")
+    play.state.q[elbow] += away
+    assert bool(play.engage()) is refused
+    assert refused or play.stream.blend_s == pytest.approx(away / BLEND_RAD_S, rel=1e-6)
 
 
 @pytest.mark.parametrize(("away", "refused"), [(ENGAGE_M - 0.02, False), (ENGAGE_M + 0.02, True)])

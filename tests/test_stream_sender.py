@@ -15,8 +15,9 @@ from export.motion.stream_sender import BadNetwork, command, messages
 from runtime.clip import load_clip, make_clip
 from runtime.errors import Refused
 from runtime.packed_message import ORDER, Command, Decoder, Pose
+from runtime.resample import at_rate
 from runtime.robot import JointOrder, load_robot
-from runtime.stitch import RATE_HZ, at_rate
+from runtime.stitch import RATE_HZ
 from runtime.stream_socket import StreamSocket
 
 G1 = load_robot("g1_29dof")

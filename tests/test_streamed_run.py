@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
 from export.recorder import settings_for
 from runtime.channels import ChannelTable
 from runtime.clip import load_clip
-from runtime.faults import FAULTS, Mode, Request
+from runtime.faults import Mode, Request, flag_names
 from runtime.mux import Source
 from runtime.packed_message import ORDER, encode
 from runtime.pilot import Phase
@@ -28,13 +28,16 @@ from tests.handover_trial import OperatedRun
 from tests.scripted_operator import ScriptedOperator
 
 MS = 1_000_000
-DETECT_S = {fault.flag: fault.detect_s for fault in FAULTS}
 
 
 class StreamedRun(OperatedRun):
-    """A robot that follows a shipped clip, back and forth, over a bad link: 5 % lost, 5 % twice, 30 ms of jitter."""
+    """A robot that follows a shipped clip, back and forth, over a bad link: 5 % lost, 5 % twice, 30 ms of jitter.
 
-    def __init__(self, clip: str = "sway", seed: int = 0) -> None:
+    Args:
+        begins_s: into the run; before, nobody sends.
+    """
+
+    def __init__(self, clip: str = "sway", seed: int = 0, *, begins_s: float = 0.0) -> None:
         super().__init__(replace(settings_for("g1-tracker"), stream="tcp://127.0.0.1:1"), operator=ScriptedOperator())
         manifest = self.policy.manifest
         self._motion = load_clip(clip, manifest.robot)
@@ -43,11 +46,12 @@ class StreamedRun(OperatedRun):
         self.intake = StreamIntake(manifest.robot, ChannelTable(), default_q(manifest), manifest.idle_height_m,
                                    lambda record: self._frames.append(record.tobytes()))
         self._draw, self._number, self._due = random.Random(seed), 0, list[tuple[int, bytes]]()
+        self._began_ns = 10**9 + round(begins_s * 1e9)
         self.is_sending = True
         self.operator.frames = self.hear
 
     def hear(self, now_ns: int) -> Iterable[bytes]:
-        while (made_ns := 10**9 + self._number * 20 * MS) <= now_ns:
+        while (made_ns := self._began_ns + self._number * 20 * MS) <= now_ns:
             if self.is_sending:
                 for _ in range((self._draw.random() >= 0.05) + (self._draw.random() < 0.05)):
                     self._due.append((made_ns + self._draw.randint(1, 31 * MS), self._message(self._number)))
@@ -55,6 +59,8 @@ class StreamedRun(OperatedRun):
         self._frames.clear()
         for at_ns, data in sorted(due for due in self._due if due[0] <= now_ns):
             self.intake.take(data, at_ns)
+        self.stream["newest_ns"] = self.intake.newest_ns
+        self.stream["malformed"] = self.intake.counts["malformed"]
         self._due = [due for due in self._due if due[0] > now_ns]
         return list(self._frames)
 
@@ -84,15 +90,26 @@ def test_a_bad_link_is_followed_without_a_fall_or_a_hold() -> None:
     assert min(run.intake.counts[name] for name in ("missing", "overtaken", "repeated")) > 5
 
 
+def test_a_walk_over_a_bad_link_asks_for_no_more_than_from_its_file() -> None:
+    """Root velocities told from single steps of the feet made the tracker stumble: 1.7 of the gate's rate limit."""
+    asked = []
+    for run in (OperatedRun(settings_for("g1-tracker", clip="walk")), StreamedRun("walk", 3, begins_s=0.5)):
+        with np.errstate(all="ignore"):
+            run.go_on(9.5)
+        assert not run.fell
+        asked.append(run.steps["tracker"].demanded)
+    assert asked[1] <= asked[0] * 1.02, asked
+
+
 def test_an_ended_sender_holds_then_stands_and_its_return_has_to_be_asked_for() -> None:
     run = StreamedRun(seed=1)
     run.go_on(8.0)
     assert run.policy.helm.source is Source.STREAM
     run.is_sending = False
-    run.go_on(0.031 + DETECT_S["REFERENCE_LATE"])
-    assert run.gate.machine.mode is Mode.HOLD
-    run.go_on(DETECT_S["REFERENCE_LOST"] - DETECT_S["REFERENCE_LATE"])
-    assert run.gate.machine.mode is Mode.STAND
+    for mode, limit_ms in ((Mode.HOLD, 100), (Mode.STAND, 300)):
+        while run.gate.machine.mode is not mode:
+            run.go_on(0.002)
+            assert run.now_ns - run.intake.newest_ns <= limit_ms * MS, mode
     run.go_on(3.0)
     assert run.policy.pilot.phase is Phase.SETTLE_OUT
     run.is_sending = True
@@ -105,6 +122,17 @@ def test_an_ended_sender_holds_then_stands_and_its_return_has_to_be_asked_for() 
     assert run.steps["tracker"].demanded <= 1, "no step above the gate's rate limit"
 
 
+def test_malformed_messages_are_counted_and_change_nothing() -> None:
+    run = StreamedRun(seed=2)
+    run.go_on(5.0)
+    for _ in range(50):
+        run.intake.take(b"pose{}", run.now_ns)
+        run.go_on(0.02)
+    assert "STREAM_MALFORMED" in flag_names(run.gate.flags)
+    assert run.gate.machine.mode is Mode.TRACK
+    assert run.policy.helm.source is Source.STREAM
+
+
 def test_without_a_sender_it_stands_and_follows_the_first_that_comes() -> None:
     run = StreamedRun()
     run.is_sending = False
@@ -115,6 +143,23 @@ def test_without_a_sender_it_stands_and_follows_the_first_that_comes() -> None:
     run.go_on(3.0)
     assert run.policy.helm.source is Source.STREAM
     assert not run.fell
+
+
+def test_planner_messages_steer_a_velocity_controller_until_they_end() -> None:
+    run = OperatedRun(replace(settings_for("g1-velocity"), stream="tcp://127.0.0.1:1", duration_s=None))
+    heard = run.policy.heard
+    heard["planner_mode"], heard["movement"], heard["facing"], heard["speed_m_s"] = 2, (1, 0, 0), (1, 0, 0), 0.4
+    run.until(Phase.PLAY)
+    start = run.robot.base_position[:2].copy()
+    for _ in range(250):
+        heard["planner_ns"] = run.now_ns
+        run.go_on(0.02)
+    walked = float(np.linalg.norm(run.robot.base_position[:2] - start))
+    assert walked > 1.0 and not run.fell
+    run.go_on(2.0)  # nobody speaks: SONIC's program stands after a second, too
+    assert not run.policy.controller.inputs.command.any()
+    run.go_on(1.0)
+    assert run.speed(1.0) < 0.1 and not run.fell
 
 
 def test_gestures_ask_once_and_never_begin_to_track() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from export.motion.smpl_channels import hand_channel
 from runtime.clip import Clip, make_clip
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
@@ -94,7 +95,7 @@ def retarget(
     if smoother is not None:
         qs = smoother.finish()
     lower, upper = retargeter.solver.limits
-    channels = {} if motion.hand_states is None else _hand_channel(motion)
+    channels = hand_channel(motion)
     joint_pos = qs[:, 7:][:, retargeter.plant_index]
     clip = make_clip(motion.name, fps, robot.order, joint_pos, qs[:, :3], qs[:, 3:7], channels)
     points = points_of(retargeter.solver.kinematics, qs)
@@ -152,10 +153,3 @@ def standing_tilts(retargeter: Retargeter, joints: F64, turns: F64) -> F64:
     targets.reset()
     found = [np.median(tilts, axis=0) if len(tilts) >= LEAST_STANDING_FRAMES else np.zeros(2) for tilts in seen]
     return np.array(found).reshape(len(feet), 2).clip(-MOST_FOOT_TILT_RAD, MOST_FOOT_TILT_RAD)
-
-
-def _hand_channel(motion: HumanMotion) -> dict[str, F64]:
-    from runtime.channels import CHANNELS
-
-    states = motion.hand_states
-    return {"hand_states": states.astype(np.float64)} if states is not None and "hand_states" in CHANNELS else {}

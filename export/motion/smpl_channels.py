@@ -39,6 +39,11 @@ def smpl_channels(motion: HumanMotion) -> dict[str, F64]:
     }
 
 
+def hand_channel(motion: HumanMotion) -> dict[str, F64]:
+    """`hand_states` (T, 2) of a motion that has any."""
+    return {} if motion.hand_states is None else {"hand_states": motion.hand_states.astype(np.float64)}
+
+
 def human_clip(motion: HumanMotion, robot: Robot, fps: float, standing: dict[str, float] | None = None) -> Clip:
     """A clip that carries a human: channels and wrists; the robot's other joints stand, its root goes with the human.
 
@@ -52,7 +57,7 @@ def human_clip(motion: HumanMotion, robot: Robot, fps: float, standing: dict[str
         raise Refused(f"human motion {motion.name}", expected=f"a robot with {', '.join(WRIST_JOINTS)}",
                       found=robot.name, what_to_do="convert with --retarget")
     motion = human_at(motion, fps)
-    channels = smpl_channels(motion)
+    channels = smpl_channels(motion) | hand_channel(motion)
     q = np.array([(standing or {}).get(name, 0.0) for name in robot.order.names])
     joint_pos = np.tile(q, (motion.frames, 1))
     columns = [robot.order.names.index(name) for name in WRIST_JOINTS]

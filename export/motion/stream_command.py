@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import ipaddress
 import time
-from typing import Any
 
 from export.motion.stream_sender import BadNetwork, command, messages
 from runtime.chain import load_motion
 from runtime.errors import Refused
-from runtime.operator_key import parse_address
-from runtime.packed_message import VERSIONS
+from runtime.hand import load_hand
+from runtime.packed_message import HAND, VERSIONS
 from runtime.robot import load_robot
 from runtime.stitch import RATE_HZ
+from runtime.stream_socket import Publisher
+
+WAITING = 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="1: joints; 2: SMPL; 3: both; 4: tokens (default 1)")
     parser.add_argument("--topic", default="pose")
     parser.add_argument("--robot", default="g1_29dof", help="whose joints (default g1_29dof)")
+    parser.add_argument("--hands", metavar="NAME|FILE", help="send the hands' joints too: dex3-1")
     parser.add_argument("--repeat", type=int, default=1, help="how many times in a row (default 1)")
     parser.add_argument("--start", action="store_true", help="ask by `command` to be followed")
     parser.add_argument("--wait", type=float, default=30.0, metavar="S", help="for a listener (default 30)")
@@ -50,10 +52,14 @@ def run(args: argparse.Namespace) -> int:
         raise Refused("--jitter-ms, --repeat", expected="0 to 1000 ms, 1 to 1000 times",
                       found=f"{args.jitter_ms}, {args.repeat}", what_to_do="stay within")
     clip = load_motion(args.file, load_robot(args.robot))
-    once = list(messages(clip, args.protocol, args.topic))
-    socket = _publisher(args.to, args.key)
+    hands = None if args.hands is None else load_hand(args.hands)
+    if hands is not None and len(hands.joints) != HAND:
+        raise Refused("--hands", expected=f"hands of {HAND} joints", found=f"{len(hands.joints)} of {hands.name}",
+                      what_to_do="the protocol has room for no others: leave it out")
+    once = list(messages(clip, args.protocol, args.topic, hands=hands))
+    socket = Publisher(args.to, args.key, "--to", WAITING)
     try:
-        if not _await_listener(socket, args.wait):
+        if not socket.await_listener(args.wait):
             raise Refused("--to", expected=f"a listener within {args.wait:g} s", found="none",
                           what_to_do=f"start `exoactor run --stream {args.to}`, or give --wait")
         if args.start:
@@ -63,12 +69,12 @@ def run(args: argparse.Namespace) -> int:
         for _ in range(args.repeat):
             sent += _play(socket, once, network)
     finally:
-        socket.close(1000)
+        socket.close(1.0)
     print(f"{sent} messages of {len(once) * args.repeat} frames sent")
     return 0
 
 
-def _play(socket: Any, once: list[bytes], network: BadNetwork) -> int:
+def _play(socket: Publisher, once: list[bytes], network: BadNetwork) -> int:
     """Every message at its time; returns how many were sent."""
     waiting: list[tuple[float, int, bytes]] = []
     for frame, message in enumerate(once):
@@ -82,39 +88,3 @@ def _play(socket: Any, once: list[bytes], network: BadNetwork) -> int:
         socket.send(message)
         sent += 1
     return sent
-
-
-def _publisher(address: str, key: str | None) -> Any:
-    """A bound publisher that hears of its listeners.
-
-    Raises:
-        Refused: another form of address, taken, off loopback without a key, a key that is none.
-    """
-    import zmq
-    import zmq.auth
-
-    if not address.startswith("tcp://"):
-        raise Refused("--to", expected="tcp://HOST:PORT", found=address, what_to_do="e.g. tcp://127.0.0.1:5556")
-    host, _ = parse_address(address.removeprefix("tcp://"), "--to")
-    if key is None and not ipaddress.ip_address(host).is_loopback:
-        raise Refused("--to", expected="--key for an address that others can reach", found=address,
-                      what_to_do="give the secret half of a CURVE certificate (zmq.auth.create_certificates)")
-    socket: Any = zmq.Context.instance().socket(zmq.XPUB)
-    socket.setsockopt(zmq.SNDHWM, 256)
-    try:
-        if key is not None:
-            public, secret = zmq.auth.load_certificate(key)
-            if secret is None:
-                raise ValueError("no secret key in it")
-            socket.curve_publickey, socket.curve_secretkey, socket.curve_server = public, secret, True
-        socket.bind(address)
-    except (OSError, ValueError, zmq.ZMQError) as error:
-        socket.close(0)
-        raise Refused("--to, --key", expected="a free address, and a secret certificate where one is needed",
-                      found=str(error), what_to_do="choose another port, or the file ending in .key_secret") from error
-    return socket
-
-
-def _await_listener(socket: Any, longest_s: float) -> bool:
-    """Until somebody subscribes."""
-    return bool(socket.poll(round(longest_s * 1000)))

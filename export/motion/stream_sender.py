@@ -8,20 +8,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firmware_bridge.hand_bus import SIDES
 from runtime.clip import Clip
 from runtime.errors import Refused
+from runtime.hand import HandModel
+from runtime.hand_track import HandTrack
 from runtime.packed_message import ORDER, encode
+from runtime.resample import at_rate
 from runtime.robot import JointOrder
-from runtime.stitch import RATE_HZ, at_rate
+from runtime.stitch import RATE_HZ
 
 WINDOW = 5
 """Rolling frames of a message, as SONIC's headset sender has it."""
+_HANDS = tuple(f"{side}_hand_joints" for side in SIDES)
 _CHANNELS = {1: (), 2: ("smpl_joints", "smpl_pose", "smpl_quat_wxyz"),
              3: ("smpl_joints", "smpl_pose", "smpl_quat_wxyz"), 4: ("token",)}
 
 
-def messages(clip: Clip, version: int, topic: str = "pose", window: int = WINDOW) -> Iterator[bytes]:
+def messages(
+    clip: Clip, version: int, topic: str = "pose", window: int = WINDOW, hands: HandModel | None = None
+) -> Iterator[bytes]:
     """One message a frame at 50 Hz, each with the last `window` frames.
+
+    Args:
+        hands: whose joints to send where the clip says what its hands do; the protocol has room for seven a hand.
 
     Raises:
         Refused: the clip lacks the channels or the joints that this version carries.
@@ -35,6 +45,7 @@ def messages(clip: Clip, version: int, topic: str = "pose", window: int = WINDOW
     clip = at_rate(clip, RATE_HZ)
     columns = clip.order.index_of(JointOrder(ORDER))
     arrays = {"joint_pos": clip.joint_pos[:, columns], "joint_vel": clip.joint_vel[:, columns]}
+    track = HandTrack(clip)
     quats = clip.root_quat_wxyz if version in (1, 4) else clip.channels["smpl_quat_wxyz"]
     for frame in range(len(clip.joint_pos)):
         rows = slice(max(0, frame - window + 1), frame + 1)
@@ -52,6 +63,9 @@ def messages(clip: Clip, version: int, topic: str = "pose", window: int = WINDOW
             fields["smpl_pose"] = clip.channels["smpl_pose"][rows].reshape(count, 21, 3).astype(np.float32)
         if version == 4:
             fields["token_state"] = clip.channels["token"][frame].astype(np.float32)
+        if hands is not None:
+            told = enumerate(track.at(frame / RATE_HZ).tolist())
+            fields |= {_HANDS[side]: hands.states_rad[state, side] for side, state in told if state >= 0}
         yield encode(topic, version, fields)
 
 

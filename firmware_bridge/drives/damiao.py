@@ -36,6 +36,8 @@ DISABLED, ENABLED = 0, 1
 class Register(IntEnum):
     """Numbers of a drive's settings."""
 
+    MASTER_ID = 7
+    ID = 8
     TIMEOUT = 9
     CONTROL_MODE = 10
     P_MAX = 21
@@ -44,7 +46,7 @@ class Register(IntEnum):
     CAN_BAUD = 35
 
 
-INTEGERS = frozenset({Register.TIMEOUT, Register.CONTROL_MODE, Register.CAN_BAUD})
+INTEGERS = frozenset({Register.MASTER_ID, Register.ID, Register.TIMEOUT, Register.CONTROL_MODE, Register.CAN_BAUD})
 TIMEOUT_PER_S = 20_000
 """TIMEOUT counts 50 us; zero switches the drive's watchdog off."""
 

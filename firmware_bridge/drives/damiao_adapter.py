@@ -38,6 +38,13 @@ class DamiaoLink:
 
     def feed(self, data: bytes) -> CanFrames:
         data, at, frames = self._waiting + data, 0, []
+        if len(data) % IN_BYTES == 0 and data:  # the usual case at once: whole frames, in step
+            table = np.frombuffer(data, np.uint8).reshape(-1, IN_BYTES)
+            if (table[:, 0] == 0xAA).all() and (table[:, 15] == 0x55).all() and (table[:, 6] < 0x80).all():
+                self._waiting = b""
+                table = table[table[:, 1] == RECEIVED]
+                ids = np.ascontiguousarray(table[:, 3:7]).view("<u4").reshape(-1).astype(np.uint32)
+                return CanFrames(ids, table[:, 7:15], np.full(len(ids), 8, np.uint8))
         while len(data) - at >= IN_BYTES:
             if data[at] != 0xAA or data[at + IN_BYTES - 1] != 0x55:
                 at = self._next_head(data, at)
@@ -53,3 +60,37 @@ class DamiaoLink:
         self.bad += 1
         found = data.find(0xAA, at + 1)
         return len(data) if found < 0 else found
+
+
+class FarDamiaoLink:
+    """The same framing from the adapter's own side: what an emulated one reads and answers."""
+
+    def __init__(self) -> None:
+        self.bad = 0
+        self._waiting = b""
+
+    def opening(self) -> bytes:
+        return b""
+
+    def closing(self) -> bytes:
+        return b""
+
+    def pack(self, ids: U32, data: U8) -> bytes:
+        out = np.zeros((len(ids), IN_BYTES), np.uint8)
+        out[:, 0], out[:, 1], out[:, 2], out[:, 15] = 0xAA, RECEIVED, 8, 0x55
+        out[:, 3:7] = np.ascontiguousarray(ids, "<u4").view(np.uint8).reshape(-1, 4)
+        out[:, 7:15] = data
+        return out.tobytes()
+
+    def feed(self, data: bytes) -> CanFrames:
+        data, at, frames = self._waiting + data, 0, []
+        while len(data) - at >= OUT_BYTES:
+            if not data.startswith(HEAD, at):
+                self.bad += 1
+                found = data.find(HEAD[:1], at + 1)
+                at = len(data) if found < 0 else found
+                continue
+            frames.append((data[at + 13] | data[at + 14] << 8, data[at + 21 : at + 29]))
+            at += OUT_BYTES
+        self._waiting = data[at:]
+        return CanFrames.of(frames)

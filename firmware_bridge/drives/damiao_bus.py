@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from firmware_bridge.drives import damiao
-from firmware_bridge.drives.can_link import U8, CanLink
+from firmware_bridge.drives.can_link import CanLink
 from firmware_bridge.drives.damiao import Register
 from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts
 from firmware_bridge.drives.mit_word import MitRange, MitWord
@@ -30,6 +29,7 @@ class DamiaoBus:
     """
 
     takes_turns = False
+    turn_s = 0.0
 
     def __init__(self, drives: list[Drive], link: CanLink, baud: int = 921_600) -> None:
         unknown = sorted({drive.model for drive in drives} - set(damiao.MODELS))
@@ -42,10 +42,9 @@ class DamiaoBus:
         self._word = MitWord(self.ranges)
         self._ids = np.array([drive.id for drive in drives], np.uint32)
         self._row = np.full(0x800, -1, np.intp)
-        for row, drive in enumerate(drives):
-            self._row[drive.answer_id or drive.id + damiao.MASTER_OFFSET] = row
+        self._answer_ids = np.array([drive.answer_id or drive.id + damiao.MASTER_OFFSET for drive in drives], np.uint32)
+        self._row[self._answer_ids] = self._every = np.arange(len(drives))
         self._low_ids = np.array([drive.id & 0xF for drive in drives], np.uint8)
-        self._answers: list[damiao.Answer] = []
         self.strangers = 0
 
     @property
@@ -58,29 +57,34 @@ class DamiaoBus:
     def ask(self, block: F64) -> list[bytes]:
         return [self.link.pack(self._ids, self._word.bytes)] if self._word.encode(block) else []
 
+    def begin(self, turn: int) -> None:
+        """Nothing to note: answers come when they come."""
+
+    def is_answered(self) -> bool:
+        return True
+
     def hear(self, data: bytes, now_ns: int) -> int:
-        frames = self.link.feed(data)
-        rows = self._row[np.minimum(frames.ids, 0x7FF)]
-        mine = (rows >= 0) & (frames.lengths == 8)
-        rows, data8 = rows[mine], frames.data[mine]
-        is_state = data8[:, 0] & 0xF == self._low_ids[rows]
-        is_register = (data8[:, 2] == 0x33) | (data8[:, 2] == 0x55)
-        self._note_registers(data8, rows, is_register)
-        self.strangers += int(np.count_nonzero(~mine) + np.count_nonzero(~is_state & ~is_register))
-        rows, data8 = rows[is_state], data8[is_state]
+        ids, data8, lengths = self.link.feed(data)
+        if len(ids) == 0:
+            return 0
+        rows = self._every
+        if len(ids) != len(rows) or (ids != self._answer_ids).any() or lengths.min() != 8:
+            rows = self._row[np.minimum(ids, 0x7FF)]
+            is_mine = (rows >= 0) & (lengths == 8)
+            self.strangers += int(np.count_nonzero(~is_mine))
+            rows, data8 = rows[is_mine], data8[is_mine]
+        head = data8[:, 0]
+        is_state = head & 0xF == self._low_ids[rows]
+        if not is_state.all():
+            self.strangers += int(np.count_nonzero(~is_state))
+            rows, data8, head = rows[is_state], data8[is_state], head[is_state]
         states = self.states
         states.note(rows, self._word.decode_reply(data8, rows), now_ns)
-        errors = data8[:, 0] >> 4
-        states.faults[rows] = np.where(errors > damiao.ENABLED, errors, 0)
+        errors = head >> 4
+        states.faults[rows] = errors * (errors > damiao.ENABLED)
         states.is_driving[rows] = errors == damiao.ENABLED
-        states.temperature_c[rows] = data8[:, 6:].max(axis=1, initial=0)
+        states.temperature_c[rows] = np.maximum(data8[:, 6], data8[:, 7])
         return len(rows)
-
-    def _note_registers(self, data: U8, rows: npt.NDArray[np.intp], is_register: npt.NDArray[np.bool_]) -> None:
-        for at in np.flatnonzero(is_register):
-            answer = damiao.read_answer(data[at].tobytes())
-            if answer is not None and answer.motor == self.drives[rows[at]].id:
-                self._answers = [*self._answers[-64:], answer]
 
     def _register(self, exchange: Exchange, drive: Drive, question: bytes, register: int) -> float | None:
         """What a drive says its register holds; None when it does not say."""
@@ -88,12 +92,11 @@ class DamiaoBus:
         found: list[float] = []
 
         def is_enough(data: bytes) -> bool:
-            self.hear(data, 0)
-            found.extend(a.value for a in self._answers if a.motor == drive.id and a.register == register)
+            answers = [damiao.read_answer(row.tobytes()) for row in self.link.feed(data).data]
+            found.extend(a.value for a in answers if a and (a.motor, a.register) == (drive.id, register))
             return bool(found)
 
         for _ in range(TRIES):
-            self._answers = []
             if exchange(packed, is_enough, ANSWER_S):
                 return found[-1]
         return None

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 
 from firmware_bridge.drives import damiao
-from firmware_bridge.drives.can_link import CanLink
+from firmware_bridge.drives.can_link import CanFrames, CanLink
 from firmware_bridge.drives.damiao import Register
 from firmware_bridge.drives.language import Drive
 from firmware_bridge.drives.mit_word import MitWord
@@ -31,12 +31,16 @@ class DamiaoFarEnd:
         self._word = MitWord(ranges)
         self.registers: list[dict[int, float]] = [
             {Register.P_MAX: r.q_rad, Register.V_MAX: r.dq_rad_s, Register.T_MAX: r.tau_n_m, Register.TIMEOUT: 0.0,
-             Register.CONTROL_MODE: 1.0, Register.CAN_BAUD: 4.0} for r in ranges]
+             Register.CONTROL_MODE: 1.0, Register.CAN_BAUD: 4.0, Register.MASTER_ID: float(answer),
+             Register.ID: float(number)} for r, number, answer in zip(ranges, self._ids, self._answers, strict=True)]
         self._commands = np.zeros((len(drives), 8), np.uint8)
 
     def feed(self, data: bytes) -> bytes:
         """What the bus answers to some bytes."""
         frames = self._link.feed(data)
+        if self._is_a_cycle(frames):
+            self._motors.command(self._rows, self._word.decode_command(frames.data))
+            return self._link.pack(self._answers, self._states())
         out: list[bytes] = []
         answering: list[int] = []
         told: list[int] = []
@@ -58,6 +62,12 @@ class DamiaoFarEnd:
         if answering:
             out.append(self._link.pack(self._answers[answering], self._states()[answering]))
         return b"".join(out)
+
+    def _is_a_cycle(self, frames: CanFrames) -> bool:
+        """The usual case: a target for each drive, in their order, and all alive."""
+        order = np.fromiter(self._ids, np.uint32, len(self._ids))
+        is_special = (frames.data[:, 0] == 0xFF) & (frames.data[:, 7] >= 0xFB)
+        return np.array_equal(frames.ids, order) and not (is_special.any() or self._motors.is_dead[self._rows].any())
 
     def _switch(self, at: int, code: int) -> None:
         motors, row = self._motors, self._rows[at]
@@ -93,7 +103,12 @@ class DamiaoFarEnd:
             values[register] = answer.value
             if register == Register.TIMEOUT:
                 self._motors.watchdog_s[self._rows[at]] = answer.value / damiao.TIMEOUT_PER_S
+            elif register == Register.ID:
+                self._ids = {number if other != at else int(answer.value): other for number, other in self._ids.items()}
+                motor = int(answer.value)
+            elif register == Register.MASTER_ID:
+                self._answers[at] = int(answer.value)
         value = values.get(register, 0.0)
         raw = struct.pack("<I", int(value)) if register in damiao.INTEGERS else struct.pack("<f", value)
-        answer_data = np.frombuffer(data[:4] + raw, np.uint8)[None]
+        answer_data = np.frombuffer(bytes([motor & 0xFF, motor >> 8]) + data[2:4] + raw, np.uint8)[None]
         return self._link.pack(self._answers[[at]], answer_data)

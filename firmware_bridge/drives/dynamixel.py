@@ -25,6 +25,7 @@ class Instruction(IntEnum):
     PING = 0x01
     READ = 0x02
     WRITE = 0x03
+    REBOOT = 0x08
     STATUS = 0x55
     SYNC_READ = 0x82
     SYNC_WRITE = 0x83
@@ -41,16 +42,25 @@ class Register:
     size: int
 
 
+MODEL_NUMBER = Register(0, 2)
 RETURN_DELAY = Register(9, 1)
 """In 2 us; a new servo waits 500 us before it answers."""
+DRIVE_MODE = Register(10, 1)
+"""Bit 0 turns the direction round, bit 2 makes the profile a time."""
+OPERATING_MODE = Register(11, 1)
+CURRENT_LIMIT = Register(38, 2)
 TORQUE_ENABLE = Register(64, 1)
+STATUS_RETURN = Register(68, 1)
 HARDWARE_ERROR = Register(70, 1)
 GAIN_D, GAIN_I, GAIN_P = Register(80, 2), Register(82, 2), Register(84, 2)
 WATCHDOG = Register(98, 1)
 """In 20 ms, 0 off; -1 (255) says that it has struck."""
+GOAL_CURRENT = Register(102, 2)
 GOAL_POSITION = Register(116, 4)
 PRESENT_CURRENT, PRESENT_VELOCITY, PRESENT_POSITION = Register(126, 2), Register(128, 4), Register(132, 4)
 PRESENT_TEMPERATURE = Register(146, 1)
+INDIRECT_ADDRESS = 168
+"""Of the first of the two-byte slots that say what stands in the bytes of indirect data."""
 
 
 class Packet(NamedTuple):
@@ -87,17 +97,22 @@ def make_write(number: int, register: Register, value: int) -> bytes:
                        register.address.to_bytes(2, "little") + _value(value, register.size))
 
 
-def make_sync_read(ids: list[int], address: int, size: int) -> bytes:
-    """Asks many servos for the same registers; each answers by itself, in this order."""
+def make_sync_read(ids: list[int], address: int, size: int, code: Instruction = Instruction.SYNC_READ) -> bytes:
+    """Asks many servos for the same registers; each answers by itself, in this order, or all in one packet."""
     where = address.to_bytes(2, "little") + size.to_bytes(2, "little")
-    return make_packet(BROADCAST, Instruction.SYNC_READ, where + bytes(ids))
+    return make_packet(BROADCAST, code, where + bytes(ids))
 
 
 def make_sync_write(ids: list[int], register: Register, values: list[int]) -> bytes:
     """Tells many servos the same register; nobody answers."""
-    where = register.address.to_bytes(2, "little") + register.size.to_bytes(2, "little")
     rows = b"".join(bytes([number]) + _value(value, register.size) for number, value in zip(ids, values, strict=True))
-    return make_packet(BROADCAST, Instruction.SYNC_WRITE, where + rows)
+    return make_sync_rows(register.address, register.size, rows)
+
+
+def make_sync_rows(address: int, size: int, rows: bytes) -> bytes:
+    """The same from rows of an id and `size` bytes."""
+    return make_packet(BROADCAST, Instruction.SYNC_WRITE,
+                       address.to_bytes(2, "little") + size.to_bytes(2, "little") + rows)
 
 
 def _value(value: int, size: int) -> bytes:
@@ -109,6 +124,16 @@ class PacketStream:
 
     def __init__(self) -> None:
         self.bad = 0
+        self._waiting = b""
+
+    def swap(self, data: bytes) -> bytes:
+        """The beginning of a packet that was waiting for its end; `data` waits in its place."""
+        before, self._waiting = self._waiting, data
+        return before
+
+    def forget(self) -> None:
+        """Let go of the beginning of a packet whose end has not come."""
+        self.bad += len(self._waiting) > 0
         self._waiting = b""
 
     def feed(self, data: bytes) -> list[Packet]:

@@ -24,8 +24,10 @@ class Instruction(IntEnum):
     SYNC_WRITE = 0x83
 
 
-TORQUE_ENABLE, GOAL_POSITION, PRESENT_POSITION, PRESENT_TEMPERATURE = 40, 42, 56, 63
-POSITION_SIGN_BIT, HOMING_SIGN_BIT = 15, 11
+MODEL_NUMBER, ID, RETURN_DELAY, STATUS_LEVEL, MIN_POSITION, OPERATING_MODE = 3, 5, 7, 8, 9, 33
+TORQUE_ENABLE, ACCELERATION, GOAL_POSITION, TORQUE_LIMIT, LOCK = 40, 41, 42, 48, 55
+PRESENT_POSITION, PRESENT_TEMPERATURE = 56, 63
+POSITION_SIGN_BIT, HOMING_SIGN_BIT, LOAD_SIGN_BIT = 15, 11, 10
 
 
 class Packet(NamedTuple):
@@ -75,6 +77,11 @@ class PacketStream:
 
     def __init__(self) -> None:
         self.bad = 0
+        self._waiting = b""
+
+    def forget(self) -> None:
+        """Let go of the beginning of a packet whose end has not come."""
+        self.bad += len(self._waiting) > 0
         self._waiting = b""
 
     def feed(self, data: bytes) -> list[Packet]:

@@ -7,13 +7,15 @@ on units do not hold): conversions truncate towards zero, the gear ratio is 6.33
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from firmware_bridge.drives.crc16 import KermitOfFrames
+from firmware_bridge.drives.crc16 import KermitOfFrames, kermit
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
 
 F64 = npt.NDArray[np.float64]
@@ -63,8 +65,11 @@ class GoCodec:
         self.frames = np.zeros(n, OUT_DTYPE)
         self.bytes: U8 = self.frames.view(np.uint8).reshape(n, OUT_BYTES)
 
-    def encode(self, block: npt.NDArray[np.float32], status: Status = Status.FOC) -> bool:
+    def encode(self, block: npt.NDArray[np.float32] | F64, status: Status | U8 = Status.FOC) -> bool:
         """A command block (n, 5), columns q, dq, tau, kp, kd, into `bytes`; beyond what a motor takes is its end.
+
+        Args:
+            status: for all, or (n,).
 
         Returns:
             False, and `bytes` as they were, when a number is not finite.
@@ -75,7 +80,7 @@ class GoCodec:
         rotor[:, :KP] = np.clip(rotor[:, :KP], -_LIMITS[:KP], _LIMITS[:KP])
         rotor[:, KP:] = np.clip(rotor[:, KP:], 0, _LIMITS[KP:])
         frames = self.frames
-        frames["head"], frames["mode"] = OUT_HEAD, self._ids | int(status) << 4
+        frames["head"], frames["mode"] = OUT_HEAD, self._ids | np.asarray(status, np.uint8) << 4
         frames["tau"] = np.clip(np.trunc(rotor[:, TAU] * 256), -32768, 32767)
         frames["dq"] = np.clip(np.trunc(rotor[:, DQ] / TURN * 256), -32768, 32767)
         frames["q"] = np.trunc(rotor[:, Q] / TURN * 32768)
@@ -92,7 +97,7 @@ class GoCodec:
         frames, rows = frames[good], rows[good]
         state = np.stack([frames["q"] / 32768 * TURN, frames["dq"] / 256 * TURN, frames["tau"] / 256.0], axis=1)
         return Replies(rows, state * self._from_rotor, frames["temperature"].astype(np.int16),
-                       (frames["state"] & 7).astype(np.uint8), int(np.count_nonzero(~good)))
+                       (frames["state"] & 7).astype(np.uint8), frames["mode"] >> 4 & 7, int(np.count_nonzero(~good)))
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ class Replies:
         state: (m, 3) q, dq, tau: rad, rad/s, N m, behind the gear.
         temperature_c: (m,) int16.
         errors: (m,) uint8, index of ERRORS; others are reserved.
+        statuses: (m,) uint8, what each says that it does.
         bad: frames left out.
     """
 
@@ -111,34 +117,94 @@ class Replies:
     state: F64
     temperature_c: npt.NDArray[np.int16]
     errors: U8
+    statuses: U8
     bad: int
 
 
-class GoStream:
-    """Answers out of a stream of bytes; what is none is passed over byte by byte and counted."""
+class Reply(NamedTuple):
+    """One answer, as `Replies` has many."""
 
-    def __init__(self) -> None:
+    id: int
+    q: float
+    dq: float
+    tau: float
+    temperature_c: int
+    error: int
+    status: int
+
+
+_IN, _IN_BODY, _OUT = struct.Struct("<2xBhhibHxx"), struct.Struct("<BhhibH"), struct.Struct("<2xBhhiHHxx")
+
+
+def read_reply(frame: bytes, gear: float = GEAR) -> Reply:
+    """One answer of 16 bytes whose CRC is right, by itself: arrays are slower for so few."""
+    mode, tau, dq, q, temperature, state = _IN.unpack(frame)
+    return Reply(mode & 0xF, q / 32768 * TURN / gear, dq / 256 * TURN / gear, tau / 256 * gear, temperature, state & 7,
+                 mode >> 4 & 7)
+
+
+def make_reply(reply: Reply, gear: float = GEAR) -> bytes:
+    """What a motor answers; beyond what a field takes is its end."""
+    head = IN_HEAD + _IN_BODY.pack(
+        reply.id | reply.status << 4, _short(reply.tau / gear * 256), _short(reply.dq * gear / TURN * 256),
+        min(max(int(reply.q * gear / TURN * 32768), -(1 << 31)), (1 << 31) - 1),
+        min(max(reply.temperature_c, -128), 127), reply.error & 7)
+    return head + kermit(head).to_bytes(2, "little")
+
+
+def _short(value: float) -> int:
+    return min(max(int(value), -32768), 32767)
+
+
+class Command(NamedTuple):
+    """One question as a motor reads it; `target` is q, dq, tau, kp, kd."""
+
+    id: int
+    status: int
+    target: tuple[float, float, float, float, float]
+
+
+def read_command(frame: bytes, gear: float = GEAR) -> Command:
+    """One question of 17 bytes whose CRC is right."""
+    mode, tau, dq, q, kp, kd = _OUT.unpack(frame)
+    return Command(mode & 0xF, mode >> 4 & 7, (
+        q / 32768 * TURN / gear, dq / 256 * TURN / gear, tau / 256 * gear, kp / 1280 * gear**2, kd / 1280 * gear**2))
+
+
+class GoStream:
+    """Frames out of a stream of bytes; what is none is passed over byte by byte and counted.
+
+    Args:
+        head: `IN_HEAD` on the host's side, `OUT_HEAD` on the motors'.
+    """
+
+    def __init__(self, head: bytes = IN_HEAD) -> None:
         self.bad = 0
+        self._head, self._waiting = head, b""
+        self._length = IN_BYTES if head == IN_HEAD else OUT_BYTES
+
+    def forget(self) -> None:
+        """Let go of the beginning of a frame whose end has not come."""
+        self.bad += len(self._waiting) > 0
         self._waiting = b""
 
-    def feed(self, data: bytes) -> U8:
-        """(m, 16) pieces that begin as an answer does; their CRC is for `GoCodec.decode` to see."""
-        data, at, found = self._waiting + data, 0, []
-        while len(data) - at >= IN_BYTES:
-            if data[at : at + 2] != IN_HEAD:
+    def feed(self, data: bytes) -> list[bytes]:
+        """Frames with a right CRC, of 16 bytes, or 17 on the motors' side."""
+        data, at, found, length = self._waiting + data, 0, [], self._length
+        while len(data) - at >= length:
+            if data[at : at + 2] != self._head:
                 self.bad += 1
-                at = data.find(IN_HEAD, at + 1)
+                at = data.find(self._head, at + 1)
                 at = len(data) - 1 if at < 0 else at
                 continue
-            piece = np.frombuffer(data, np.uint8, IN_BYTES, at).reshape(1, IN_BYTES)
-            if int(_CRC_IN.of(piece[:, :-2])[0]) != int.from_bytes(data[at + 14 : at + 16], "little"):
+            if kermit(data[at : at + length - 2]) != data[at + length - 2] | data[at + length - 1] << 8:
                 self.bad += 1
                 at += 1
                 continue
-            found.append(piece)
-            at += IN_BYTES
+            found.append(data[at : at + length])
+            at += length
         self._waiting = data[at:]
-        return np.concatenate(found) if found else np.zeros((0, IN_BYTES), np.uint8)
+        return found
 
 
 def cycle_s(motors: int, turnaround_s: float = 50e-6) -> float:

@@ -64,7 +64,7 @@ class DriveStates:
         """Answers of the drives at `rows`, (m, 3) q, dq, tau; of two of one drive the later counts."""
         self.q[rows], self.dq[rows], self.tau[rows] = motion.T
         self.answered_ns[rows] = now_ns
-        np.add.at(self.answers, rows, 1)
+        self.answers += np.bincount(rows, minlength=len(self.answers)).astype(np.uint32)
 
 
 @dataclass
@@ -87,12 +87,17 @@ class Language(Protocol):
         states: what the drives said last.
         baud: of the port.
         bad: pieces of bytes that were none, counted.
-        takes_turns: an answer has to be waited for before the next question (a bus with one pair of wires).
+        takes_turns: an answer has to be waited for before the next question (a bus with one pair of wires). Then
+            `ask` gives one question a turn: read and `hear` what still lies there, `begin` the turn, send it, and go on
+            when it `is_answered` or after `turn_s`. An answer that nobody waits for any more is no new state.
+            `enabling` and `disabling` give questions of such turns too, and count as the last `ask` for `begin`.
+        turn_s: longest time that a question of the last `ask` and its answers take.
     """
 
     states: DriveStates
     baud: int
     takes_turns: bool
+    turn_s: float
 
     @property
     def bad(self) -> int: ...
@@ -103,6 +108,14 @@ class Language(Protocol):
 
     def ask(self, block: F64) -> list[bytes]:
         """The questions of one cycle, with the drives' targets (n, 5): q, dq, tau, kp, kd; none when not finite."""
+        ...
+
+    def begin(self, turn: int) -> None:
+        """Question `turn` of the last `ask` goes out now; where turns are taken, only what answers it counts."""
+        ...
+
+    def is_answered(self) -> bool:
+        """Whether all is there that the question begun last brings."""
         ...
 
     def hear(self, data: bytes, now_ns: int) -> int:

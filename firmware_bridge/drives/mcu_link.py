@@ -3,14 +3,15 @@
 A frame is COBS-stuffed and ends in a zero byte: version, type, session, sequence, time in microseconds, count, body,
 CRC-32 (zlib's), all little endian. A command's body is five floats a motor (q, dq, tau, kp, kd), a state's three
 floats, a temperature and fault bits a motor, then the IMU and the stop line. The state repeats the sequence it answers,
-so latency and loss cost nothing extra to know.
+so latency and loss cost nothing extra to know. docs/mcu_link.md has it byte by byte; the far end in C is
+`firmware_bridge/mcu`.
 """
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ class Kind(IntEnum):
     DAMP = 3
     STATE = 4
     ENABLE = 5
+    DISABLE = 6
 
 
 class LinkMode(IntEnum):
@@ -45,6 +47,24 @@ class LinkMode(IntEnum):
     LIMP = 0
     DRIVEN = 1
     DAMPED = 2
+
+
+class MotorFault(IntFlag):
+    """Fault bits of a motor; the board's own are the lower ones, the link sets the last two for every motor."""
+
+    OVER_TEMPERATURE = 1 << 0
+    OVER_CURRENT = 1 << 1
+    UNDER_VOLTAGE = 1 << 2
+    OVER_VOLTAGE = 1 << 3
+    ENCODER = 1 << 4
+    DRIVE_SILENT = 1 << 5
+    STOP_LINE = 1 << 14
+    HEARTBEAT = 1 << 15
+
+
+LEAST_WATCHDOG_MS, USUAL_WATCHDOG_MS, MOST_WATCHDOG_MS = 10, 50, 1000
+DAMPING = 1.0
+"""N m s/rad of every motor while it is damped, unless the board has its own."""
 
 
 def stuff(data: bytes) -> bytes:
@@ -60,6 +80,20 @@ def stuff(data: bytes) -> bytes:
 
 def unstuff(data: bytes) -> bytes | None:
     """The inverse; None for what no `stuff` makes."""
+    out, at, size = bytearray(data), 0, len(data)
+    while at < size:  # where no run is the longest, each code stands where a zero was
+        code = out[at]
+        if code == 255:
+            return _unstuff_long(data)
+        if code == 0:
+            return None
+        out[at] = 0
+        at += code
+    return bytes(out[1:]) if at == size else None
+
+
+def _unstuff_long(data: bytes) -> bytes | None:
+    """The same with runs of 254 bytes, whose code stands for no zero."""
     out, at, size = bytearray(), 0, len(data)
     while at < size:
         code = data[at]
@@ -72,10 +106,12 @@ def unstuff(data: bytes) -> bytes | None:
     return bytes(out)
 
 
-def make_frame(kind: Kind, session: int, sequence: int, time_us: int, count: int, body: bytes) -> bytes:
+def make_frame(
+    kind: Kind, session: int, sequence: int, time_us: int, count: int, body: bytes, version: int = VERSION
+) -> bytes:
     """A whole frame with its end."""
     head = np.zeros(1, HEADER)
-    head["version"], head["kind"], head["session"] = VERSION, kind, session & 0xFFFF
+    head["version"], head["kind"], head["session"] = version, kind, session & 0xFFFF
     head["sequence"], head["time_us"], head["count"] = sequence & 0xFFFF, time_us & 0xFFFFFFFF, count
     plain = head.tobytes() + body
     return stuff(plain + zlib.crc32(plain).to_bytes(CRC_BYTES, "little")) + END

@@ -23,7 +23,12 @@ BYTES = 8
 _ORDER = (Q, DQ, KP, KD, TAU)
 _BITS = (16, 12, 12, 12, 12)
 _SHIFTS = np.array([1 << 48, 1 << 36, 1 << 24, 1 << 12, 1], np.uint64)
+_COMMAND_SHIFTS = np.array([48, 36, 24, 12, 0], np.uint64)
+_COMMAND_MASKS = np.array([(1 << bits) - 1 for bits in _BITS], np.uint64)
+_REPLY_SCALES = np.array([1 << 40, 1 << 28, 1 << 16], np.uint64)
 _MOST = np.array([(1 << bits) - 1 for bits in _BITS], np.float64)
+_REPLY_SHIFTS = np.array([40, 28, 16], np.uint64)
+_REPLY_MOST = np.array([0xFFFF, 0xFFF, 0xFFF], np.uint64)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,9 @@ class MitWord:
         low = np.array([[-r.q_rad, -r.dq_rad_s, 0.0, 0.0, -r.tau_n_m] for r in ranges]).reshape(n, 5)
         high = np.array([[r.q_rad, r.dq_rad_s, r.kp, r.kd, r.tau_n_m] for r in ranges]).reshape(n, 5)
         self._low, self._high, self._span = low, high, high - low
+        motion = np.array([0, 1, 4])
+        self._reply_low = low[:, motion]
+        self._reply_count = self._span[:, motion] / _REPLY_MOST
         self._scaled: F64 = np.zeros((n, 5))
         self._codes = np.zeros((n, 5), np.uint64)
         self._words = np.zeros(n, np.uint64)
@@ -76,27 +84,23 @@ class MitWord:
 
     def decode_command(self, data: U8) -> F64:
         """What a drive makes of command bytes (n, 8): (n, 5), columns q, dq, tau, kp, kd."""
-        word = np.ascontiguousarray(data).view(">u8").astype(np.uint64).reshape(-1)
-        codes = np.stack([(word >> np.uint64(shift)) & np.uint64((1 << bits) - 1)
-                          for shift, bits in zip((48, 36, 24, 12, 0), _BITS, strict=True)], axis=1)
-        out = np.empty((len(word), 5))
+        words = np.ascontiguousarray(data).view(">u8").astype(np.uint64)  # (n, 1)
+        codes = words >> _COMMAND_SHIFTS & _COMMAND_MASKS
+        out = np.empty((len(words), 5))
         out[:, _ORDER] = codes / _MOST * self._span + self._low
         return out
 
     def decode_reply(self, data: U8, rows: npt.NDArray[np.intp]) -> F64:
         """Answers (m, 8) of the drives at `rows`: (m, 3), q, dq, tau in rad, rad/s, N m; always finite."""
-        wide = data.astype(np.uint32)
-        codes = np.stack([wide[:, 1] << 8 | wide[:, 2], wide[:, 3] << 4 | wide[:, 4] >> 4,
-                          (wide[:, 4] & 0xF) << 8 | wide[:, 5]], axis=1)
-        columns = np.array([0, 1, 4])
-        low, span = self._low[np.ix_(rows, columns)], self._span[np.ix_(rows, columns)]
-        return np.asarray(codes / _MOST[columns] * span + low)
+        codes = data.view(">u8").astype(np.uint64) >> _REPLY_SHIFTS & _REPLY_MOST
+        return np.asarray(codes * self._reply_count[rows] + self._reply_low[rows])
 
     def encode_reply(self, state: F64, ids: U8, errors: U8, temperatures_c: U8) -> U8:
         """What drives answer: (n, 3) q, dq, tau and each one's id, error and two temperatures (n, 2), as (n, 8)."""
-        columns = np.array([0, 1, 4])
-        low, high = self._low[:, columns], self._high[:, columns]
-        codes = ((np.clip(state, low, high) - low) / self._span[:, columns] * _MOST[columns]).astype(np.uint32)
-        q, dq, tau = codes.T
-        parts = [ids & 0xF | errors << 4, q >> 8, q & 0xFF, dq >> 4, (dq & 0xF) << 4 | tau >> 8, tau & 0xFF]
-        return np.concatenate([np.stack(parts, axis=1).astype(np.uint8), temperatures_c.astype(np.uint8)], axis=1)
+        columns = [0, 1, 4]
+        low, high, span = self._low[:, columns], self._high[:, columns], self._span[:, columns]
+        codes = ((np.clip(state, low, high) - low) / span * _MOST[columns]).astype(np.uint64)
+        words = codes @ _REPLY_SCALES | (ids & 0xF | errors << 4).astype(np.uint64) << np.uint64(56)
+        out: U8 = words.astype(">u8").view(np.uint8).reshape(-1, BYTES)
+        out[:, 6:] = temperatures_c
+        return out

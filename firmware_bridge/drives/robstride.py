@@ -6,8 +6,10 @@ endian and rounded down, parameters little endian.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,15 @@ from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
 
 F64 = npt.NDArray[np.float64]
 HOST = 0xFD
+_FULL_TURNS_RAD = 4 * math.pi
+MODELS: dict[str, MitRange] = {
+    "RS00": MitRange(_FULL_TURNS_RAD, 33, 14), "RS01": MitRange(_FULL_TURNS_RAD, 44, 17),
+    "RS02": MitRange(_FULL_TURNS_RAD, 44, 17), "RS03": MitRange(_FULL_TURNS_RAD, 20, 60, 5000, 100),
+    "RS04": MitRange(_FULL_TURNS_RAD, 15, 120, 5000, 100), "CyberGear": MitRange(_FULL_TURNS_RAD, 30, 12),
+}
+"""Full scales from kscalelabs/actuator @ 01c8f98. Others differ, in velocity most of all: huggingface/lerobot has
+50 rad/s for RS00 and RS03 @ 024196a, and 33 in its older table. No drive tells its own; the maker's tool shows them.
+CyberGear's is not checked against a drive."""
 FAULTS = ("under-voltage", "over-current", "over-temperature", "magnetic encoder", "hall", "uncalibrated")
 
 
@@ -51,6 +62,8 @@ class Parameter(IntEnum):
     CAN_TIMEOUT = 0x7028
 
 
+_FEEDBACK = np.uint32(EXTENDED >> 24 | Kind.FEEDBACK)
+_ORDER = (Q, DQ, KP, KD, TAU)
 TIMEOUT_PER_S = 20_000
 """CAN_TIMEOUT counts 50 us; zero, the drive's own default, switches its watchdog off (not checked on a drive)."""
 
@@ -73,9 +86,14 @@ def make_parameter_write(motor: int, index: int, value: int | float, host: int =
 
 def read_parameter(number: int, data: bytes) -> tuple[int, int, bytes] | None:
     """(motor, index, the four bytes) of an answer to a read; None where it is none, or an error's echo of zeros."""
-    if number >= EXTENDED and (number >> 24 & 0x1F) == Kind.READ and number >> 16 & 0xFF == 0:
+    if number >= EXTENDED and len(data) == 8 and (number >> 24 & 0x1F) == Kind.READ and number >> 16 & 0xFF == 0:
         return number >> 8 & 0xFF, int.from_bytes(data[:2], "little"), data[4:8]
     return None
+
+
+def as_float(raw: bytes) -> float:
+    """Four bytes of a parameter that is a float."""
+    return float(np.frombuffer(raw, "<f4")[0])
 
 
 @dataclass(frozen=True)
@@ -83,6 +101,7 @@ class Feedback:
     """What drives answered, one row an answer.
 
     Attributes:
+        rows: (m,) of the bus's drives.
         motors: (m,) uint8 ids.
         state: (m, 3) float64, q, dq, tau.
         temperature_c: (m,) float64.
@@ -90,6 +109,7 @@ class Feedback:
         modes: (m,) uint8: 0 reset, 1 calibration, 2 running.
     """
 
+    rows: npt.NDArray[np.intp]
     motors: U8
     state: F64
     temperature_c: F64
@@ -111,12 +131,14 @@ class RobstrideCodec:
         low = np.array([[-r.q_rad, -r.dq_rad_s, 0.0, 0.0, -r.tau_n_m] for r in ranges]).reshape(n, 5)
         high = np.array([[r.q_rad, r.dq_rad_s, r.kp, r.kd, r.tau_n_m] for r in ranges]).reshape(n, 5)
         self._low, self._high = low, high
+        motion = np.array([0, 1, 4])
+        self._reply_low, self._reply_count = low[:, motion], (high - low)[:, motion] / 65535
         self._base = np.array([make_id(Kind.CONTROL, 0, number) for number in ids], np.uint32)
         self._wire = np.zeros((n, 4), ">u2")
 
-    def encode(self, block: npt.NDArray[np.float32]) -> tuple[U32, U8] | None:
+    def encode(self, block: npt.NDArray[np.floating[Any]]) -> tuple[U32, U8] | None:
         """Identifiers (n,) and data (n, 8) of a command block (n, 5); None when a number is not finite."""
-        scaled = block[:, (Q, DQ, KP, KD, TAU)].astype(np.float64)
+        scaled = block[:, _ORDER].astype(np.float64)
         if not np.isfinite(scaled).all():
             return None
         share = (np.clip(scaled, self._low, self._high) - self._low) / (self._high - self._low)
@@ -126,16 +148,36 @@ class RobstrideCodec:
 
     def decode(self, frames: CanFrames) -> Feedback:
         """The feedback among some frames, of drives that belong to this bus."""
-        ids = frames.ids
-        motors = ids >> np.uint32(8) & np.uint32(0xFF)
-        known = (ids >> np.uint32(24) & np.uint32(0x1F) == Kind.FEEDBACK) & (ids >= EXTENDED) & (frames.lengths == 8)
-        known &= self._row[motors] >= 0
-        ids, motors, data = ids[known], motors[known], np.ascontiguousarray(frames.data[known])
-        words = data.view(">u2").astype(np.float64).reshape(-1, 4)
-        rows, columns = self._row[motors], np.array([0, 1, 4])
-        low, high = self._low[np.ix_(rows, columns)], self._high[np.ix_(rows, columns)]
+        ids, data, lengths = frames
+        rows = self._row[ids >> np.uint32(8) & np.uint32(0xFF)]
+        is_mine = (ids >> np.uint32(24) == _FEEDBACK) & (lengths == 8) & (rows >= 0)
+        if not is_mine.all():
+            ids, data, rows = ids[is_mine], data[is_mine], rows[is_mine]
+        words, told = data.view(">u2"), ids >> np.uint32(16)
+        state = words[:, :3] * self._reply_count[rows] + self._reply_low[rows]
         return Feedback(
-            motors.astype(np.uint8), words[:, :3] / 65535 * (high - low) + low, words[:, 3] / 10,
-            (ids >> np.uint32(16) & np.uint32(0x3F)).astype(np.uint8),
-            (ids >> np.uint32(22) & np.uint32(3)).astype(np.uint8),
+            rows, (ids >> np.uint32(8)).astype(np.uint8), state, words[:, 3] / 10,
+            (told & np.uint32(0x3F)).astype(np.uint8), (told >> np.uint32(6) & np.uint32(3)).astype(np.uint8),
         )
+
+    def decode_command(self, frames: CanFrames) -> tuple[npt.NDArray[np.intp], F64]:
+        """What drives make of control frames: their rows and (m, 5) targets."""
+        ids, data, _ = frames
+        rows = self._row[ids & np.uint32(0xFF)]
+        codes = np.empty((len(ids), 5))
+        codes[:, :4] = data.view(">u2")
+        codes[:, 4] = ids >> np.uint32(8) & np.uint32(0xFFFF)
+        out = np.empty((len(ids), 5))
+        out[:, _ORDER] = codes / 65535 * (self._high - self._low)[rows] + self._low[rows]
+        return rows, out
+
+    def encode_feedback(self, rows: npt.NDArray[np.intp], state: F64, temperature_c: F64, faults: U8, modes: U8,
+                        host: int = HOST) -> tuple[U32, U8]:
+        """Identifiers (m,) and data (m, 8) of what drives answer: (m, 3) q, dq, tau and the rest of each."""
+        share = (state - self._reply_low[rows]) / self._reply_count[rows]
+        words = np.zeros((len(rows), 4), ">u2")
+        words[:, :3] = np.clip(share, 0, 65535)
+        words[:, 3] = np.clip(temperature_c * 10, 0, 65535)
+        told = (modes.astype(np.uint32) << np.uint32(6) | faults) << np.uint32(16)
+        motors = (self._base[rows] & np.uint32(0xFF)) << np.uint32(8)
+        return _FEEDBACK << np.uint32(24) | told | motors | np.uint32(host), words.view(np.uint8).reshape(-1, 8)

@@ -21,7 +21,7 @@ class RobstrideLink:
         self._waiting = b""
 
     def opening(self) -> bytes:
-        return b""
+        return b"AT+AT\r\n"  # into the mode of these frames, where an adapter is in its other one; it answers OK
 
     def closing(self) -> bytes:
         return b""

@@ -6,16 +6,18 @@ acknowledges, a bell says no. Opening as hardbyte/python-can `interfaces/slcan.p
 
 from __future__ import annotations
 
+import binascii
+
 import numpy as np
 
 from firmware_bridge.drives.can_link import EXTENDED, MOST_WAITING, U8, U32, CanFrames
 
-_HEX = np.frombuffer(b"".join(b"%02X" % value for value in range(256)), np.uint8).reshape(256, 2)
 _NIBBLE = np.full(256, 0xFF, np.uint8)
 _NIBBLE[np.frombuffer(b"0123456789ABCDEF", np.uint8)] = np.arange(16)
 _NIBBLE[np.frombuffer(b"abcdef", np.uint8)] = np.arange(10, 16)
-_WHOLE = 21
-"""Characters of a frame with a short identifier and eight data bytes, without its return."""
+_WHOLE, _LONG = 21, 26
+"""Characters of a frame with a short, and with a long identifier and eight data bytes, without its return."""
+_LONG_DIGITS = np.r_[1:9, 10:26]
 
 
 class SlcanLink:
@@ -33,42 +35,59 @@ class SlcanLink:
 
     def pack(self, ids: U32, data: U8) -> bytes:
         if (ids & EXTENDED).any():
-            return b"".join(self._pack_one(int(number), row.tobytes()) for number, row in zip(ids, data, strict=True))
-        out = np.empty((len(ids), _WHOLE + 1), np.uint8)
-        out[:, 0], out[:, 4], out[:, _WHOLE] = ord("t"), ord("8"), ord("\r")
-        out[:, 1] = _HEX[ids >> 8, 1]
-        out[:, 2:4] = _HEX[ids & 0xFF]
-        out[:, 5:_WHOLE] = _HEX[data].reshape(len(ids), 16)
-        return out.tobytes()
+            return self._pack_long(ids, data)
+        digits = binascii.hexlify(data.tobytes()).upper()
+        heads = [b"t%03X8" % number for number in ids.tolist()]
+        return b"".join([head + digits[at : at + 16] + b"\r" for head, at in zip(heads, range(0, len(digits), 16),
+                                                                                strict=True)])
 
     @staticmethod
-    def _pack_one(number: int, data: bytes) -> bytes:
-        if number & EXTENDED:
-            return b"T%08X%d%s\r" % (number & ~EXTENDED, len(data), data.hex().upper().encode())
-        return b"t%03X%d%s\r" % (number, len(data), data.hex().upper().encode())
+    def _pack_long(ids: U32, data: U8) -> bytes:
+        """Frames of which some have long identifiers."""
+        return b"".join(
+            (b"T%08X8%s\r" % (number & ~EXTENDED, text) if number & EXTENDED else b"t%03X8%s\r" % (number, text))
+            for number, text in zip(ids.tolist(), (row.tobytes().hex().upper().encode() for row in data), strict=True)
+        )
 
     def feed(self, data: bytes) -> CanFrames:
+        if not self._waiting and data[-1:] == b"\r" and (frames := self._read_alike(data)) is not None:
+            return frames
         *lines, self._waiting = (self._waiting + data).split(b"\r")
         if len(self._waiting) > MOST_WAITING:
             self._waiting, self.bad = b"", self.bad + 1
         lines = [line for line in lines if line not in (b"", b"z", b"Z")]
         if not lines:
             return CanFrames.none()
-        if all(len(line) == _WHOLE and line[0] == 0x74 and line[4] == 0x38 for line in lines):
-            return self._read_whole(lines)
-        frames = [frame for line in lines if (frame := self._read_one(line)) is not None]
-        return CanFrames.of(frames)
+        frames = self._read_alike(b"\r".join([*lines, b""]))
+        if frames is None:
+            frames = CanFrames.of([frame for line in lines if (frame := self._read_one(line)) is not None])
+        return frames
 
-    def _read_whole(self, lines: list[bytes]) -> CanFrames:
-        """The usual case at once: short identifiers, eight data bytes."""
-        digits = _NIBBLE[np.frombuffer(b"".join(lines), np.uint8).reshape(-1, _WHOLE)]
-        ids = digits[:, 1:4].astype(np.uint32) @ np.array([256, 16, 1], np.uint32)
-        data: U8 = np.left_shift(digits[:, 5::2], 4, dtype=np.uint8) | digits[:, 6::2]
-        good = (digits[:, 1:4] < 16).all(axis=1) & (digits[:, 5:] < 16).all(axis=1) & (ids < 0x800)
-        if not good.all():
-            self.bad += int(np.count_nonzero(~good))
-            ids, data = ids[good], data[good]
-        return CanFrames(ids, data, np.full(len(ids), 8, np.uint8))
+    @staticmethod
+    def _read_alike(data: bytes) -> CanFrames | None:
+        """The usual case at once: whole frames of one kind with eight data bytes; None where anything else is there."""
+        width = {b"t": _WHOLE, b"T": _LONG}.get(data[:1], 0) + 1
+        lines, rest = divmod(len(data), width)
+        if width == 1 or rest:
+            return None
+        length = 4 if width == _WHOLE + 1 else 9
+        if (data[::width], data[length::width], data[width - 1 :: width]) != (
+                data[:1] * lines, b"8" * lines, b"\r" * lines):
+            return None
+        text = np.frombuffer(data, np.uint8).reshape(lines, width)
+        digits = text[:, 1:_WHOLE] if width == _WHOLE + 1 else text[:, _LONG_DIGITS]
+        try:
+            raw = np.frombuffer(binascii.unhexlify(digits.tobytes()), np.uint8).reshape(lines, -1)
+        except binascii.Error:
+            return None
+        words = raw[:, :-8]
+        if width == _WHOLE + 1:
+            ids = words.view(">u2").reshape(-1).astype(np.uint32) >> np.uint32(4)
+            is_good = ids < 0x800
+        else:
+            ids = words.view(">u4").reshape(-1).astype(np.uint32) | np.uint32(EXTENDED)
+            is_good = ids < EXTENDED | 0x20000000
+        return CanFrames(ids, raw[:, -8:], np.full(lines, 8, np.uint8)) if is_good.all() else None
 
     def _read_one(self, line: bytes) -> tuple[int, bytes] | None:
         while line[:1] == b"\a":  # the adapter's no to something sent before

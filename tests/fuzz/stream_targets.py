@@ -10,28 +10,33 @@ import random
 import resource
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from runtime.channels import ChannelTable
+from runtime.human_motion import PLAIN
 from runtime.packed_message import HEADER_BYTES, encode
 from runtime.robot import load_robot
+from runtime.stream_human import StreamHuman
 from runtime.stream_intake import StreamIntake
 
 
 def intakes() -> list[StreamIntake]:
-    """One for each kind of controller."""
+    """One for each kind of controller; the first, of joints, also has humans retargeted where mujoco is installed."""
     robot = load_robot("g1_29dof")
     tables = (ChannelTable(), ChannelTable(["smpl_joints", "smpl_quat_wxyz"]), ChannelTable(["token"]))
-    return [StreamIntake(robot, table, np.zeros(29), 0.8, lambda record: None) for table in tables]
+    human = partial(StreamHuman, robot)
+    return [StreamIntake(robot, table, np.zeros(29), 0.8, lambda record: None, human=human) for table in tables]
 
 
 def seeds() -> list[bytes]:
     """A message of each version and topic."""
     quat, index = np.tile(np.float32([1, 0, 0, 0]), (2, 1)), np.array([1, 2], np.int64)
     joints = {"joint_pos": np.zeros((2, 29), np.float32), "joint_vel": np.zeros((2, 29), np.float32)}
-    human = {"smpl_joints": np.zeros((2, 24, 3), np.float32), "smpl_pose": np.zeros((2, 21, 3), np.float32)}
+    rest = np.float32(PLAIN.at_rest()[:, [2, 0, 1]])  # as from the pelvis: x forward, z up
+    human = {"smpl_joints": np.stack([rest, rest]), "smpl_pose": np.zeros((2, 21, 3), np.float32)}
     each: dict[str, Any] = {"body_quat": quat, "frame_index": index, "heading_increment": np.float32([0.01]),
                             "timestamp_monotonic": np.array([1.0])}
     one, flag = np.zeros(3, np.float32), np.array([1], np.uint8)
@@ -40,6 +45,8 @@ def seeds() -> list[bytes]:
         encode("pose", 3, {**joints, **human, **each}), encode("pose", 4, {"token_state": np.zeros(64, np.float32)}),
         encode("command", 1, {"start": flag, "planner": flag}),
         encode("planner", 1, {"mode": np.array([1], np.int32), "movement": one, "facing": one}),
+        encode("planner", 1, {"mode": np.array([2], np.int32), "movement": one, "facing": one,
+                              "speed": np.float32([0.4]), "height": np.float32([-1])}),
     ]
 
 

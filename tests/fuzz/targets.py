@@ -25,6 +25,7 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.layout import HG_LOW_STATE
 from firmware_bridge.motor_bus import Reading
 from firmware_bridge.unitree_bus import WIRES, sample_over
+from firmware_bridge.wiring import read_wiring
 from runtime import clip, golden, log_file, signature
 from runtime.bundle import parse_listing
 from runtime.calibration_file import parse_calibration, write_calibration
@@ -38,9 +39,11 @@ from runtime.manifest_reader import read_manifest
 from runtime.model_metadata import parse_list
 from runtime.robot import ROBOTS, load_robot, read_robot
 from runtime.settings import RunSettings
+from tests.fuzz.hand_targets import HAND_TARGETS
 from tests.fuzz.invariants import check_step
 from tests.fuzz.motion_targets import MOTION_TARGETS
 from tests.fuzz.operator_targets import OPERATOR_TARGETS
+from tests.fuzz.serial_targets import SERIAL_TARGETS, wirings
 
 RUNTIME = Path(golden.__file__).parent
 CORPUS = Path(__file__).with_name("corpus")
@@ -197,7 +200,9 @@ TARGETS: dict[str, Target] = {
     "robot": Target(lambda data: read_robot("robot.json", data),
                     lambda: [path.read_bytes() for path in sorted(ROBOTS.glob("*.json"))]),
     "run_settings": Target(_in_file(RunSettings.load, "settings.json"), _settings),
-    **{name: Target(eat, made) for name, (eat, made) in (MOTION_TARGETS | OPERATOR_TARGETS).items()},
+    **{name: Target(eat, made) for name, (eat, made) in
+       (HAND_TARGETS | MOTION_TARGETS | OPERATOR_TARGETS | SERIAL_TARGETS).items()},
+    "wiring": Target(_in_file(read_wiring, "wiring.json"), wirings),
     "signature": Target(lambda data: signature.check(b"signed", data, "bundle x"), _files("controllers/*/bundle.sig")),
 }
 
