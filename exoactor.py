@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bridge": ("firmware_bridge.bridge_command", "motors on serial ports: find them, look after them, emulate them"),
     "export": ("export.command", "make what a robot loads: bundles, engines, distilled controllers, estimators"),
     "motion": ("export.motion.command", "bring a motion of any source to what a controller tracks; check it, show it"),
+    "calibrate": ("calibration.command", "find out what a robot's encoders and IMU are off by, and keep it in a file"),
     "chain": ("runtime.chain_command", "write chains of actions, also while a run follows them; look at their seams"),
     "evaluate": ("export.evaluation.command", "have a suite of tasks done in the plant, from human motion to robot"),
     "campaign": ("runtime.campaign_command", "inject every fault of the table and measure the answers"),

@@ -1,1 +1,1 @@
-"""Guided routines on the robot. Empty so far; never imports `export`."""
+"""Guided routines on the robot: each with a verified result, a report and a way back; never imports `export`."""

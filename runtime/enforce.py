@@ -47,7 +47,8 @@ class Enforcer:
         for column, limit in ((DQ, velocity), (TAU, effort)):
             self._lower[:, column], self._upper[:, column] = -limit, limit
         self._upper[:, KP], self._upper[:, KD] = robot.kp_max * used, robot.kd_max * used
-        self._effort = effort
+        ratio = robot.limits.spring_ratio
+        self._effort = effort * np.float32(ratio if np.isfinite(ratio) else 1)
         self._step = velocity * np.float32(robot.limits.target_rate_ratio * period_s)
         self._ready_step = np.full(n, READY_RATE_RAD_S * period_s, np.float32)
         self._damping = robot.column("damping_kd")

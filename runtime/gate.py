@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -57,6 +59,7 @@ class Gate:
         self._target = np.zeros((robot.motors, 5), np.float32)
         self._armed_target_ns = 0
         self._has_target = False
+        self._caps_springs, self._used = math.isfinite(robot.limits.spring_ratio), robot.used
 
     def tick(
         self,
@@ -129,7 +132,9 @@ class Gate:
             return self._enforcer.off()
         if not self._has_target:
             return self._enforcer.damp()
-        if self.flags & _TORQUE_HIGH:
+        if self._caps_springs:
+            self._enforcer.hold_back(self._used, self.state.q, self._target)
+        elif self.flags & _TORQUE_HIGH:
             self._enforcer.hold_back(self.review.motors.too_strong, self.state.q, self._target)
         command = self._enforcer.follow(self._target, mode)
         if self._enforcer.limited_rad > LIMITED_RAD:

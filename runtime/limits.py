@@ -58,6 +58,7 @@ class Limits:
     target_far_s: float = 0.2
     target_rate_ratio: float = 10.0
     target_margin_rad: float = 0.0
+    spring_ratio: float = math.inf
     policy_share: float = 0.75
     policy_misses: int = 2
     gate_overruns: int = 3

@@ -19,7 +19,7 @@ FILTER_S = 1.0
 JUMP_SLACK_RAD = 0.05
 """Noise of an encoder and of a simulated one: below it nothing is a jump."""
 CARRYING = ("hip", "knee", "ankle", "waist", "torso", "leg")
-MOVED_RAD = 0.02
+MOVED_RAD = 0.01
 """A motor that repeats itself to the bit while its target moves this far is silent."""
 
 
@@ -62,7 +62,7 @@ class MotorChecks:
         self._slow = 0
         self._frozen_s = np.zeros(n, np.float32)
         self._still = np.zeros((3, n), np.float32)
-        self._still_target = np.zeros(n, np.float32)
+        self._still_target, self._still_moved = np.zeros(n, np.float32), np.zeros(n, np.float32)
         self._lost = np.zeros(n, np.uint32)
         self._lost_s = 0.0
         self._levels = (
@@ -194,10 +194,12 @@ class MotorChecks:
         still[0], still[1], still[2] = state.q, state.dq, state.tau
         np.add(self._frozen_s, np.float32(dt_s), out=self._frozen_s)
         self._frozen_s[~same] = 0
-        self._still_target[~same] = target_q[~same]
+        self._still_target[~same], self._still_moved[~same] = target_q[~same], 0
+        # How far it has been, not how far it is: a target that comes back has moved all the same.
+        np.maximum(self._still_moved, np.abs(target_q - self._still_target), out=self._still_moved)
         longest = self._lost_s
         if tracks and same.any():
-            frozen = same & (np.abs(target_q - self._still_target) > MOVED_RAD)
+            frozen = same & (self._still_moved > MOVED_RAD)
             longest = max(longest, float(self._frozen_s[frozen].max(initial=0)))
         return self._findings.note("MOTOR_SILENT", longest) if longest >= self._limits.motor_silent_s - 1e-6 else 0
 

@@ -64,15 +64,16 @@ class _Axes:
         return "".join([*self.parts, "</svg>"])
 
 
-def _curves(curves: list[tuple[Array, Array, str]], y_label: str) -> str:
+def draw_lines(curves: list[tuple[Array, Array, str]], y_label: str, x_label: str = "s") -> str:
+    """Lines of (x, y, colour) as inline SVG; their x need not rise."""
     curves = [(x, y, colour) for x, y, colour in curves if len(x)]
     if not curves:
         return "<p>nothing recorded</p>"
     y_all = np.concatenate([np.asarray(y, np.float64) for _, y, _ in curves])
     low, high = float(y_all.min()), float(y_all.max())
     pad = 0.05 * (high - low) or 0.01
-    axes = _Axes((float(min(x[0] for x, _, _ in curves)), float(max(x[-1] for x, _, _ in curves))),
-                 (low - pad, high + pad), "s", y_label)
+    axes = _Axes((float(min(x.min() for x, _, _ in curves)), float(max(x.max() for x, _, _ in curves))),
+                 (low - pad, high + pad), x_label, y_label)
     for x, y, colour in curves:
         axes.line(x, y, colour)
     return axes.done()
@@ -181,7 +182,7 @@ def write_page(path: Path, report: dict[str, Any], curves: dict[str, Any], manif
     error = ""
     if manifest.kind == "tracker":
         height.append((*curves["reference_height"], ORANGE))
-        error = f"<h2>Tracking error, mean over joints</h2>{_curves([(*curves['error'], BLUE)], 'rad')}"
+        error = f"<h2>Tracking error, mean over joints</h2>{draw_lines([(*curves['error'], BLUE)], 'rad')}"
         if report["tracking"]["joint_error_rad"]:
             error += f"<h2>Mean error by joint, rad</h2>{_joint_bars(report['tracking']['joint_error_rad'])}"
     body = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>exoactor run</title>
@@ -192,7 +193,7 @@ def write_page(path: Path, report: dict[str, Any], curves: dict[str, Any], manif
 <h2>Faults</h2>{_faults(report)}
 {_hands(report)}
 <h2>Mode</h2>{_timeline(*curves['mode'])}
-<h2>Root height, m (blue measured, orange reference)</h2>{_curves(height, 'm')}
+<h2>Root height, m (blue measured, orange reference)</h2>{draw_lines(height, 'm')}
 {error}
 <h2>Gate tick</h2>{_histogram(curves['gate_tick_us'], 'us', BLUE)}
 <h2>Policy tick</h2>{_histogram(curves['policy_tick_us'], 'us', ORANGE)}

@@ -14,12 +14,8 @@ from firmware_bridge.emulated_line import EmulatedLine
 from firmware_bridge.motor_bus import KD, KP, MotorCommand, MotorSample
 from firmware_bridge.serial_line import Line
 from firmware_bridge.serial_port import SerialPort
+from tests.serial_models import MODELS
 
-MODELS = {
-    "damiao-slcan": "DM4310", "damiao-adapter": "DM4310", "go-m8010": "GO-M8010-6", "dynamixel": "XM430-W350",
-    "dynamixel-fast": "XM430-W350", "feetech": "STS3215", "robstride-slcan": "RS03", "robstride-at": "RS03",
-    "moteus-fdcanusb": "moteus", "mcu": "mcu",
-}
 PERIOD_S, STEP_S, WATCHDOG_S = 0.004, 0.001, 0.05
 
 

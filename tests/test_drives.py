@@ -16,7 +16,7 @@ from firmware_bridge.drives import damiao, dynamixel, feetech, inspire, mcu_link
 from firmware_bridge.drives.can_link import EXTENDED, CanFrames, CanLink
 from firmware_bridge.drives.crc16 import KermitOfFrames, buypass, kermit, xmodem
 from firmware_bridge.drives.damiao_adapter import DamiaoLink
-from firmware_bridge.drives.go_m8010 import GEAR, GoCodec, GoStream, Status
+from firmware_bridge.drives.go_m8010 import GEAR, GoCodec, GoStream, Reply, Status, make_reply, read_command
 from firmware_bridge.drives.mit_word import MitRange, MitWord
 from firmware_bridge.drives.robstride_adapter import RobstrideLink
 from firmware_bridge.drives.slcan import SlcanLink
@@ -244,6 +244,15 @@ def test_go_answers_of_strangers_and_damaged_ones_are_left_out() -> None:
         assert len(replies.rows) == 0 and replies.bad == 1
 
 
+def test_a_go_s_own_side_reads_and_answers_as_the_vendor_library_does() -> None:
+    command = read_command(bytes.fromhex("feee11800051005f140000800219000df2"), gear=1.0)
+    assert (command.id, command.status) == (1, Status.FOC)
+    np.testing.assert_allclose(command.target, [1, 2, 0.5, 0.5, 0.02], atol=0.02)
+    answer = make_reply(Reply(0, 6.2832, 6.2832, 1.0, 42, 0, 1), gear=1.0)
+    assert answer[:12].hex() == "fdee1000010001008000002a20033728"[:24] and len(answer) == 16
+    assert make_reply(Reply(0, 1e9, 1e9, -1e9, 999, 0, 1))[3:7].hex() == "0080ff7f"
+
+
 def test_go_brakes_when_told() -> None:
     codec = GoCodec([5])
     codec.encode(np.zeros((1, 5), np.float32), Status.BRAKE)
@@ -403,9 +412,9 @@ def go_bytes() -> tuple[bytes, Callable[[bytes], list[Any]]]:
 
     def feed(piece: bytes) -> list[Any]:
         found = stream.feed(piece)
-        replies = codec.decode(found)
+        replies = codec.decode(np.frombuffer(b"".join(found), np.uint8).reshape(-1, 16))
         assert np.isfinite(replies.state).all()
-        return [row.tobytes() for row in found]
+        return list(found)
 
     return body.tobytes(), feed
 

@@ -347,8 +347,21 @@ def test_every_limit_has_a_test_on_both_sides() -> None:
             "target_far_rad", "torque_ratio", "temperature_clear_c"}
     others = {"policy_share", "growth_mib", "log_silent_s", "clock_jump_s", "late_ratio", "preflight_pose_rad",
               "calibration_days"}
-    elsewhere = {"target_rate_ratio", "damp_min_s"}  # the rate tests below; the gate's process
+    elsewhere = {"target_rate_ratio", "damp_min_s", "spring_ratio"}  # the tests below; the gate's process
     assert set(Limits.__dataclass_fields__) | {None} == in_table | here | others | elsewhere | {None}
+
+
+@pytest.mark.parametrize(("ratio", "is_capped"), [(0.1, True), (math.inf, False)])
+def test_a_capped_spring_asks_for_no_more_than_its_share_of_the_effort(ratio: float, is_capped: bool) -> None:
+    """For a calibration: a target far beyond an obstacle presses on it with so much, without a cap with all of it."""
+    rig = Rig(with_limits(spring_ratio=ratio)).track()
+    rig.target[:, Q] += 0.3
+    rig.ticks(50)
+    assert rig.command is not None
+    block, effort, used = rig.command.block, rig.robot.column("effort_n_m"), rig.robot.used
+    torque = np.abs(block[:, KP] * (block[:, Q] - rig.gate.state.q))[used]
+    assert bool((torque <= 0.1 * effort[used] + 1e-3).all()) is is_capped
+    assert torque.max() > 1
 
 
 def test_a_hot_motor_is_too_hot_until_it_is_clearly_cooler() -> None:

@@ -126,10 +126,10 @@ class PacketStream:
         self.bad = 0
         self._waiting = b""
 
-    @property
-    def is_empty(self) -> bool:
-        """No beginning of a packet is waiting for its end."""
-        return not self._waiting
+    def swap(self, data: bytes) -> bytes:
+        """The beginning of a packet that was waiting for its end; `data` waits in its place."""
+        before, self._waiting = self._waiting, data
+        return before
 
     def forget(self) -> None:
         """Let go of the beginning of a packet whose end has not come."""

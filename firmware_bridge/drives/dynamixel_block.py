@@ -68,13 +68,16 @@ class BlockStream:
 
     def feed(self, data: bytes) -> Blocks:
         """The blocks that are complete now."""
-        if len(data) % STATUS_BYTES == 0 and data and self._packets.is_empty:  # whole packets, in step: all at once
-            table = np.frombuffer(data, np.uint8).reshape(-1, STATUS_BYTES)
+        data = self._packets.swap(b"") + data
+        whole = len(data) // STATUS_BYTES * STATUS_BYTES
+        if whole:  # packets in step, as they usually are: all at once
+            table = np.frombuffer(data, np.uint8, whole).reshape(-1, STATUS_BYTES)
             if (_CRC.of(table[:, :-2]) == table[:, -2:].view("<u2")[:, 0]).all():
                 if len(table) == len(self._begins) and (table[:, :_AFTER] == self._begins).all():
                     return Blocks(self._every, table[:, 9:-2].view(BLOCK)[:, 0])
                 if ((table[:, :_AFTER] == self._begins[0]) | _IS_ID).all():
-                    return self._mine(self._row[table[:, 4]], table[:, 9:-2])
+                    self._packets.swap(data[whole:])
+                return self._mine(self._row[table[:, 4]], table[:, 9:-2])
         packets = [p for p in self._packets.feed(data) if p.instruction == Instruction.STATUS]
         blocks = [p for p in packets if len(p.parameters) == SIZE]
         self.strangers += len(packets) - len(blocks)

@@ -19,7 +19,7 @@ from firmware_bridge.emulated_drives import PAUSE_S, EmulatedMotors
 
 MEMORY = 700
 RAM = 64
-SLOTS = 20
+SLOTS, INDIRECT_END = 20, 250
 FIRMWARE, ID = Register(6, 1), Register(7, 1)
 GOALS = range(100, 120)
 BAD_INSTRUCTION, BAD_RANGE, NO_ACCESS = 0x02, 0x04, 0x07
@@ -39,6 +39,7 @@ class DynamixelFarEnd:
 
     def __init__(self, drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> None:
         self._scales = Scales(drives)
+        self._torques = self._scales.torque_n_m.tolist()
         self._stream = PacketStream()
         self._motors, self._rows, self._heard_s = motors, np.array(rows, np.intp), motors.now_s
         self._at = {drive.id: at for at, drive in enumerate(drives)}
@@ -132,24 +133,25 @@ class DynamixelFarEnd:
 
     def _place(self, at: int, address: int) -> int:
         """Where a byte stands: indirect data are looked up."""
-        slot = address - self._scales.models[at].indirect_data
-        return self._peek(at, Register(dynamixel.INDIRECT_ADDRESS + 2 * slot, 2)) if 0 <= slot < SLOTS else address
+        slot, memory = address - self._scales.models[at].indirect_data, self.memory[at]
+        if not 0 <= slot < SLOTS:
+            return min(address, MEMORY - 1)
+        told = dynamixel.INDIRECT_ADDRESS + 2 * slot
+        return min(memory[told] | memory[told + 1] << 8, MEMORY - 1)
 
     def _read(self, at: int, address: int, size: int) -> bytes:
-        motors, row, scales = self._motors, self._rows[at], self._scales
-        current = int(np.clip(np.rint(motors.tau[row] / scales.torque_n_m[at]), -32768, 32767))
-        for register, value in (
-            (dynamixel.TORQUE_ENABLE, int(motors.is_enabled[row])), (dynamixel.PRESENT_CURRENT, current),
-            (dynamixel.PRESENT_VELOCITY, round(motors.dq[row] / VELOCITY_RAD_S)),
-            (dynamixel.PRESENT_POSITION, round(motors.q[row] / COUNT_RAD)),
-            (dynamixel.PRESENT_TEMPERATURE, int(min(max(motors.temperature_c[row], 0), 255))),
-            (dynamixel.HARDWARE_ERROR, int(motors.faults[row]) & 0xFF),
-        ):
-            self._poke(at, register, value)
+        motors, row, memory = self._motors, self._rows[at], self.memory[at]
+        current = round(float(motors.tau[row]) / self._torques[at])
+        struct.pack_into("<hii", memory, dynamixel.PRESENT_CURRENT.address, min(max(current, -32768), 32767),
+                         round(float(motors.dq[row]) / VELOCITY_RAD_S), round(float(motors.q[row]) / COUNT_RAD))
+        memory[dynamixel.TORQUE_ENABLE.address] = bool(motors.is_enabled[row])
+        memory[dynamixel.PRESENT_TEMPERATURE.address] = int(min(max(float(motors.temperature_c[row]), 0), 255))
+        memory[dynamixel.HARDWARE_ERROR.address] = int(motors.faults[row]) & 0xFF
         if motors.is_struck[row]:
             self._poke(at, dynamixel.WATCHDOG, STRUCK)
-        places = [self._place(at, address + offset) for offset in range(size)]
-        return bytes(self.memory[at][place] if place < MEMORY else 0 for place in places)
+        if address + size <= self._scales.models[at].indirect_data or address > INDIRECT_END:
+            return bytes(memory[address : address + size])
+        return bytes([memory[self._place(at, address + offset)] for offset in range(size)])
 
     def _write(self, at: int, address: int, data: bytes) -> int:
         """Take bytes into registers; the error of a status packet."""

@@ -34,8 +34,6 @@ OUT_DTYPE = np.dtype([("head", "S2"), ("mode", "u1"), ("tau", "<i2"), ("dq", "<i
                       ("kd", "<u2"), ("crc", "<u2")])
 IN_DTYPE = np.dtype([("head", "S2"), ("mode", "u1"), ("tau", "<i2"), ("dq", "<i2"), ("q", "<i4"), ("temperature", "i1"),
                      ("state", "<u2"), ("crc", "<u2")])
-_OUT = struct.Struct("<2sBhhiHHH")
-_IN, _IN_BODY = struct.Struct("<2sBhhibHH"), struct.Struct("<2sBhhibH")
 _CRC_OUT, _CRC_IN = KermitOfFrames(OUT_BYTES - 2), KermitOfFrames(IN_BYTES - 2)
 _LIMITS = np.array([411_774.0, 804.0, 127.99, 25.599, 25.599])
 """Of q, dq, tau, kp, kd, on the rotor: where the library saturates."""
@@ -64,8 +62,6 @@ class GoCodec:
         self._ids = np.array(ids, np.uint8)
         self._row = np.full(16, -1, np.intp)
         self._row[ids] = np.arange(n)
-        self._row_of = self._row.tolist()
-        self._scales = (TURN / 32768 / gear, TURN / 256 / gear, gear / 256)
         self.frames = np.zeros(n, OUT_DTYPE)
         self.bytes: U8 = self.frames.view(np.uint8).reshape(n, OUT_BYTES)
 
@@ -103,55 +99,6 @@ class GoCodec:
         return Replies(rows, state * self._from_rotor, frames["temperature"].astype(np.int16),
                        (frames["state"] & 7).astype(np.uint8), frames["mode"] >> 4 & 7, int(np.count_nonzero(~good)))
 
-    def decode_one(self, frame: bytes) -> Reply | None:
-        """What one answer says, several times as fast as `decode` does; None when it is not a motor's of this port."""
-        head, mode, tau, dq, q, temperature, state, crc = _IN.unpack(frame)
-        row = self._row_of[mode & 0xF]
-        if head != IN_HEAD or row < 0 or crc != kermit(frame[:-2]):
-            return None
-        to_q, to_dq, to_tau = self._scales
-        return Reply(row, q * to_q, dq * to_dq, tau * to_tau, temperature, state & 7, mode >> 4 & 7)
-
-    def encode_one(self, row: int, state: tuple[float, float, float], temperature_c: float, error: int,
-                   status: int) -> bytes:
-        """The answer of one motor; `state` behind the gear."""
-        q, dq, tau = (int(value / scale) for value, scale in zip(state, self._scales, strict=True))
-        body = _IN_BODY.pack(IN_HEAD, int(self._ids[row]) | status << 4, min(max(tau, -32768), 32767),
-                             min(max(dq, -32768), 32767), min(max(q, -2**31), 2**31 - 1),
-                             min(max(int(temperature_c), -128), 127), error & 7)
-        return body + kermit(body).to_bytes(2, "little")
-
-    def decode_commands(self, data: U8) -> Commands:
-        """What a far end reads in questions (m, 17), those of strangers and with a wrong CRC left out."""
-        raw = np.ascontiguousarray(data)
-        frames = raw.view(OUT_DTYPE).reshape(-1)
-        good = (frames["head"] == OUT_HEAD) & (_CRC_OUT.of(raw[:, :-2]) == frames["crc"])
-        frames = frames[good]
-        rotor = np.stack([frames["q"] / 32768 * TURN, frames["dq"] / 256 * TURN, frames["tau"] / 256,
-                          frames["kp"] / 32768 * 25.6, frames["kd"] / 32768 * 25.6], axis=1)
-        return Commands(frames["mode"] & 0xF, frames["mode"] >> 4 & 7, rotor / self._to_rotor)
-
-    def decode_command_one(self, frame: bytes) -> tuple[int, int, F64] | None:
-        """The same of one question: id, status, target (5,); None when its CRC is wrong."""
-        head, mode, tau, dq, q, kp, kd, crc = _OUT.unpack(frame)
-        if head != OUT_HEAD or crc != kermit(frame[:-2]):
-            return None
-        rotor = np.array([q / 32768 * TURN, dq / 256 * TURN, tau / 256, kp / 32768 * 25.6, kd / 32768 * 25.6])
-        return mode & 0xF, mode >> 4 & 7, rotor / self._to_rotor
-
-    def encode_replies(self, rows: npt.NDArray[np.intp], state: F64, temperature_c: F64, errors: U8,
-                       statuses: U8) -> U8:
-        """(m, 16) answers of the motors at `rows`; `state` (m, 3) behind the gear."""
-        frames = np.zeros(len(rows), IN_DTYPE)
-        rotor = np.clip(state / self._from_rotor / [TURN, TURN, 1] * [32768, 256, 256],
-                        [-2**31, -2**15, -2**15], [2**31 - 1, 2**15 - 1, 2**15 - 1])
-        frames["head"], frames["mode"] = IN_HEAD, self._ids[rows] | statuses << 4
-        frames["q"], frames["dq"], frames["tau"] = rotor.T
-        frames["temperature"], frames["state"] = np.clip(temperature_c, -128, 127), errors & 7
-        data: U8 = frames.view(np.uint8).reshape(-1, IN_BYTES)
-        frames["crc"] = _CRC_IN.of(data[:, :-2])
-        return data
-
 
 @dataclass(frozen=True)
 class Replies:
@@ -175,29 +122,53 @@ class Replies:
 
 
 class Reply(NamedTuple):
-    """One answer, as a row of `Replies`."""
+    """One answer, as `Replies` has many."""
 
-    row: int
-    q_rad: float
-    dq_rad_s: float
-    tau_n_m: float
+    id: int
+    q: float
+    dq: float
+    tau: float
     temperature_c: int
     error: int
     status: int
 
 
-class Commands(NamedTuple):
-    """Questions as a motor reads them.
+_IN, _IN_BODY, _OUT = struct.Struct("<2xBhhibHxx"), struct.Struct("<BhhibH"), struct.Struct("<2xBhhiHHxx")
 
-    Attributes:
-        ids: (m,) uint8.
-        statuses: (m,) uint8, a `Status`.
-        targets: (m, 5) q, dq, tau, kp, kd behind the gear.
-    """
 
-    ids: U8
-    statuses: U8
-    targets: F64
+def read_reply(frame: bytes, gear: float = GEAR) -> Reply:
+    """One answer of 16 bytes whose CRC is right, by itself: arrays are slower for so few."""
+    mode, tau, dq, q, temperature, state = _IN.unpack(frame)
+    return Reply(mode & 0xF, q / 32768 * TURN / gear, dq / 256 * TURN / gear, tau / 256 * gear, temperature, state & 7,
+                 mode >> 4 & 7)
+
+
+def make_reply(reply: Reply, gear: float = GEAR) -> bytes:
+    """What a motor answers; beyond what a field takes is its end."""
+    head = IN_HEAD + _IN_BODY.pack(
+        reply.id | reply.status << 4, _short(reply.tau / gear * 256), _short(reply.dq * gear / TURN * 256),
+        min(max(int(reply.q * gear / TURN * 32768), -(1 << 31)), (1 << 31) - 1),
+        min(max(reply.temperature_c, -128), 127), reply.error & 7)
+    return head + kermit(head).to_bytes(2, "little")
+
+
+def _short(value: float) -> int:
+    return min(max(int(value), -32768), 32767)
+
+
+class Command(NamedTuple):
+    """One question as a motor reads it; `target` is q, dq, tau, kp, kd."""
+
+    id: int
+    status: int
+    target: tuple[float, float, float, float, float]
+
+
+def read_command(frame: bytes, gear: float = GEAR) -> Command:
+    """One question of 17 bytes whose CRC is right."""
+    mode, tau, dq, q, kp, kd = _OUT.unpack(frame)
+    return Command(mode & 0xF, mode >> 4 & 7, (
+        q / 32768 * TURN / gear, dq / 256 * TURN / gear, tau / 256 * gear, kp / 1280 * gear**2, kd / 1280 * gear**2))
 
 
 class GoStream:
@@ -210,20 +181,15 @@ class GoStream:
     def __init__(self, head: bytes = IN_HEAD) -> None:
         self.bad = 0
         self._head, self._waiting = head, b""
-        self._length, self._crc = (IN_BYTES, _CRC_IN) if head == IN_HEAD else (OUT_BYTES, _CRC_OUT)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no beginning of a frame waits for its end."""
-        return not self._waiting
+        self._length = IN_BYTES if head == IN_HEAD else OUT_BYTES
 
     def forget(self) -> None:
         """Let go of the beginning of a frame whose end has not come."""
         self.bad += len(self._waiting) > 0
         self._waiting = b""
 
-    def feed(self, data: bytes) -> U8:
-        """(m, 16), or (m, 17) on the motors' side: frames with a right CRC."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """Frames with a right CRC, of 16 bytes, or 17 on the motors' side."""
         data, at, found, length = self._waiting + data, 0, [], self._length
         while len(data) - at >= length:
             if data[at : at + 2] != self._head:
@@ -231,15 +197,14 @@ class GoStream:
                 at = data.find(self._head, at + 1)
                 at = len(data) - 1 if at < 0 else at
                 continue
-            piece = np.frombuffer(data, np.uint8, length, at).reshape(1, length)
-            if int(self._crc.of(piece[:, :-2])[0]) != int.from_bytes(data[at + length - 2 : at + length], "little"):
+            if kermit(data[at : at + length - 2]) != data[at + length - 2] | data[at + length - 1] << 8:
                 self.bad += 1
                 at += 1
                 continue
-            found.append(piece)
+            found.append(data[at : at + length])
             at += length
         self._waiting = data[at:]
-        return np.concatenate(found) if found else np.zeros((0, length), np.uint8)
+        return found
 
 
 def cycle_s(motors: int, turnaround_s: float = 50e-6) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from firmware_bridge.drives.go_m8010 import BAUD, IN_BYTES, OUT_BYTES, GoCodec, GoStream, Replies, Reply, Status
+from firmware_bridge.drives.go_m8010 import BAUD, IN_BYTES, OUT_BYTES, GoCodec, GoStream, Status, read_reply
 from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts
 from firmware_bridge.drives.turns import Turns
 from firmware_bridge.errors import BridgeError
@@ -19,8 +19,8 @@ MODEL = "GO-M8010-6"
 MOST_ID, EVERYBODY = 14, 15
 ANSWER_S, TRIES = 0.02, 3
 TURNAROUND_S = 50e-6
-WAITING_S = 0.5e-3
-"""What a USB adapter and its driver may add to a turn."""
+WAITING_S = 1e-3
+"""What a USB adapter and its driver may add to a turn: an FTDI's timer at its shortest is 1 ms."""
 
 
 class GoBus:
@@ -43,6 +43,7 @@ class GoBus:
         self._codec = GoCodec([drive.id for drive in drives])
         self._stream = GoStream()
         self._strangers = 0
+        self._row = {drive.id: row for row, drive in enumerate(drives)}
         self._each = [np.array([row], np.intp) for row in range(len(drives))]
         self._nobody = np.zeros(0, np.intp)
         self._everybody = brake(EVERYBODY)
@@ -70,44 +71,29 @@ class GoBus:
         return self.turns.is_answered()
 
     def hear(self, data: bytes, now_ns: int) -> int:
-        if len(data) == IN_BYTES and self._stream.is_empty:  # the usual case: one whole answer
-            reply = self._codec.decode_one(data)
-            if reply is not None:
-                return self._take_one(reply, now_ns)
-        replies = self._decode(data)
-        good = self.turns.take(replies.rows)
-        rows, states = replies.rows[good], self.states
-        states.note(rows, replies.state[good], now_ns)
-        states.faults[rows] = replies.errors[good]
-        states.is_driving[rows] = replies.statuses[good] == Status.FOC
-        states.temperature_c[rows] = replies.temperature_c[good]
-        return len(rows)
-
-    def _take_one(self, reply: Reply, now_ns: int) -> int:
-        row, states = reply.row, self.states
-        if not self.turns.take_one(row):
-            return 0
-        states.q[row], states.dq[row], states.tau[row] = reply.q_rad, reply.dq_rad_s, reply.tau_n_m
-        states.answered_ns[row] = now_ns
-        states.answers[row] += 1
-        states.faults[row], states.temperature_c[row] = reply.error, reply.temperature_c
-        states.is_driving[row] = reply.status == Status.FOC
-        return 1
-
-    def _decode(self, data: bytes) -> Replies:
-        replies = self._codec.decode(self._stream.feed(data))
-        self._strangers += replies.bad
-        return replies
+        heard, states = 0, self.states
+        for frame in self._stream.feed(data):  # one a turn
+            reply = read_reply(frame)
+            row = self._row.get(reply.id, -1)
+            self._strangers += row < 0
+            if row < 0 or not self.turns.take_one(row):
+                continue
+            heard += 1
+            states.q[row], states.dq[row], states.tau[row] = reply.q, reply.dq, reply.tau
+            states.answered_ns[row], states.faults[row] = now_ns, reply.error
+            states.answers[row] += 1
+            states.is_driving[row], states.temperature_c[row] = reply.status == Status.FOC, reply.temperature_c
+        return heard
 
     def connect(self, exchange: Exchange, watchdog_s: float) -> list[Facts]:
         self.turns.trust(False)
         exchange(self._everybody, lambda data: False, 0.001)
-        return [self._connect_drive(exchange, row, drive) for row, drive in enumerate(self.drives)]
+        return [self._connect_drive(exchange, drive) for drive in self.drives]
 
-    def _connect_drive(self, exchange: Exchange, row: int, drive: Drive) -> Facts:
+    def _connect_drive(self, exchange: Exchange, drive: Drive) -> Facts:
         for _ in range(TRIES):
             self._stream.forget()
-            if exchange(brake(drive.id), lambda data: row in self._decode(data).rows, ANSWER_S):
+            if exchange(brake(drive.id), lambda data: is_from(drive.id, self._stream.feed(data)), ANSWER_S):
                 return Facts()
         return Facts(problems=[f"{drive.name}: no answer from motor {drive.id}"])
 
@@ -121,6 +107,11 @@ class GoBus:
         self._codec.encode(np.zeros((len(self.drives), 5)), Status.BRAKE)
         self.turns.plan([self._nobody, *self._each])
         return [self._everybody, *(row.tobytes() for row in self._codec.bytes)]
+
+
+def is_from(number: int, frames: list[bytes]) -> bool:
+    """Whether a motor is among those who answered."""
+    return any(read_reply(frame).id == number for frame in frames)
 
 
 def check(drives: list[Drive]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from firmware_bridge.drives.go_m8010 import BAUD, ERRORS, GoCodec, GoStream, Status
+from firmware_bridge.drives.go_m8010 import BAUD, ERRORS, GoStream, Status, read_reply
 from firmware_bridge.drives.go_m8010_bus import ANSWER_S, MODEL, MOST_ID, brake
 from firmware_bridge.drives.language import Exchange
 from firmware_bridge.drives.maintenance import Found, Maintenance
@@ -25,15 +25,14 @@ class GoMaintenance(Maintenance):
         return [drive for drive in found if drive is not None]
 
     def _ask(self, exchange: Exchange, id_: int) -> Found | None:
-        stream, codec, found = GoStream(), GoCodec([id_]), list[Found]()
+        stream, found = GoStream(), list[Found]()
 
         def is_enough(data: bytes) -> bool:
-            replies = codec.decode(stream.feed(data))
-            for at in range(len(replies.rows)):
-                error = int(replies.errors[at])
-                found.append(Found(id_, MODEL, None, bool(replies.statuses[at] == Status.FOC), {
-                    "temperature_c": int(replies.temperature_c[at]), "q_rad": float(replies.state[at, 0]),
-                    "error": ERRORS[error] if error < len(ERRORS) else str(error)}))
+            for reply in map(read_reply, stream.feed(data)):
+                if reply.id == id_:
+                    found.append(Found(id_, MODEL, None, reply.status == Status.FOC, {
+                        "temperature_c": reply.temperature_c, "q_rad": reply.q,
+                        "error": ERRORS[reply.error] if reply.error < len(ERRORS) else str(reply.error)}))
             return bool(found)
 
         return found[-1] if any(exchange(brake(id_), is_enough, ANSWER_S) for _ in range(TRIES)) else None

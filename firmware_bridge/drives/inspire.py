@@ -10,10 +10,13 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
+from firmware_bridge.drives.language import Exchange
+
 BAUD = 115200
 OUT_HEAD, IN_HEAD = b"\xeb\x90", b"\x90\xeb"
 READ, WRITE = 0x11, 0x12
 JOINTS = ("little", "ring", "middle", "index", "thumb_bend", "thumb_turn")
+ANSWER_S = 0.03
 _SHORTEST = 8
 
 
@@ -72,6 +75,11 @@ class FrameStream:
         self.bad = 0
         self._head, self._waiting = head, b""
 
+    def forget(self) -> None:
+        """Let go of the beginning of a frame whose end has not come."""
+        self.bad += len(self._waiting) > 0
+        self._waiting = b""
+
     def feed(self, data: bytes) -> list[Answer]:
         """The frames that are complete now."""
         data, at, found = self._waiting + data, 0, []
@@ -91,3 +99,17 @@ class FrameStream:
             at = end
         self._waiting = data[at:]
         return found
+
+
+def scan(exchange: Exchange, ids: list[int]) -> list[int]:
+    """Which hands answer, of some ids."""
+    found = []
+    for number in ids:
+        stream = FrameStream()
+
+        def is_it(data: bytes, number: int = number, stream: FrameStream = stream) -> bool:
+            return any(answer.id == number for answer in stream.feed(data))
+
+        if exchange(make_read(number, Address.ANGLE_ACTUAL), is_it, ANSWER_S):
+            found.append(number)
+    return found

@@ -41,13 +41,24 @@ class Turns:
 
     def begin(self, turn: int) -> None:
         """Question `turn` goes out; who has not answered the last has missed it."""
-        self.silent[self._open] += 1
-        self.is_trusted &= self.silent <= MOST_SILENT
-        self._open[:] = False
+        if self._open.any():
+            self.silent[self._open] += 1
+            self.is_trusted &= self.silent <= MOST_SILENT
+            self._open[:] = False
         rows = self._plan[turn]
         self._open[rows] = True
-        awake = rows[self.silent[rows] < PATIENCE]
-        self._last = int(awake[-1]) if len(awake) else -1
+        if len(rows) > 1:
+            rows = rows[self.silent[rows] < PATIENCE]
+        self._last = int(rows[-1]) if len(rows) else -1
+
+    def take_one(self, row: int) -> bool:
+        """Whether the answer of one row counts."""
+        if not self._open[row]:
+            self.late += 1
+            return False
+        self._open[row] = False
+        self.silent[row] = 0
+        return True
 
     def take(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """(m,) which of the answers of `rows` count."""
@@ -61,14 +72,6 @@ class Turns:
         self._open[rows[good]] = False
         self.silent[rows[good]] = 0
         return good
-
-    def take_one(self, row: int) -> bool:
-        """Whether one answer counts."""
-        if not self._open[row]:
-            self.late += 1
-            return False
-        self._open[row], self.silent[row] = False, 0
-        return True
 
     def unheard(self) -> npt.NDArray[np.bool_]:
         """(n,) who has not answered the last question."""

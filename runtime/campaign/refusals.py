@@ -221,7 +221,7 @@ def _calibration(serial: str = "G1-0001", age_days: float = 0, *, edit: bool = F
         write_calibration(path, robot.name, serial, {joint: (0.05, 0.0)}, created=now - timedelta(days=age_days),
                           valid_days=90)
         if edit:
-            _edit(path, lambda data: data["joints"][joint].update(encoder_offset_rad=0.06))
+            _edit(path, lambda data: data["versions"][-1]["joints"][joint].update(encoder_offset_rad=0.06))
         load_calibration(path, robot, "G1-0001", now)
 
     return attempt

@@ -1,0 +1,103 @@
+"""`exoactor calibrate`: routines on a robot, and the file they keep."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+from calibration import history
+from calibration.imu import Imu
+from calibration.joint_zero import JointZero
+from calibration.routine import Routine
+from calibration.session import SIMULATED_SERIAL, Order, carry_out
+from runtime.errors import Refused
+
+ROUTINES: dict[str, type[Routine]] = {kind.name: kind for kind in (JointZero, Imu)}
+KEEPING = {"list": "the versions of --file", "diff": "what its last version changed",
+           "undo": "bring back the one before",
+           "export": "what it knows of the plant, as a truth for the simulated robot"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `exoactor calibrate`."""
+    names = "\n".join(f"  {name:<12}{kind.summary}" for name, kind in ROUTINES.items())
+    keeping = "\n".join(f"  {name:<12}{text}" for name, text in KEEPING.items())
+    parser.epilog = (
+        f"routines:\n{names}\nkeeping the file:\n{keeping}\n\nexamples:\n"
+        "  exoactor calibrate joint-zero --joints left_knee_joint --truth TRUTH.json --yes --out runs/zero\n"
+        "  exoactor calibrate imu --truth TRUTH.json --file cal.json --yes --out runs/imu\n"
+        "  exoactor calibrate diff --file cal.json"
+    )
+    parser.add_argument("what", nargs="?", choices=[*ROUTINES, *KEEPING], metavar="ROUTINE|list|diff|undo|export",
+                        help="a routine, or what to do with a file")
+    parser.add_argument("--list", action="store_true", dest="lists", help="the routines, one a line")
+    parser.add_argument("--robot", choices=("sim",), default="sim", help="sim: a simulated one, on simulated time")
+    parser.add_argument("--table", default="g1_29dof", metavar="NAME|FILE", help="robot table (default: g1_29dof)")
+    parser.add_argument("--truth", metavar="FILE", help="in what the simulated robot differs from a perfect one")
+    parser.add_argument("--joints", metavar="A,B", default="", help="only these (default: all)")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="the robot's calibration file, to be added to")
+    parser.add_argument("--serial", default=SIMULATED_SERIAL, help="number on the robot's label")
+    parser.add_argument("--operator", default="", metavar="NAME", help="who does it, for the file")
+    parser.add_argument("--valid-days", type=float, default=90.0, metavar="DAYS", help="default 90")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for report and recording (default: runs/<time>)")
+    parser.add_argument("--yes", action="store_true", help="answer every question with yes")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """One routine, or one look at a file; returns the exit code."""
+    if args.lists or args.what is None:
+        for name, kind in ROUTINES.items():
+            print(f"{name:<12} {kind.summary}")
+        return 0
+    if args.what in KEEPING:
+        return _keep(args)
+    order = Order(args.table, args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"),
+                  tuple(filter(None, args.joints.split(","))), args.truth, args.file, args.serial, args.operator,
+                  args.valid_days, args.yes)
+    say = (lambda line: print(line, file=sys.stderr)) if args.json else print
+    report = carry_out(ROUTINES[args.what](), order, say, lambda text: args.yes or _asked(text))
+    if args.json:
+        print(json.dumps(report))
+    else:
+        for verdict in report.get("verdicts", []):
+            if not verdict["ok"]:
+                print(f"NOT OK {verdict['name']}: {verdict['measured']}, limit {verdict['limit']}: "
+                      f"{verdict['what_to_do']}")
+        why = f": {report['stopped']}" if report["stopped"] else ""
+        print(f"{report['outcome']}{why}; {order.out / 'report.html'}")
+    return 0 if report["outcome"] in ("written", "measured") else 1
+
+
+def _asked(text: str) -> bool:
+    if not sys.stdin.isatty():
+        raise Refused("calibrate", expected="a terminal to answer in", found="none",
+                      what_to_do="run it in a terminal, or give --yes for a simulated robot")
+    return input(f"{text} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _keep(args: argparse.Namespace) -> int:
+    if args.file is None:
+        raise Refused(f"calibrate {args.what}", expected="--file FILE", found="none", what_to_do="name the file")
+    if args.what == "undo":
+        print(f"version {history.undo(args.file, datetime.now(timezone.utc))} is in force again")
+        return 0
+    versions = history.open_data(args.file)["versions"]
+    if args.what == "list":
+        for number, version in enumerate(versions, 1):
+            last = version.get("records", [{}])[-1].get("routine", "")
+            text = f"brings back {version['undoes'] - 1}" if "undoes" in version else last
+            print(f"{number:>3}  {version['created_utc']}  {len(version['joints']):>3} joints  "
+                  f"{'imu' if 'imu' in version else '   '}  {text}  {version.get('operator', '')}".rstrip())
+    elif args.what == "diff":
+        old = history.flat(versions[-2]) if len(versions) > 1 else {}
+        for key, before, after in history.differences(old, history.flat(versions[-1])):
+            shown = ["-" if value is None else f"{value:+.5f}" for value in (before, after)]
+            print(f"{key:<55} {shown[0]:>10} -> {shown[1]:>10}")
+    else:
+        print(json.dumps(history.plant_truth(versions[-1]), indent=1))
+    return 0

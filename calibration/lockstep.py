@@ -1,0 +1,137 @@
+"""A routine on simulated time: the gate's own code between the routine and a simulated robot with a hidden truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calibration.bench import Question, recording_dtype
+from calibration.conductor import RATE_HZ, Conductor
+from calibration.routine import Routine
+from firmware_bridge.ailments import Ailments
+from firmware_bridge.motor_bus import Reading
+from firmware_bridge.simulated_robot import SimulatedRobot
+from runtime.errors import Refused
+from runtime.faults import Mode, Request, flag_names
+from runtime.gate import Gate
+from runtime.gate_log import GateLog
+from runtime.log_file import LogWriter
+from runtime.pilot import Phase, min_jerk
+from runtime.robot import Robot
+
+PERIOD_NS = round(1e9 / RATE_HZ)
+ARM_AFTER_TICKS, ARM_WITHIN_TICKS = 50, 5000
+"""Limp limbs may swing for a while before the robot is armed."""
+TILT_RAD_S = 0.4
+"""Mean speed at which a simulated person turns what the robot hangs on."""
+
+
+class Assistant:
+    """The simulated person: does what a routine asks for."""
+
+    def __init__(self, robot: SimulatedRobot) -> None:
+        self._robot, self._at, self._from, self._ticks = robot, np.zeros(3), np.zeros(3), 0
+        self._question: Question | None = None
+
+    def look(self, question: Question | None) -> bool:
+        """One tick; whether what is asked for is done."""
+        if question is None:
+            return False
+        if question is not self._question:
+            self._question, self._from, self._ticks = question, self._at, 0
+        self._ticks += 1
+        if question.tilt_rad is None:
+            return True
+        way = max(float(np.linalg.norm(np.array(question.tilt_rad) - self._from)), 1e-3)
+        share = min_jerk(self._ticks * PERIOD_NS * 1e-9 * TILT_RAD_S / way)
+        self._at = self._from + share * (np.array(question.tilt_rad) - self._from)
+        self._robot.tilt(self._at)
+        return share >= 1
+
+
+class CalibrationRun:
+    """One routine, its gate and its simulated robot.
+
+    Args:
+        routine: prepared for `robot`.
+        robot: within the routine's envelope.
+        simulated: hangs, with its truth.
+        raw: where the recording goes, or None.
+        is_held: the dead-man.
+
+    Attributes:
+        conductor, gate: to look at.
+        ailments: what happens to states on their way.
+    """
+
+    def __init__(
+        self, routine: Routine, robot: Robot, simulated: SimulatedRobot, raw: Path | None = None,
+        about: dict[str, Any] | None = None, is_held: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.conductor = Conductor(routine, robot, is_held)
+        self.gate = Gate(robot, 1 / RATE_HZ, policy_hz=RATE_HZ)
+        self.robot, self._simulated = robot, simulated
+        self.ailments: Ailments | None = None
+        self.now_ns, self.ticks = 1_000_000_000, 0
+        self._assistant = Assistant(simulated)
+        self._gate_log = GateLog(self.gate, robot.motors)
+        self._log: LogWriter | None = None
+        self._damped = 0
+        if raw is not None:
+            self._log = LogWriter(raw, about or {})
+            self._log.add_channel("gate", self._gate_log.dtype)
+            self._log.add_channel("routine", recording_dtype(robot.motors))
+
+    def tick(self) -> None:
+        """One gate period."""
+        sample = self._simulated.step()
+        self._simulated.sense_accelerometer()
+        self.now_ns += PERIOD_NS
+        self.ticks += 1
+        reading = Reading.NEW
+        if self.ailments is not None:
+            reading, sample = self.ailments.carry(reading, sample)
+        conductor, target = self.conductor, self.conductor.target
+        command = self.gate.tick(reading, sample, target["block"][0], int(target["sequence"][0]),
+                                 int(target["made_ns"][0]), self._request(), int(target["flags"][0]), self.now_ns)
+        if command is not None:
+            self._simulated.command(command)
+        if self._log is not None:
+            self._gate_log.fill(self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, 0,
+                                sample.temperature_c)
+            self._log.write("gate", self._gate_log.record.tobytes())
+        before = conductor.bench.ticks
+        conductor.tick(self.gate.machine.mode, self.gate.state, self.now_ns)
+        if self._log is not None and conductor.bench.ticks > before:
+            self._log.write("routine", conductor.bench.last_row())
+        if self._assistant.look(conductor.bench.question):
+            conductor.bench.question = None
+
+    def _request(self) -> Request:
+        mode, phase = self.gate.machine.mode, self.conductor.phase
+        if mode is Mode.DISARMED and self.ticks >= ARM_AFTER_TICKS and not self.gate.flags:
+            return Request.ARM
+        if mode is Mode.DISARMED and self.ticks > ARM_WITHIN_TICKS:
+            raise Refused("arming", expected="a healthy robot state", found=", ".join(flag_names(self.gate.flags)),
+                          what_to_do="see docs/safety.md for what each flag means")
+        if mode is Mode.READY and phase is Phase.READY:
+            return Request.TRACK
+        if phase is Phase.FINISHED and mode < Mode.DAMP:
+            return Request.DAMP
+        return Request.NONE
+
+    def run(self, longest_s: float = 7200.0, look: Callable[[], None] = lambda: None) -> None:
+        """Until the routine has ended, or was stopped, and the robot is damped; `look` is called at every tick."""
+        damp_ticks = self.robot.limits.damp_min_s * RATE_HZ
+        try:
+            with np.errstate(all="ignore"):
+                while self._damped <= damp_ticks and self.ticks < longest_s * RATE_HZ:
+                    self.tick()
+                    look()
+                    self._damped += self.gate.machine.mode >= Mode.DAMP
+        finally:
+            if self._log is not None:
+                self._log.close()

@@ -1,0 +1,38 @@
+"""Where the other joints have to be while one joint sweeps its whole range, so that no limb runs into another."""
+
+from __future__ import annotations
+
+from runtime.robot import Robot
+
+_SIDES = (("left", 1.0), ("right", -1.0))
+
+
+def posture_for(robot: Robot, joint: str) -> dict[str, float]:
+    """Places (rad) of a robot's joints for a sweep of one of them; the joint itself is left out.
+
+    Humanoids of the G1's build, by joint names: legs straight and a little apart, arms out of the way of the legs, the
+    other leg or arm further out where the one sweeps inwards. A robot without such joints keeps zero.
+    """
+    places = {row.name: min(max(0.0, row.lower_rad), row.upper_rad) for row in robot.joints}
+    for side, sign in _SIDES:
+        _put(places, f"{side}_hip_roll_joint", 0.15 * sign)
+        _put(places, f"{side}_shoulder_roll_joint", 0.3 * sign)
+    for side, sign in _SIDES:
+        other = "right" if side == "left" else "left"
+        if joint.startswith(f"{side}_hip"):
+            _put(places, f"{other}_hip_roll_joint", -0.8 * sign)
+            for each, outwards in _SIDES:
+                _put(places, f"{each}_shoulder_roll_joint", 1.2 * outwards)
+        if joint in (f"{side}_hip_yaw_joint", f"{side}_hip_roll_joint"):
+            _put(places, f"{side}_hip_pitch_joint", -0.4)
+        if joint == f"{side}_shoulder_roll_joint":
+            _put(places, f"{side}_shoulder_pitch_joint", -1.4)
+        elif joint.startswith(f"{side}_shoulder") or joint.startswith(f"{side}_elbow") or f"{side}_wrist" in joint:
+            _put(places, f"{side}_shoulder_roll_joint", 0.9 * sign)
+    places.pop(joint, None)
+    return places
+
+
+def _put(places: dict[str, float], joint: str, value: float) -> None:
+    if joint in places:
+        places[joint] = value
