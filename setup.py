@@ -54,7 +54,7 @@ DEV = [
     *dict.fromkeys(SIM + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
 ]
 
-SHOW = ["viser>=1.0", *SIM]
+SHOW = ["viser>=1.0", "av>=12", *SIM]
 
 FUZZ = ['atheris>=2.3; python_version < "3.13"']  # wheels for x86-64 Linux; without it, seeded mutants are tried
 

@@ -96,10 +96,10 @@ class Kinematics:
         data = self.data
         data.qpos[:] = q
         mujoco.mj_kinematics(self.model, data)
-        np.take(data.xquat, self._bodies, axis=0, out=self.quats_wxyz)
-        np.take(data.xpos, self._bodies, axis=0, out=self.positions)
+        np.take(data.xquat, self._bodies, axis=0, out=self.quats_wxyz, mode="clip")
+        np.take(data.xpos, self._bodies, axis=0, out=self.positions, mode="clip")
         if self._is_offset:
-            np.take(data.xmat.reshape(-1, 3, 3), self._bodies, axis=0, out=self._turned)
+            np.take(data.xmat.reshape(-1, 3, 3), self._bodies, axis=0, out=self._turned, mode="clip")
             np.matmul(self._turned, self._offsets[:, :, None], out=self._arms)
             self.positions += self._arms[:, :, 0]
 

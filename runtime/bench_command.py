@@ -67,6 +67,7 @@ HEADLINES = {
     "round_trip_ratio": "command to answering state, stock / ours",
     "tick_ratio": "whole tick without inference, stock / ours",
     "retarget_ratio": "retargeted frames a second, ours / GMR's method",
+    "stream_ratio": "  the same frame by frame, as a stream",
     "cost_ratio": "  its error, ours / GMR's method",
     "jerk_ratio": "  its jerk, ours / GMR's method",
     "skate_ratio": "  its sliding of standing feet, ours / theirs",

@@ -61,8 +61,9 @@ class GaussNewton:
     Attributes:
         q: (7 + n,) the last solution.
         change: (6 + n,) the tangent that led to it from the one before.
-        position_weights: (k,).
+        position_weights: (k,). frame_s: between frames.
         cost: sum of squared weighted errors at the start of the last iteration.
+        seen_at: (7 + n,) the state at that start. curvature: (6 + n, 6 + n) J^T J there. slope: (6 + n,) J^T e there.
     """
 
     def __init__(self, kinematics: Kinematics, position_weights: F64, rotation_weights: F64, lower: F64, upper: F64,
@@ -79,13 +80,21 @@ class GaussNewton:
         self._error = np.zeros((k, 6))
         self._weighted = np.zeros((6 * k, size))
         self._normal = np.zeros((size, size))
-        self._step = np.zeros(size)
+        self._step, self._gradient = np.zeros(size), np.zeros(size)
         self._turns = RotationError(k)
         self._prior = np.concatenate([np.zeros(3), np.full(3, solving.root_turn_prior), np.ones(n)]) * solving.prior
         self._before, self._delta = self.q.copy(), np.zeros(size)
         self.change: F64 = np.zeros(size)
-        self._reach = solving.speed_rad_s * frame_s
+        self.frame_s, self._reach = frame_s, solving.speed_rad_s * frame_s
         self._low, self._high = self._lower.copy(), self._upper.copy()
+        self.seen_at: F64 = self.q.copy()
+        self.curvature: F64 = np.zeros((size, size))
+        self.slope: F64 = np.zeros(size)
+
+    @property
+    def weights_column(self) -> F64:
+        """(6 k, 1) of the errors' rows: three of a point's position, three of its rotation."""
+        return self._weights_column
 
     @property
     def limits(self) -> tuple[F64, F64]:
@@ -137,10 +146,11 @@ class GaussNewton:
         kinematics.place(self.q)
         error = self._look(positions).reshape(-1)
         self.cost = float(error @ error)
-        weighted, normal = self._weighted, self._normal
+        weighted, normal, gradient = self._weighted, self._normal, self._gradient
         np.multiply(kinematics.differentiate().reshape(weighted.shape), self._weights_column, out=weighted)
-        np.matmul(weighted.T, weighted, out=normal)
-        gradient = error @ weighted
+        np.matmul(weighted.T, weighted, out=self.curvature)
+        np.matmul(error, weighted, out=self.slope)
+        self.seen_at[:], normal[:], gradient[:] = self.q, self.curvature, self.slope
         diagonal = normal.reshape(-1)[:: len(normal) + 1]
         diagonal += damping
         if prior is not None:

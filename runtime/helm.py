@@ -200,7 +200,8 @@ class Helm:
         return [
             Offer(Source.ESTOP, mode >= Mode.DAMP),
             *(Offer(source, source in engaged, is_ready) for source in TELEOP),
-            Offer(Source.STREAM, Source.STREAM in engaged, self._stream is not None and self._stream.is_healthy),
+            Offer(Source.STREAM, Source.STREAM in engaged and self._stream is not None and self._stream.is_engaged,
+                  self._stream is not None and self._stream.is_healthy),
             Offer(Source.CLIP, Source.CLIP in engaged),
         ]
 

@@ -66,6 +66,8 @@ def make_report(
         "log_complete": log.complete,
         **notes,
     }
+    if report["tracking"]["success"]:
+        report["tracking"]["success"] = report["outcome"] == "done"
     if "hands" in log.topics:
         report["hands"] = hand_report(log.topics, [HandEvent(*event) for event in report.pop("hand_events", [])])
     (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")

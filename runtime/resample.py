@@ -15,11 +15,14 @@ from runtime import rotation
 from runtime.channels import CHANNELS
 from runtime.clip import Clip, make_clip
 from runtime.errors import Refused
+from runtime.human_motion import HumanMotion, make_human_motion
 
 F64 = npt.NDArray[np.float64]
 STEPPED = frozenset(name for name, channel in CHANNELS.items() if channel.stepped)
 """What holds states: of two frames the earlier one's stands until the later."""
 MOST_FRAMES = 5_000_000
+RATE = 50.0
+"""Of a reference."""
 
 
 class Grid(NamedTuple):
@@ -85,3 +88,15 @@ def at_rate(clip: Clip, rate_hz: float) -> Clip:
     channels = {name: channel_at(name, values, at) for name, values in clip.channels.items()}
     return make_clip(clip.name, rate_hz, clip.order, linear(clip.joint_pos, at), linear(clip.root_pos, at),
                      turns(clip.root_quat_wxyz[:, None], at)[:, 0], channels, joints=clip.joints)
+
+
+def human_at(motion: HumanMotion, rate: float = RATE) -> HumanMotion:
+    """A human's motion at a rate; itself where it has it already."""
+    if motion.fps == rate:
+        return motion
+    at = grid(motion.frames, motion.fps, rate)
+    hands = motion.hand_states
+    return make_human_motion(
+        motion.name, rate, turns(motion.local_wxyz, at), linear(motion.pelvis_m, at), motion.skeleton,
+        hand_states=None if hands is None else hands[at.low], has_place=motion.has_place,
+        notes=(*motion.notes, f"resampled from {motion.fps:g} to {rate:g} Hz"))

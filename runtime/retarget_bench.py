@@ -1,7 +1,9 @@
 """The retargeter beside a solver of GMR's method, on the same kinematics and targets, in turns, in one process.
 
 GMR solves every frame by itself: two stages of inverse kinematics (mink's frame tasks, daqp, joint limits), the second
-with all weights, each repeated while the error falls. Ours here takes the same targets; scaling them is in neither.
+with all weights, each repeated while the error falls. Ours takes the same targets and the same ranges of the joints;
+scaling the targets is in neither. It is measured as clips are made, with the passes over the whole motion in its time,
+and once more as a stream, frame by frame.
 Method, weights and constants: YanjieZe/GMR @ 4f9e8b7 `motion_retarget.py`.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,12 @@ from runtime import rotation
 from runtime.errors import Refused
 from runtime.gauss_newton import GaussNewton
 from runtime.human_motion import HUMAN_JOINTS, HumanMotion, load_human_motion, make_human_motion
+from runtime.resample import human_at
 from runtime.retarget_quality import frame_costs, jerk_rms, points_of, skate_mm_s, stance
 from runtime.retarget_table import RetargetTable, load_retarget_table
 from runtime.retargeter import Retargeter, kinematics_of
 from runtime.robot import load_robot
+from runtime.smoothing import Smoother
 
 F64 = npt.NDArray[np.float64]
 FPS = 50.0
@@ -65,16 +70,19 @@ def walk_and_reach(seconds: float = SECONDS) -> HumanMotion:
     return make_human_motion("walk and reach", FPS, local, pelvis)
 
 
-def targets_of(table: RetargetTable, motion: HumanMotion, retargeter: Retargeter) -> tuple[F64, F64, F64]:
-    """Positions (T, k, 3), rotations (T, k, 4) of the table's targets, and the states (T, 7 + n) of a whole pass."""
+def targets_of(table: RetargetTable, motion: HumanMotion, retargeter: Retargeter) -> tuple[F64, F64, F64, F64]:
+    """Positions (T, k, 3), rotations (T, k, 4) of the table's targets, the states (T, 7 + n) of a whole pass, and
+    which feet stand (T, feet)."""
     joints, turns = motion.in_world()
     frames, k = motion.frames, len(table.rows)
     positions, quats, qs = np.empty((frames, k, 3)), np.empty((frames, k, 4)), np.empty((frames, len(retargeter.q)))
+    stands = np.zeros((frames, len(table.feet)))
     retargeter.begin(joints[0], turns[0])
     for t in range(frames):
         retargeter.step(joints[t], turns[t])
         positions[t], quats[t], qs[t] = retargeter.targets.positions, retargeter.targets.quats_wxyz, retargeter.q
-    return positions, quats, qs
+        stands[t] = retargeter.targets.feet_stand
+    return positions, quats, qs, stands
 
 
 class TwoStage:
@@ -136,44 +144,79 @@ def measure_retarget(motion_file: Path | None = None) -> dict[str, Any]:
     Raises:
         Refused: mink or daqp is missing; a motion that is none.
     """
-    motion = walk_and_reach() if motion_file is None else load_human_motion(motion_file)
+    motion = walk_and_reach() if motion_file is None else human_at(load_human_motion(motion_file), FPS)
     table, robot = load_retarget_table("g1_29dof"), load_robot("g1_29dof")
     kinematics = kinematics_of(table)
     retargeter = Retargeter(table, robot, kinematics, motion.skeleton, motion.fps)
-    positions, quats, streamed = targets_of(table, motion, retargeter)
-    base = TwoStage(table, kinematics.model_with_points([f"row {i}" for i in range(len(table.rows))]), streamed[0])
-    solver = retargeter.solver
-    ours, theirs = np.empty_like(streamed), np.empty_like(streamed)
-    spent: dict[str, list[float]] = {"ours": [], "theirs": []}
+    positions, quats, begun, held = targets_of(table, motion, retargeter)
+    model = kinematics.model_with_points([f"row {i}" for i in range(len(table.rows))])
+    model.jnt_range[1:] = np.stack(retargeter.solver.limits, axis=1)
+    base, ours = TwoStage(table, model, begun[0]), Ours(table, retargeter.solver, begun[0], (positions, quats), held)
+    streamed, theirs, smoothed = np.empty_like(begun), np.empty_like(begun), begun
+    spent: dict[str, list[float]] = {"ours": [], "stream": [], "theirs": []}
     for _ in range(TURNS):
         spent["theirs"].append(_turn(lambda t: base.solve(positions[t], quats[t]), theirs))
-        solver.start(streamed[0])
-        spent["ours"].append(_turn(lambda t: _ours(solver, positions[t], quats[t]), ours))
-    points, base_points = points_of(kinematics, ours), points_of(kinematics, theirs)
-    feet, targets = list(table.feet), (positions, quats)
-    stands = stance(motion.in_world()[0][:, retargeter.targets.foot_joints], motion.fps)
-    cost, base_cost = (float(frame_costs(table, at, targets)[1:].mean()) for at in (points, base_points))
-    skate, base_skate = (skate_mm_s(at[0][:, feet], stands, motion.fps) for at in (points, base_points))
-    jerk, base_jerk = jerk_rms(ours[1:], motion.fps), jerk_rms(theirs[1:], motion.fps)
+        spent["stream"].append(ours.stream(streamed))
+        seconds, smoothed = ours.clip()
+        spent["ours"].append(seconds)
+    feet = motion.in_world()[0][:, retargeter.targets.foot_joints]
+    stands = stance(feet, motion.fps)
+
+    def figures(qs: F64) -> dict[str, float]:
+        points = points_of(kinematics, qs)
+        return {"cost": float(frame_costs(table, points, (positions, quats))[1:].mean()),
+                "jerk": jerk_rms(qs[1:], motion.fps),
+                "skate": skate_mm_s(points[0][:, list(table.feet)], stands, motion.fps)}
+
+    clip, stream, two_stage = figures(smoothed), figures(streamed), figures(theirs)
     stream_us, wall_us = _stream(table, robot, kinematics, motion)
-    low, high = solver.limits
+    low, high = retargeter.solver.limits
+    seconds, stream_s, base_s = (float(np.median(spent[who])) for who in ("ours", "stream", "theirs"))
     return {
-        "retarget_ratio": float(np.median(spent["theirs"]) / np.median(spent["ours"])),
-        "retarget_fps": motion.frames / float(np.median(spent["ours"])),
-        "retarget_base_fps": motion.frames / float(np.median(spent["theirs"])),
-        "cost_ratio": cost / base_cost, "jerk_ratio": jerk / base_jerk, "skate_ratio": skate / max(base_skate, 1e-9),
-        "cost": cost, "jerk_rad_s3": jerk, "skate_mm_s": skate, "base_cost": base_cost, "base_jerk_rad_s3": base_jerk,
-        "base_skate_mm_s": base_skate, "p99_ms": float(np.percentile(stream_us, 99)) / 1e3,
-        "p99_wall_ms": float(np.percentile(wall_us, 99)) / 1e3,
+        "retarget_ratio": base_s / seconds, "retarget_fps": motion.frames / seconds,
+        "retarget_base_fps": motion.frames / base_s,
+        **{f"{key}_ratio": value / max(two_stage[key], 1e-9) for key, value in clip.items()},
+        "stream_ratio": base_s / stream_s,
+        **{f"stream_{key}_ratio": value / max(two_stage[key], 1e-9) for key, value in stream.items()},
+        "cost": clip["cost"], "jerk_rad_s3": clip["jerk"], "skate_mm_s": clip["skate"],
+        "base_cost": two_stage["cost"], "base_jerk_rad_s3": two_stage["jerk"], "base_skate_mm_s": two_stage["skate"],
+        "p99_ms": float(np.percentile(stream_us, 99)) / 1e3, "p99_wall_ms": float(np.percentile(wall_us, 99)) / 1e3,
         "retarget_frame_us": float(np.median(stream_us)),
-        "limit_hits": int(((ours[:, 7:] < low) | (ours[:, 7:] > high)).sum()), "motion": motion.name,
-        "frames": motion.frames,
+        "limit_hits": sum(int(((qs[:, 7:] < low) | (qs[:, 7:] > high)).sum()) for qs in (smoothed, streamed)),
+        "motion": motion.name, "frames": motion.frames,
     }
 
 
-def _ours(solver: GaussNewton, positions: F64, quats: F64) -> F64:
-    solver.solve(positions, quats)
-    return solver.q
+class Ours:
+    """Our solver on given targets, as a stream and as a clip."""
+
+    def __init__(self, table: RetargetTable, solver: GaussNewton, first: F64, targets: Sequence[F64],
+                 stands: F64) -> None:
+        self._targets, self._stands, self._first, self._feet = targets, stands, first, table.feet
+        self._solver = solver
+
+    def stream(self, out: F64) -> float:
+        """Seconds of processor for all frames, one after the other."""
+        solver, (positions, quats) = self._solver, self._targets
+        solver.start(self._first)
+
+        def solve(t: int) -> F64:
+            solver.solve(positions[t], quats[t])
+            return solver.q
+
+        return _turn(solve, out)
+
+    def clip(self) -> tuple[float, F64]:
+        """Seconds of processor for the motion as a whole, and its states."""
+        solver, (positions, quats) = self._solver, self._targets
+        start = time.process_time()
+        solver.start(self._first)
+        smoother = Smoother(solver, self._feet)
+        for position, quat, stands in zip(positions, quats, self._stands, strict=True):
+            solver.solve(position, quat)
+            smoother.add(position, quat, stands)
+        out = smoother.finish()
+        return time.process_time() - start, out
 
 
 def _turn(solve: Any, out: F64) -> float:

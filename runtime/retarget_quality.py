@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,7 @@ def points_of(kinematics: Kinematics, qs: F64) -> tuple[F64, F64]:
     return positions, quats
 
 
-def frame_costs(table: RetargetTable, points: tuple[F64, F64], targets: tuple[F64, F64]) -> F64:
+def frame_costs(table: RetargetTable, points: Sequence[F64], targets: Sequence[F64]) -> F64:
     """(T,) sum of squared weighted distances and angles between points and targets."""
     weights = np.array([[row.position_weight, row.rotation_weight] for row in table.rows])
     distance = np.linalg.norm(points[0] - targets[0], axis=2)

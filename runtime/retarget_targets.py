@@ -188,9 +188,10 @@ def compressed(value: float, soft: float, hard: float) -> float:
 
 def flattened(quat_wxyz: F64, share: float) -> F64:
     """A foot turned towards lying flat, heading kept, unless its pitch is that of a raised heel."""
-    heading = rotation.quat_about_z(rotation.heading_rad(quat_wxyz))
-    w, x, y, z = rotation.multiply(rotation.conjugate(heading), quat_wxyz)
-    sine = math.sqrt(x * x + y * y + z * z)
+    w, x, y, z = quat_wxyz.tolist()
+    heading = rotation.quat_about_z(2 * math.atan2(z, w))  # toes past the vertical point back
+    w, x, y, _ = rotation.multiply(rotation.conjugate(heading), quat_wxyz)
+    sine = math.hypot(x, y)
     ratio = 2 * math.atan2(sine, abs(w)) / sine if sine > 1e-9 else 2.0
     roll, pitch = math.copysign(ratio, w) * x, math.copysign(ratio, w) * y
     if abs(pitch) >= HEEL_PITCH_RAD:

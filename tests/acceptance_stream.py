@@ -207,7 +207,7 @@ def human(table: Table, options: argparse.Namespace) -> None:
         subprocess.run([sys.executable, "-m", "exoactor", "motion", "convert", source, clip], cwd=ROOT, check=True,
                        capture_output=True)
         live(table, "SMPL frames (version 2) for a tracker of joints, 5 % loss, 20 ms jitter, 5 % twice",
-             _command(clip, "--protocol", "2", "--repeat", "20", *BAD), 30.0)
+             _command(clip, "--protocol", "2", "--repeat", "60", *BAD), 30.0)
 
 
 SECTIONS: dict[str, Callable[[Table, argparse.Namespace], None]] = {

@@ -41,6 +41,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "nacl": ("runtime/signature.py",),
     "tqdm": ("export/",),
     "viser": ("export/motion/viewer.py",),
+    "av": ("export/motion/video.py",),
     "yaml": ("export/",),
     "smplx": ("export/",),
     "scipy": ("export/", "calibration/"),

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.motion.convert import Wish, convert
-from export.motion.resample import human_at, robot_at
+from export.motion.resample import robot_at
 from export.motion.robot_motion import of_clip
 from export.motion.smpl_channels import human_clip
 from export.motions import mirrored
@@ -25,7 +25,7 @@ from runtime.errors import Refused
 from runtime.hand_track import CHANNEL, HandEvent, HandTrack, filled, joined, with_events
 from runtime.human_motion import save_human_motion
 from runtime.reference import ClipReference, ReferenceFrame
-from runtime.resample import at_rate
+from runtime.resample import at_rate, human_at
 from runtime.robot import load_robot
 from runtime.stitch import stitch
 from tests import motion_files as files

@@ -274,3 +274,53 @@ def test_whatever_stands_in_the_place_of_a_value_is_read_or_refused(kind: str, t
                 assert isinstance(motion, HumanMotion)
                 assert np.isfinite(motion.pelvis_m).all()
     assert refused > 25
+
+
+# Odd but legal
+
+
+@pytest.mark.parametrize("change", [
+    lambda d: d.pop("betas"), lambda d: (d.pop("gender"), d.pop("dmpls")),
+    lambda d: d.update(mocap_framerate=np.array([30])), lambda d: d.update(trans=d["trans"][:, None]),
+    lambda d: d.update(poses=d["poses"].reshape(len(d["poses"]), -1, 3)),
+    lambda d: d.update(poses=d["poses"].astype(np.float32), betas=np.zeros((31, 16))),
+    lambda d: d.update(labels=np.array(["a", None], object), markers=np.zeros((31, 41, 3))),
+], ids=["no shape", "no gender", "rate in a list", "axis of one", "joints apart", "single precision", "more keys"])
+def test_amass_files_of_other_exporters_are_read_as_the_same_motion(change, tmp_path):
+    motion = files.walking()
+    data = dict(np.load(files.amass_smplh(tmp_path / "a.npz", motion)))
+    change(data)
+    np.savez(tmp_path / "b.npz", **data)
+    check_same(read(tmp_path / "b.npz", **BARE), motion)
+
+
+@pytest.mark.parametrize("change", [
+    lambda g: g.update({key: value[None] for key, value in g.items()}), lambda g: g.update(betas=np.zeros(10)),
+    lambda g: g.update(transl=g["transl"][:, None], global_orient=g["global_orient"][:, None]),
+    lambda g: g.update(body_pose=np.concatenate([g["body_pose"], np.zeros((31, 6))], axis=1)),
+    lambda g: g.update(body_pose=files.matrices(rotation.quat_from_vector_many(g["body_pose"].reshape(31, 21, 3)))),
+], ids=["batch of one", "one shape", "axes of one", "SMPL's 23 joints", "matrices"])
+def test_gvhmr_results_of_other_programs_are_read_as_the_same_motion(change, tmp_path):
+    motion = files.walking()
+    group = files.smplx_group(motion)
+    change(group)
+    path = files.torch_archive(tmp_path / "g.pt", {"smpl_params_global": group})
+    check_same(read(path, **BARE), motion)
+
+
+def test_two_persons_in_a_batch_are_refused(tmp_path):
+    group = {key: np.stack([value, value]) for key, value in files.smplx_group(files.walking()).items()}
+    with pytest.raises(Refused, match="body_pose"):
+        read(files.torch_archive(tmp_path / "g.pt", {"smpl_params_global": group}))
+
+
+@pytest.mark.parametrize("shape", [
+    lambda track: {np.int64(3): track}, lambda track: [track], lambda track: {("a", 1): track},
+    lambda track: {0: {**track, "pose_world": track["pose_world"][None], "trans_world": track["trans_world"][None]}},
+], ids=["numpy's number as key", "list", "tuple as key", "batch of one"])
+def test_wham_tracks_in_other_containers_are_read_as_the_same_motion(shape, tmp_path):
+    motion = files.walking()
+    path = files.wham(tmp_path / "w.pkl", {0: (motion, np.arange(31))})
+    track = pickle.loads(path.read_bytes())[0]
+    path.write_bytes(pickle.dumps(shape(track)))
+    check_same(read(path, **BARE), motion)

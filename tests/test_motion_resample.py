@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.motion.resample import human_at, robot_at
+from export.motion.resample import robot_at
 from export.motion.robot_motion import RobotMotion
 from runtime import rotation
 from runtime.errors import Refused
 from runtime.human_motion import make_human_motion
-from runtime.resample import grid
+from runtime.resample import grid, human_at
 from runtime.robot import JointOrder
 from tests import motion_files as files
 

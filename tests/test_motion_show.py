@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("mujoco", reason="missing dependency: mujoco")
 
 import exoactor
+from export.motion import show
 from export.motion.gif import save_gif
 from export.motion.plots import plot
 from export.motion.robot_motion import of_clip
@@ -145,7 +146,13 @@ def test_a_stick_figure_has_its_left_and_right_and_is_not_mirrored():
     assert left[:, 1].mean() < right[:, 1].mean()
 
 
-def test_a_human_is_shown_without_any_graphics(tmp_path, capsys):
+@pytest.fixture
+def no_av(monkeypatch):
+    """The moving picture is a GIF, whatever is installed."""
+    monkeypatch.setattr(show, "load_av", lambda: None)
+
+
+def test_a_human_is_shown_without_any_graphics(tmp_path, capsys, no_av):
     save_human_motion(tmp_path / "h.npz", human())
     out = tmp_path / "out"
     assert exoactor.main(["motion", "show", str(tmp_path / "h.npz"), "--out", str(out), "--size", "96x64"]) == 0
@@ -154,7 +161,7 @@ def test_a_human_is_shown_without_any_graphics(tmp_path, capsys):
     assert 'src="motion.gif"' in page and 'src="sheet.png"' in page and "left_knee" in page
 
 
-def test_a_robot_is_shown_with_its_verdict(tmp_path, capsys):
+def test_a_robot_is_shown_with_its_verdict(tmp_path, capsys, no_av):
     jumping = WALK.root_pos[:8].copy()
     jumping[:2, 0] -= 1
     short = of_clip(load_clip("walk", ROBOT))

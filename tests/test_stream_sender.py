@@ -46,6 +46,14 @@ def test_every_message_is_one_of_the_protocol(version: int) -> None:
         np.testing.assert_allclose(pose.joint_pos[-1], joints, atol=1e-6)
 
 
+def test_numbers_go_on_when_a_clip_is_repeated() -> None:
+    decoder = Decoder()
+    sent = list(messages(WALK, 1, repeat=2))
+    poses = [decoder.decode(sent[number]).frame_index.copy() for number in (FRAMES - 1, FRAMES)]  # type: ignore[union-attr]
+    assert len(sent) == 2 * FRAMES
+    assert [index.tolist() for index in poses] == [list(range(FRAMES - 5, FRAMES)), [FRAMES]]
+
+
 def test_what_a_clip_does_not_carry_is_refused() -> None:
     with pytest.raises(Refused, match="smpl_joints"):
         next(messages(WALK, 2))

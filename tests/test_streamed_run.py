@@ -162,6 +162,19 @@ def test_planner_messages_steer_a_velocity_controller_until_they_end() -> None:
     assert run.speed(1.0) < 0.1 and not run.fell
 
 
+def test_a_stream_that_stumbles_when_the_run_s_time_is_over_is_not_followed_again() -> None:
+    run = StreamedRun(seed=4)
+    run.policy.pilot._play_ticks = 150
+    run.go_on(3.0 + 2.5)
+    stream = run.policy.stream
+    assert stream is not None and not stream.is_engaged, "its time is over"
+    stream.buffer._begin_anew()  # as at a jump, while nobody follows
+    while run.policy.pilot.phase is not Phase.FINISHED:
+        run.go_on(0.02)
+        assert run.policy.pilot.phase not in (Phase.RESUME, Phase.PLAY)
+        assert run.now_ns < 15 * 10**9
+
+
 def test_gestures_ask_once_and_never_begin_to_track() -> None:
     asks = Asks()
     assert asks.look(Mode.READY, Source.NONE, 1, 0) is Request.NONE

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from runtime import rotation, tracking_metrics
 from runtime.errors import Refused
+from runtime.manifest_reader import load_manifest
+from runtime.pilot import Phase
+from runtime.records import TRUTH_DTYPE, gate_log_dtype, policy_log_dtype
+from runtime.tracking_report import tracking_metrics_of
 
 FPS = 50.0
 
@@ -146,3 +151,45 @@ def test_tracks_of_different_length_are_refused():
     p, r = two_tracks()
     with pytest.raises(Refused):
         tracking_metrics.position_errors(p[:-1], r, FPS)
+
+
+# Of a run's log
+
+
+def logged(aside_m: float = 0.0, above_m: float = 0.0) -> tuple[Any, Any, Any]:
+    """A log of a robot that stands, turned and away from its reference, `aside_m` and `above_m` off from frame 5 on."""
+    manifest = load_manifest("g1-tracker")
+    play = np.zeros(20, policy_log_dtype(29, 29, 1))
+    play["phase"], play["now_ns"] = Phase.PLAY, np.arange(20) * 20_000_000
+    play["root_height_m"], play["root_quat_wxyz"] = 0.79, (1, 0, 0, 0)
+    truth = np.zeros(20, TRUTH_DTYPE)
+    truth["now_ns"], truth["position"][:, 2] = play["now_ns"], 0.79
+    truth["position"][:, 0] = 3.0
+    truth["quat_wxyz"] = np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)])
+    truth["position"][5:, 1] += aside_m
+    truth["position"][5:, 2] += above_m
+    return play, truth, manifest
+
+
+def test_a_runs_bodies_are_compared_wherever_the_run_began():
+    pytest.importorskip("mujoco")
+    play, truth, manifest = logged()
+    found = tracking_metrics_of(play, np.zeros(0, gate_log_dtype(29)), truth, manifest)
+    assert found["success"] is True and found["fps"] == 50
+    assert found["mpjpe_g_mm"] == pytest.approx(0, abs=1e-2) and found["mpjpe_l_mm"] == pytest.approx(0, abs=1e-2)
+    play, truth, manifest = logged(aside_m=0.1)
+    found = tracking_metrics_of(play, np.zeros(0, gate_log_dtype(29)), truth, manifest)
+    assert found["mpjpe_g_mm"] == pytest.approx(75, abs=0.1) and found["mpjpe_l_mm"] == pytest.approx(0, abs=1e-2)
+
+
+def test_a_run_too_high_is_no_success_and_says_when():
+    pytest.importorskip("mujoco")
+    play, truth, manifest = logged(above_m=0.3)
+    found = tracking_metrics_of(play, np.zeros(0, gate_log_dtype(29)), truth, manifest)
+    assert found["success"] is False and found["failed_by"] == "root height" and found["failed_at_s"] == 0.1
+
+
+def test_without_a_simulators_truth_bodies_are_null():
+    play, truth, manifest = logged()
+    found = tracking_metrics_of(play, np.zeros(0, gate_log_dtype(29)), truth[:0], manifest)
+    assert found["success"] is None and found["mpjpe_g_mm"] is None

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from export.evaluation.trial import FEET, WRISTS, Seen
+from export.evaluation.trial import Seen
 from export.motion import tasks
 from export.motion.actor import Actor
 from firmware_bridge.scene import Scene, Thing
+from runtime.tracking_bodies import FEET, WRISTS
 
 F64 = npt.NDArray[np.float64]
 Furnish = Callable[[F64], Scene]

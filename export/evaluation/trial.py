@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from export.recorder import settings_for
-from firmware_bridge.kinematics import Kinematics
 from firmware_bridge.scene import Scene
 from firmware_bridge.sim_options import PLANT
 from firmware_bridge.simulated_robot import Disturbance, SimulatedRobot
-from runtime import rotation, tracking_metrics
+from runtime import tracking_metrics
 from runtime.clip import Clip, save_clip
 from runtime.errors import Refused
 from runtime.fault_table import FLAGS, Mode
@@ -24,17 +23,10 @@ from runtime.pilot import Phase
 from runtime.policy import Policy
 from runtime.robot import Robot
 from runtime.settings import GATE_HZ
+from runtime.tracking_bodies import BODIES, bodies_at, body_errors, body_kinematics, headings, laid_on
 
 F64 = npt.NDArray[np.float64]
 
-SIDES = ("left", "right")
-BODIES = (
-    "pelvis", *(f"{side}_{part}_link" for side in SIDES for part in ("hip_roll", "knee", "ankle_roll")),
-    "torso_link", *(f"{side}_{part}_link" for side in SIDES for part in ("shoulder_roll", "elbow", "wrist_yaw")),
-)
-"""The bodies that BeyondMimic tracks on a G1, the root first."""
-FEET = tuple(BODIES.index(f"{side}_ankle_roll_link") for side in SIDES)
-WRISTS = tuple(BODIES.index(f"{side}_wrist_yaw_link") for side in SIDES)
 FALL_UPRIGHT = 0.5
 """Cosine of the pelvis's lean from which the robot counts as fallen."""
 FALL_HEIGHT_M = 0.3
@@ -71,13 +63,7 @@ class Seen:
 
 def reference_bodies(clip: Clip) -> F64:
     """(T, 14, 3) where the reference has BODIES."""
-    kinematics = Kinematics(PLANT, [(body, (0.0, 0.0, 0.0)) for body in BODIES])
-    index = [clip.order.names.index(name) for name in kinematics.joints]
-    out = np.zeros((len(clip.joint_pos), len(BODIES), 3))
-    for row, joints, place, quat in zip(out, clip.joint_pos, clip.root_pos, clip.root_quat_wxyz, strict=True):
-        kinematics.place(np.concatenate([place, quat, joints[index]]))
-        row[:] = kinematics.positions
-    return out
+    return bodies_at(body_kinematics(PLANT), clip.order, clip.joint_pos, clip.root_pos, clip.root_quat_wxyz)
 
 
 def play(clip: Clip, scene: Scene, controller: str, model: str | None = None, seed: int = 0) -> Seen:
@@ -149,18 +135,14 @@ class _Rows:
 def _seen(rows: _Rows, clip: Clip, wanted: F64, robot: Robot, cause: str | None, has_finished: bool) -> Seen:
     frame = np.clip(np.round(np.array(rows.times) * clip.fps).astype(np.intp), 0, len(wanted) - 1)
     bodies, quats, q, dq = (np.array(values) for values in (rows.bodies, rows.quats, rows.q, rows.dq))
-    goal, goal_quats = _laid_on(wanted[frame], clip.root_quat_wxyz[frame], bodies[0, 0], quats[0])
+    goal, goal_quats = laid_on(wanted[frame], clip.root_quat_wxyz[frame], bodies[0, 0], quats[0])
     joints = [robot.joints[robot.order.names.index(name)] for name in clip.order.names]
-    heading, goal_heading = _headings(quats), _headings(goal_quats)
-    failure = tracking_metrics.sonic_failure(bodies, goal, quats, goal_quats, [*FEET, *WRISTS])
+    heading, goal_heading = headings(quats), headings(goal_quats)
+    errors = body_errors(bodies, quats, goal, goal_quats, clip.fps)
     metrics = {
-        "success": failure is None and has_finished and not rows.has_fallen,
-        "failed_at_s": None if failure is None else round(failure.frame / clip.fps, 3),
-        "failed_by": None if failure is None else failure.what,
-        **tracking_metrics.position_errors(bodies, goal, clip.fps),
+        **errors, "success": errors["success"] and has_finished and not rows.has_fallen,
         **tracking_metrics.joint_errors(q, clip.joint_pos[frame]),
         **tracking_metrics.root_drift(bodies[:, 0, :2], heading, goal[:, 0, :2], goal_heading),
-        "stance_skate_mm_s": tracking_metrics.stance_skate_mm_s(bodies[:, FEET], goal[:, FEET, 2], clip.fps),
         **tracking_metrics.joint_motion(q, dq, np.array([joint.lower_rad for joint in joints]),
                                         np.array([joint.upper_rad for joint in joints]), clip.fps),
         "reference_to_joints_s": tracking_metrics.latency_s(q, clip.joint_pos[frame], clip.fps),
@@ -171,18 +153,3 @@ def _seen(rows: _Rows, clip: Clip, wanted: F64, robot: Robot, cause: str | None,
         {name: np.array([row[name] for row in rows.forces]) for name in rows.forces[0]},
         rows.has_fallen or cause is not None, cause, has_finished, metrics,
     )
-
-
-def _laid_on(wanted: F64, quats: F64, place: F64, quat: F64) -> tuple[F64, F64]:
-    """The reference moved and turned about the vertical so that its first root is over the robot's first one."""
-    turn = float(_headings(quat[None])[0] - _headings(quats[:1])[0])
-    about_z = np.array(rotation.quat_about_z(turn))
-    out = rotation.rotate_many(np.broadcast_to(about_z, (*wanted.shape[:2], 4)), wanted - wanted[0, 0])
-    out[..., :2] += place[:2]
-    out[..., 2] += wanted[0, 0, 2]
-    return out, rotation.multiply_many(np.broadcast_to(about_z, quats.shape), quats)
-
-
-def _headings(quats_wxyz: F64) -> F64:
-    w, x, y, z = quats_wxyz.T
-    return np.unwrap(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))

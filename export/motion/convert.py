@@ -97,8 +97,8 @@ def _clip(motion: HumanMotion | RobotMotion, wish: Wish, fact: dict[str, Any]) -
     robot, rate = load_robot(wish.robot), wish.rate or 50.0
     if not wish.retarget:
         return human_clip(motion, robot, rate)
-    from export.motion.resample import human_at
     from export.motion.retarget import retarget
+    from runtime.resample import human_at
 
     clip, report = retarget(motion, robot, fps=rate)
     fact["retarget"] = {

@@ -323,8 +323,7 @@ def describe(value: Any, arrays: dict[str, Any], depth: int = 0) -> Any:
         arrays[f"a{len(arrays)}"] = np.asarray(value)
         return {"array": f"a{len(arrays) - 1}"}
     if isinstance(value, dict):
-        return {"dict": [[describe(key, arrays, depth + 1), describe(item, arrays, depth + 1)]
-                         for key, item in value.items()]}
+        return {"dict": [[_key(key), describe(item, arrays, depth + 1)] for key, item in value.items()]}
     if isinstance(value, (list, tuple, set)):
         return {"list": [describe(item, arrays, depth + 1) for item in value]}
     if isinstance(value, bytes):
@@ -334,6 +333,23 @@ def describe(value: Any, arrays: dict[str, Any], depth: int = 0) -> Any:
     raise Forbidden(f"an object of {type(value).__name__}")
 
 
+def _key(key: Any) -> Any:
+    """A dictionary's key as JSON has it: numpy's numbers as plain ones, tuples as lists."""
+    if isinstance(key, _Numbers):
+        key = key.plain()
+    if isinstance(key, _Array):
+        key = key.value
+    if isinstance(key, np.generic) or (isinstance(key, np.ndarray) and key.ndim == 0):
+        key = key.item()
+    if isinstance(key, tuple):
+        return [_key(part) for part in key]
+    if isinstance(key, bytes):
+        return key.decode("latin1")
+    if key is None or isinstance(key, (bool, int, float, str)):
+        return key
+    raise Forbidden(f"a key that is {type(key).__name__}")
+
+
 def restore(tree: Any, arrays: Any) -> Any:
     """The inverse of `describe`."""
     if not isinstance(tree, dict):
@@ -341,7 +357,7 @@ def restore(tree: Any, arrays: Any) -> Any:
     if "array" in tree:
         return arrays[tree["array"]]
     if "dict" in tree:
-        return {restore(key, arrays): restore(item, arrays) for key, item in tree["dict"]}
+        return {tuple(key) if isinstance(key, list) else key: restore(item, arrays) for key, item in tree["dict"]}
     return [restore(item, arrays) for item in tree["list"]]
 
 

@@ -8,24 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from export.motion.robot_motion import RobotMotion
-from runtime.human_motion import HumanMotion, make_human_motion
-from runtime.resample import channel_at, grid, linear, turns
+from runtime.resample import RATE, channel_at, grid, linear, turns
 
 F64 = npt.NDArray[np.float64]
-RATE = 50.0
-"""Of a reference."""
-
-
-def human_at(motion: HumanMotion, rate: float = RATE) -> HumanMotion:
-    """A human's motion at a rate; itself where it has it already."""
-    if motion.fps == rate:
-        return motion
-    at = grid(motion.frames, motion.fps, rate)
-    hands = motion.hand_states
-    return make_human_motion(
-        motion.name, rate, turns(motion.local_wxyz, at), linear(motion.pelvis_m, at), motion.skeleton,
-        hand_states=None if hands is None else hands[at.low], has_place=motion.has_place,
-        notes=(*motion.notes, f"resampled from {motion.fps:g} to {rate:g} Hz"))
 
 
 def robot_at(motion: RobotMotion, rate: float = RATE) -> RobotMotion:

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from export.motion.resample import human_at
-from export.motion.smoothing import Smoother
 from export.motion.smpl_channels import hand_channel
 from runtime.clip import Clip, make_clip
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
+from runtime.resample import human_at
 from runtime.retarget_quality import fastest_rad_s, frame_costs, jerk_rms, points_of, skate_mm_s, stance
 from runtime.retarget_table import RetargetTable, load_retarget_table
 from runtime.retargeter import Retargeter, kinematics_of
 from runtime.robot import Robot
+from runtime.smoothing import Smoother
 
 F64 = npt.NDArray[np.float64]
-PASSES = 3
 GROUND_PERCENTILE = 5.0
 """Of the lower foot's height over the motion: single frames below are noise, and steps lie above."""
 MOST_FOOT_TILT_RAD = 0.7
@@ -59,14 +58,14 @@ class RetargetReport:
 
 
 def retarget(
-    motion: HumanMotion, robot: Robot, *, fps: float = 50.0, passes: int = PASSES, table: RetargetTable | None = None,
+    motion: HumanMotion, robot: Robot, *, fps: float = 50.0, smooth: bool = True, table: RetargetTable | None = None,
     ground: str = "constant",
 ) -> tuple[Clip, RetargetReport]:
     """The motion as the robot's clip.
 
     Args:
         fps: of the clip.
-        passes: over the whole motion, after the causal one; none need no scipy.
+        smooth: the motion as a whole, behind the causal solver.
         table: None: the one shipped for the robot.
         ground: "constant": one height is taken off; "trend": a line in time, for estimates that sink or rise.
 
@@ -87,13 +86,15 @@ def retarget(
     first_error = retargeter.begin(joints[0], turns[0], 0.0)
     qs = np.empty((motion.frames, len(retargeter.q)))
     positions, quats = np.empty((motion.frames, len(table.rows), 3)), np.empty((motion.frames, len(table.rows), 4))
+    smoother = Smoother(retargeter.solver, table.feet) if smooth else None
     for t in range(motion.frames):
         retargeter.step(joints[t], turns[t])
         qs[t], positions[t], quats[t] = retargeter.q, retargeter.targets.positions, retargeter.targets.quats_wxyz
+        if smoother is not None:
+            smoother.add(positions[t], quats[t], retargeter.targets.feet_stand)
+    if smoother is not None:
+        qs = smoother.finish()
     lower, upper = retargeter.solver.limits
-    if passes:
-        weights = np.array([[row.position_weight, row.rotation_weight] for row in table.rows])
-        qs = Smoother(retargeter.solver.kinematics, weights, lower, upper).smooth(qs, positions, quats, passes)
     channels = hand_channel(motion)
     joint_pos = qs[:, 7:][:, retargeter.plant_index]
     clip = make_clip(motion.name, fps, robot.order, joint_pos, qs[:, :3], qs[:, 3:7], channels)

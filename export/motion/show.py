@@ -17,6 +17,7 @@ from export.motion.gif import save_gif
 from export.motion.plots import BLUE, ORANGE, RED, plot
 from export.motion.robot_motion import RobotMotion
 from export.motion.stick_figure import figures
+from export.motion.video import load_av, save_mp4
 from firmware_bridge.picture import Image, contact_sheet, render_poses, save_png
 from firmware_bridge.posed import PosedPlant
 from runtime.human_motion import HUMAN_JOINTS, HumanMotion
@@ -25,12 +26,12 @@ from runtime.rotation import heading_rad, rotation_vector_many
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
-SHEET, GIF, PAGE = "sheet.png", "motion.gif", "index.html"
+SHEET, GIF, MP4, PAGE = "sheet.png", "motion.gif", "motion.mp4", "index.html"
 SHEET_FRAMES, SHEET_COLUMNS = 12, 4
 MOST_GIF_FRAMES = 75
 """Off-screen rendering without a graphics card takes a fifth of a second and more each."""
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;color:#1c2733;max-width:1000px;margin:24px auto;padding:0 16px}
-img{max-width:100%}svg{width:100%;height:auto}text{font:12px system-ui,sans-serif;fill:#52606d}
+img,video{max-width:100%}svg{width:100%;height:auto}text{font:12px system-ui,sans-serif;fill:#52606d}
 pre{font-size:12px;overflow-x:auto}.refused{color:#c9302c}.accepted{color:#1d7f3f}"""
 
 
@@ -84,9 +85,10 @@ def show_motion(
         images = robot_pictures(motion, plant_of(robot, plant), rows, size)
         plots = robot_plots(motion, robot)
     save_png(out / SHEET, contact_sheet(images[: len(still)], SHEET_COLUMNS))
-    save_gif(out / GIF, images[len(still) :], fps)
-    (out / PAGE).write_text(page(motion, findings, plots, still), "utf-8")
-    return [out / SHEET, out / GIF, out / PAGE]
+    film = MP4 if load_av() is not None else GIF
+    (save_mp4 if film == MP4 else save_gif)(out / film, images[len(still) :], fps)
+    (out / PAGE).write_text(page(motion, findings, plots, still, film), "utf-8")
+    return [out / SHEET, out / film, out / PAGE]
 
 
 def robot_plots(motion: RobotMotion, robot: Robot) -> list[str]:
@@ -115,8 +117,11 @@ def human_plots(motion: HumanMotion) -> list[str]:
                   for i, name in enumerate(HUMAN_JOINTS) if i]
 
 
-def page(motion: RobotMotion | HumanMotion, findings: Sequence[Finding], plots: Sequence[str], still: Index) -> str:
-    """The page, beside its pictures."""
+def page(motion: RobotMotion | HumanMotion, findings: Sequence[Finding], plots: Sequence[str], still: Index,
+         film: str) -> str:
+    """The page, beside its pictures; `film` is the moving one's file."""
+    moving = (f'<video src="{film}" controls loop autoplay muted></video>' if film == MP4 else
+              f'<img src="{film}" alt="the motion">')
     verdict = "accepted" if accepted(findings) else "refused"
     times = ", ".join(f"{row / motion.fps:.2f}" for row in still)
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in motion.notes)
@@ -124,6 +129,6 @@ def page(motion: RobotMotion | HumanMotion, findings: Sequence[Finding], plots: 
             f"<style>{STYLE}</style><h1>{html.escape(motion.name)}</h1>"
             f"<p>{motion.frames} frames at {motion.fps:.4g} Hz, {motion.duration_s:.2f} s: "
             f"<b class={verdict}>{verdict}</b></p>{notes}"
-            f'<p><img src="{GIF}" alt="the motion"></p><p><img src="{SHEET}" alt="contact sheet"></p>'
+            f'<p>{moving}</p><p><img src="{SHEET}" alt="contact sheet"></p>'
             f"<p>contact sheet at {times} s</p><pre>{html.escape(table(findings))}</pre>"
             + "".join(plots) + "</html>\n")

@@ -12,6 +12,7 @@ from export.motion.findings import accepted, table
 from export.motion.human_checks import check_human_motion
 from export.motion.show import Size, show_motion
 from export.motion.source import read_any
+from export.motion.video import load_av
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
 from runtime.robot import load_robot
@@ -22,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = ("examples:\n  exoactor motion show walk --out pictures/\n"
                      "  exoactor motion show walk --viewer")
     parser.add_argument("file", help="a motion's file, or a shipped clip's name")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for sheet.png, motion.gif and index.html")
+    parser.add_argument("--out", type=Path, metavar="DIR",
+                        help="folder for sheet.png, motion.mp4 (or .gif) and index.html")
     parser.add_argument("--viewer", action="store_true", help="serve an interactive viewer to a browser (extra `show`)")
     parser.add_argument("--host", default="127.0.0.1", help="address the viewer serves on (default: this machine only)")
     parser.add_argument("--port", type=int, default=8080, help="its port (default: 8080)")
@@ -58,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         for path in show_motion(motion, robot, findings, args.out, plant=plant, size=_size(args.size, args.fps)):
             print(path)
+        if load_av() is None:
+            print("a GIF: for MP4 install the extra: pip install 'exoactor[show]'")
     if args.viewer:
         from export.motion.viewer import view
 

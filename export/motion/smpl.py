@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from export.motion.content import ReadOptions
+from export.motion.content import ReadOptions, real
 from runtime import rotation
 from runtime.channels import HUGE
 from runtime.errors import Refused
@@ -117,3 +118,36 @@ def from_matrices(values: F64) -> F64:
         raise Refused("human motion", expected="rotation matrices, orthonormal within 0.02",
                       found=f"another in frame {frame}", what_to_do="check that the file keeps rotations in them")
     return rotation.quat_from_matrix_many(values)
+
+
+def joint_rotations(what: str, value: Any, key: str, joints: tuple[int, ...]) -> F64:
+    """Rotations (T, n, 4) of one of several counts of joints, as vectors or matrices, with or without a batch of one.
+
+    Raises:
+        Refused: another shape.
+    """
+    array = unbatched(value)
+    if array.dtype.kind in "fiu" and array.ndim >= 2 and len(array):
+        size = array.size // len(array)
+        if array.shape[-2:] == (3, 3) and array.ndim >= 3 and size in [9 * count for count in joints]:
+            return from_matrices(array.astype(np.float64).reshape(len(array), -1, 3, 3))
+        if size in [3 * count for count in joints] and array.ndim <= 3:
+            return from_vectors(array.astype(np.float64), size // 3)
+    counts = " or ".join(str(3 * count) for count in joints)
+    raise Refused(what, expected=f"`{key}` of real numbers (T, {counts}), or as matrices",
+                  found=f"{array.dtype} {array.shape}", what_to_do="export the motion again, or choose its format with "
+                  "--from")
+
+
+def places(what: str, value: Any, frames: int, key: str) -> F64:
+    """(T, 3) of a file's translations, with or without an axis of one more."""
+    array = unbatched(value)
+    if array.ndim == 3 and array.shape[1] == 1:
+        array = array[:, 0]
+    return real(what, array, (frames, 3), key)
+
+
+def unbatched(value: Any) -> npt.NDArray[Any]:
+    """An array without a leading batch of one: no motion is a single frame."""
+    array = np.asarray(value) if not isinstance(value, (dict, str)) else np.zeros(0)
+    return array[0] if array.ndim >= 3 and array.shape[0] == 1 else array

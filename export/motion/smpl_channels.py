@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from export.motion.resample import human_at
 from runtime import rotation
 from runtime.clip import WRISTS, Clip, make_clip
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion, pose_in_world
+from runtime.resample import human_at
 from runtime.robot import Robot
 from runtime.smpl_wrists import wrists
 

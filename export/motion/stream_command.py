@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import math
 import time
+from collections.abc import Iterator
+from itertools import chain, count
 
 from export.motion.stream_sender import BadNetwork, command, messages
 from runtime.chain import load_motion
@@ -56,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     if hands is not None and len(hands.joints) != HAND:
         raise Refused("--hands", expected=f"hands of {HAND} joints", found=f"{len(hands.joints)} of {hands.name}",
                       what_to_do="the protocol has room for no others: leave it out")
-    once = list(messages(clip, args.protocol, args.topic, hands=hands))
+    source = messages(clip, args.protocol, args.topic, hands=hands, repeat=args.repeat)
+    source = chain([next(source)], source)  # what cannot be sent is refused before anybody listens
     socket = Publisher(args.to, args.key, "--to", WAITING)
     try:
         if not socket.await_listener(args.wait):
@@ -65,24 +69,28 @@ def run(args: argparse.Namespace) -> int:
         if args.start:
             socket.send(command(start=True))
         network = BadNetwork(args.loss, args.jitter_ms * 1e-3, args.twice, args.seed)
-        sent = 0
-        for _ in range(args.repeat):
-            sent += _play(socket, once, network)
+        frames, sent = _play(socket, source, network)
     finally:
         socket.close(1.0)
-    print(f"{sent} messages of {len(once) * args.repeat} frames sent")
+    print(f"{sent} messages of {frames} frames sent")
     return 0
 
 
-def _play(socket: Publisher, once: list[bytes], network: BadNetwork) -> int:
-    """Every message at its time; returns how many were sent."""
+def _play(socket: Publisher, source: Iterator[bytes], network: BadNetwork) -> tuple[int, int]:
+    """Every message at its time; returns how many there were and how many were sent."""
     waiting: list[tuple[float, int, bytes]] = []
-    for frame, message in enumerate(once):
-        for leaves in network.departures(frame / RATE_HZ):
-            waiting.append((leaves, len(waiting), message))
-    heapq.heapify(waiting)
-    begin, sent = time.monotonic(), 0
-    while waiting:
+    begin, frames, order, sent = time.monotonic(), 0, count(), 0
+    for frames, message in enumerate(source, start=1):
+        for leaves in network.departures((frames - 1) / RATE_HZ):
+            heapq.heappush(waiting, (leaves, next(order), message))
+        sent += _send(socket, waiting, begin, frames / RATE_HZ)
+    return frames, sent + _send(socket, waiting, begin, math.inf)
+
+
+def _send(socket: Publisher, waiting: list[tuple[float, int, bytes]], begin: float, until_s: float) -> int:
+    """What leaves before a time, each at its own; returns how many."""
+    sent = 0
+    while waiting and waiting[0][0] < until_s:
         leaves, _, message = heapq.heappop(waiting)
         time.sleep(max(0.0, begin + leaves - time.monotonic()))
         socket.send(message)

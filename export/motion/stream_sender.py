@@ -26,12 +26,14 @@ _CHANNELS = {1: (), 2: ("smpl_joints", "smpl_pose", "smpl_quat_wxyz"),
 
 
 def messages(
-    clip: Clip, version: int, topic: str = "pose", window: int = WINDOW, hands: HandModel | None = None
+    clip: Clip, version: int, topic: str = "pose", window: int = WINDOW, hands: HandModel | None = None,
+    repeat: int = 1,
 ) -> Iterator[bytes]:
     """One message a frame at 50 Hz, each with the last `window` frames.
 
     Args:
         hands: whose joints to send where the clip says what its hands do; the protocol has room for seven a hand.
+        repeat: how many times; numbers go on, for a listener takes small ones for overtaken frames at first.
 
     Raises:
         Refused: the clip lacks the channels or the joints that this version carries.
@@ -47,14 +49,16 @@ def messages(
     arrays = {"joint_pos": clip.joint_pos[:, columns], "joint_vel": clip.joint_vel[:, columns]}
     track = HandTrack(clip)
     quats = clip.root_quat_wxyz if version in (1, 4) else clip.channels["smpl_quat_wxyz"]
-    for frame in range(len(clip.joint_pos)):
+    frames = len(clip.joint_pos)
+    for number in range(frames * repeat):
+        frame = number % frames
         rows = slice(max(0, frame - window + 1), frame + 1)
         if version == 4:
             rows = slice(frame, frame + 1)
         count = rows.stop - rows.start
         fields: dict[str, npt.NDArray[Any]] = {
             "body_quat": quats[rows].astype(np.float32),
-            "frame_index": np.arange(rows.start, rows.stop, dtype=np.int64),
+            "frame_index": np.arange(rows.start, rows.stop, dtype=np.int64) + (number - frame),
         }
         if version in (1, 3):
             fields |= {name: values[rows].astype(np.float32) for name, values in arrays.items()}

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.motion.content import Content, ReadOptions, rate_of, real
-from export.motion.smpl import from_vectors, smpl_motion
+from export.motion.content import Content, ReadOptions, rate_of
+from export.motion.smpl import joint_rotations, places, smpl_motion
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
 
 SUMMARY = "npz of AMASS: `poses`, or `root_orient` and `pose_body`, with `trans` and a rate"
+MODELS = {22: "smpl", 24: "smpl", 52: "smplh", 55: "smplx"}
+"""By the number of joints in `poses`."""
 RATES = ("mocap_framerate", "mocap_frame_rate", "fps")
 
 
@@ -33,19 +35,18 @@ def read(content: Content, options: ReadOptions) -> HumanMotion:
     given = next((data[key] for key in RATES if key in data), None)
     fps = rate_of(what, options, given)
     if "pose_body" in data:
-        body = real(what, data["pose_body"], (None, 63), "pose_body")
-        root = real(what, data["root_orient"], (len(body), 3), "root_orient")
+        body = joint_rotations(what, data["pose_body"], "pose_body", (21,))
+        root = joint_rotations(what, data["root_orient"], "root_orient", (1,))
         model = "smplx"
     else:
-        poses = real(what, data["poses"], (None, None), "poses")
-        if poses.shape[1] not in (66, 72, 156, 165):
-            raise Refused(what, expected="`poses` with 66, 72, 156 or 165 columns", found=f"{poses.shape[1]}",
-                          what_to_do="export the motion again")
-        root, body = poses[:, :3], poses[:, 3:66]
-        model = {72: "smpl", 66: "smpl", 156: "smplh", 165: "smplx"}[poses.shape[1]]
-    trans = real(what, data["trans"], (len(body), 3), "trans")
+        poses = joint_rotations(what, data["poses"], "poses", tuple(MODELS))
+        root, body, model = poses[:, :1], poses[:, 1:22], MODELS[poses.shape[1]]
+    if len(root) != len(body):
+        raise Refused(what, expected="as many roots as bodies", found=f"{len(root)} and {len(body)}",
+                      what_to_do="export the motion again")
+    trans = places(what, data["trans"], len(body), "trans")
     betas = np.asarray(data.get("betas", np.zeros(10)), np.float64).reshape(-1)
     return smpl_motion(
-        content.path.stem, fps, options, root_wxyz=from_vectors(root, 1)[:, 0], body_wxyz=from_vectors(body, 21),
+        content.path.stem, fps, options, root_wxyz=root[:, 0], body_wxyz=body,
         translation=trans, up=options.up or "z", betas=betas, model=model,
     )

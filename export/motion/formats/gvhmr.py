@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from export.motion.content import Content, ReadOptions, rate_of, real
-from export.motion.smpl import from_vectors, smpl_motion
+from export.motion.content import Content, ReadOptions, rate_of
+from export.motion.smpl import joint_rotations, places, smpl_motion
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
 
@@ -40,19 +40,15 @@ def read(content: Content, options: ReadOptions) -> HumanMotion:
     if missing:
         raise Refused(what, expected=f"`{'`, `'.join(sorted(ARRAYS))}`", found=f"no {', '.join(missing)}",
                       what_to_do="export the result again")
-    body = real(what, _flat(group["body_pose"]), (None, 63), "body_pose")
-    frames = len(body)
-    root = real(what, _flat(group["global_orient"]), (frames, 3), "global_orient")
+    body = joint_rotations(what, group["body_pose"], "body_pose", (21, 23))
+    root = joint_rotations(what, group["global_orient"], "global_orient", (1,))
+    if len(root) != len(body):
+        raise Refused(what, expected="as many roots as bodies", found=f"{len(root)} and {len(body)}",
+                      what_to_do="export the result again")
     betas = np.asarray(group.get("betas", np.zeros(10)), np.float64)
     return smpl_motion(
         content.path.stem, rate_of(what, options, group.get("fps", data.get("fps")), FPS), options,
-        root_wxyz=from_vectors(root, 1)[:, 0], body_wxyz=from_vectors(body, 21),
-        translation=real(what, group["transl"], (frames, 3), "transl"), up=options.up or "y",
+        root_wxyz=root[:, 0], body_wxyz=body,
+        translation=places(what, group["transl"], len(body), "transl"), up=options.up or "y",
         betas=betas.reshape(-1, betas.shape[-1]).mean(axis=0) if betas.size else None, model="smplx",
     )
-
-
-def _flat(values: Any) -> Any:
-    """(T, n) of (T, joints, 3)."""
-    array = np.asarray(values)
-    return array.reshape(len(array), -1) if array.ndim == 3 else array

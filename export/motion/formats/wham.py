@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.motion.content import Content, ReadOptions, as_json, rate_of, real
-from export.motion.smpl import from_matrices, from_vectors, smpl_motion, sound
+from export.motion.smpl import from_matrices, joint_rotations, places, smpl_motion, sound
 from runtime import rotation
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
@@ -33,6 +33,8 @@ def recognise(content: Content) -> bool:
 
 
 def _tracks(data: Any) -> dict[str, dict[str, Any]]:
+    if isinstance(data, list):
+        data = dict(enumerate(data))
     if not isinstance(data, dict):
         return {}
     if _is_track(data):
@@ -102,9 +104,8 @@ def _ids(track: dict[str, Any]) -> Any:
 def _track(what: str, track: dict[str, Any]) -> tuple[F64, F64, F64, npt.NDArray[np.int64]]:
     """Root, body, place and frame numbers of one track."""
     if "pose_world" in track:
-        pose = np.asarray(track["pose_world"], np.float64)
-        pose = real(what, pose.reshape(len(pose), -1) if pose.ndim > 1 else pose, (None, 72), "pose_world")
-        root, body = from_vectors(pose[:, :3], 1)[:, 0], from_vectors(pose[:, 3:], 23)
+        pose = joint_rotations(what, track["pose_world"], "pose_world", (24,))
+        root, body = pose[:, 0], pose[:, 1:]
     else:
         matrices = np.asarray(track["poses_root_world"], np.float64)
         if matrices.size != 9 * len(matrices):
@@ -112,7 +113,7 @@ def _track(what: str, track: dict[str, Any]) -> tuple[F64, F64, F64, npt.NDArray
                           what_to_do="export the result again")
         root = from_matrices(matrices.reshape(-1, 3, 3))
         body = from_matrices(real(what, track["poses_body"], (len(root), 23, 3, 3), "poses_body"))
-    place = sound("translations", real(what, track["trans_world"], (len(root), 3), "trans_world"))
+    place = sound("translations", places(what, track["trans_world"], len(root), "trans_world"))
     ids = np.asarray(_ids(track), np.int64).reshape(-1)
     return root, body, place, ids if len(ids) == len(root) else np.arange(len(root))
 

@@ -1,0 +1,55 @@
+"""MP4 files by PyAV, the binding of FFmpeg's libraries; its import waits until somebody asks for it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import Refused
+
+Image = npt.NDArray[np.uint8]
+CODECS = ("libx264", "mpeg4")
+"""The first that the installed FFmpeg has: H.264 plays in browsers; a build without its encoder has MPEG-4 Part 2."""
+PIXELS = "yuv420p"
+"""What players take; it needs even sides."""
+
+
+def load_av() -> Any:
+    """The library, or None where it is not installed."""
+    try:
+        return importlib.import_module("av")
+    except ImportError:
+        return None
+
+
+def save_mp4(path: Path, frames: Sequence[Image], fps: float) -> None:
+    """Frames (h, w, 3) of equal shape; an odd side loses its last row or column.
+
+    Raises:
+        Refused: no library, no encoder, no frames, or of different shapes.
+    """
+    av = load_av()
+    if av is None:
+        raise Refused("mp4", expected="the av package", found="cannot import it",
+                      what_to_do="install the extra: pip install 'exoactor[show]'")
+    if not frames or len({frame.shape for frame in frames}) != 1 or frames[0].shape[2:] != (3,):
+        raise Refused("mp4", expected="frames (h, w, 3) of one shape", found=f"{len(frames)} frames",
+                      what_to_do="render them at one size")
+    codec = next((name for name in CODECS if name in av.codecs_available), None)
+    height, width = (side - side % 2 for side in frames[0].shape[:2])
+    if codec is None or not height or not width:
+        raise Refused("mp4", expected=f"an encoder among {', '.join(CODECS)}, and two pixels a side",
+                      found=f"{codec}, {width} x {height}", what_to_do="install another build of PyAV, or take the GIF")
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
+        stream.width, stream.height, stream.pix_fmt = width, height, PIXELS
+        for frame in frames:
+            picture = np.ascontiguousarray(frame[:height, :width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
