@@ -101,6 +101,13 @@ class SerialBus:
         problems = [problem for fact in facts for problem in fact.problems]
         problems += [f"{drive.name}: its watchdog is off" for drive, fact in zip(line.drives, facts, strict=True)
                      if fact.watchdog_s == 0 and not fact.problems]
+        lacks = [drive.name for drive, fact in zip(line.drives, facts, strict=True) if fact.watchdog_s is None]
+        if lacks and not problems and not line.without_watchdog:
+            raise BridgeError(
+                f"bus {line.path}", expected="drives that let go by themselves when nobody speaks to them",
+                found=f"drives without a watchdog: {', '.join(lacks)}",
+                what_to_do='put a relay in their supply that a watchdog of yours opens, and say `"without_watchdog": '
+                'true` of this bus in the wiring file')
         if problems:
             raise BridgeError(f"bus {line.path}", expected="drives as the robot file describes them, watchdog on",
                               found="; ".join(problems), what_to_do="correct the robot file, or the drives' settings")

@@ -35,6 +35,7 @@ class Line:
     """One port, the drives on it and how they speak.
 
     Attributes:
+        without_watchdog: drives that have none are accepted: when nobody speaks to them they go on by themselves.
         misses: (drives,) cycles without an answer, in a row.
         missed: (drives,) all of them.
         lost: (drives,) those of them that were no mere lateness: the answer was not there `LATE_CYCLES` later either.
@@ -45,6 +46,7 @@ class Line:
     drives: list[Drive]
     language: Language
     port: SerialPort | None = None
+    without_watchdog: bool = False
 
     def __post_init__(self) -> None:
         drives, n = self.drives, len(self.drives)

@@ -17,8 +17,8 @@ def make_serial_bus(wiring: Wiring, period_s: float) -> SerialBus:
     Raises:
         BridgeError: a model or id that its protocol does not know, or a cycle that does not fit the period.
     """
-    lines = [Line(bus.port, list(bus.drives), make_language(bus.protocol, list(bus.drives), bus.baud))
-             for bus in wiring.buses]
+    lines = [Line(bus.port, list(bus.drives), make_language(bus.protocol, list(bus.drives), bus.baud),
+                  without_watchdog=bus.without_watchdog) for bus in wiring.buses]
     imu = make_base_imu(wiring.imu, {line.path: line.language for line in lines})
     return SerialBus(lines, wiring.motors, period_s, wiring.watchdog_s, imu,
                      velocity_rad_s=np.array(wiring.table.velocity_rad_s), mode_machine=wiring.table.mode_machine)

@@ -35,12 +35,14 @@ class BusWiring:
         port: a path, or `usb:VID:PID:SERIAL` (hex, hex, text), or `can:INTERFACE:CHANNEL`.
         baud: None for the protocol's usual one.
         drives: `Drive.motor` is the slot in the robot's table.
+        without_watchdog: whoever wrote the file knows that these drives go on by themselves when nobody speaks to them.
     """
 
     port: str
     protocol: str
     baud: int | None
     drives: tuple[Drive, ...]
+    without_watchdog: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def _wiring(path: Path, data: Any) -> Wiring:
 
 
 def _bus(key: str, found: Any, folder: Path, table: MotorTable) -> BusWiring:
-    bus = _keys(key, found, {"port", "protocol", "drives"}, {"baud"})
+    bus = _keys(key, found, {"port", "protocol", "drives"}, {"baud", "without_watchdog"})
     if not isinstance(bus["drives"], list) or not bus["drives"]:
         raise _refuse(f"{key}.drives", "a list of at least one drive", bus["drives"])
     drives = tuple(_drive(f"{key}.drives[{at}]", drive, table) for at, drive in enumerate(bus["drives"]))
@@ -189,7 +191,10 @@ def _bus(key: str, found: Any, folder: Path, table: MotorTable) -> BusWiring:
     if PROTOCOLS[protocol].is_serial == port.startswith(CAN):
         raise _refuse(f"{key}.port", f"can:INTERFACE:CHANNEL for the -socketcan protocols alone, not for {protocol}"
                       if port.startswith(CAN) else f"can:INTERFACE:CHANNEL for {protocol}", bus["port"])
-    return BusWiring(port, protocol, _baud(key, bus), drives)
+    without = bus.get("without_watchdog", False)
+    if not isinstance(without, bool):
+        raise _refuse(f"{key}.without_watchdog", "true or false", without)
+    return BusWiring(port, protocol, _baud(key, bus), drives, without)
 
 
 def _drive(key: str, found: Any, table: MotorTable) -> Drive:

@@ -47,7 +47,7 @@ def rs485_wiring(folder: Path) -> Path:
     """The demo's robot on four RS-485 ports of GO-M8010-6 motors."""
     data = json.loads(demo_wiring(folder).read_text())
     for bus in data["buses"]:
-        bus["protocol"] = "go-m8010"
+        bus["protocol"], bus["without_watchdog"] = "go-m8010", True
         for drive in bus["drives"]:
             drive["model"], drive["gear"] = "GO-M8010-6", 1.0
     path = folder / "rs485.json"

@@ -9,6 +9,7 @@ import threading
 import time
 import tty
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ pytest.importorskip("serial", reason="missing dependency: pyserial")
 from firmware_bridge.drives import damiao
 from firmware_bridge.drives.damiao_bus import DamiaoBus
 from firmware_bridge.drives.damiao_far_end import DamiaoFarEnd
-from firmware_bridge.drives.language import Drive
+from firmware_bridge.drives.language import Drive, Facts
 from firmware_bridge.drives.slcan import SlcanLink
 from firmware_bridge.emulated_drives import EmulatedMotors, Motor
 from firmware_bridge.errors import BridgeError
@@ -258,3 +259,11 @@ def test_what_is_not_finite_is_not_sent(far: FarSide, bus: SerialBus) -> None:
     bad = command()
     bad.block[1, Q] = np.nan
     assert not bus.write(bad)
+
+
+def test_drives_without_a_watchdog_are_refused_unless_the_file_says_so() -> None:
+    drives = [Drive(0, 1, "DM4310", name="elbow")]
+    for accepts in (False, True):
+        line = Line("port", drives, DamiaoBus(drives, SlcanLink()), without_watchdog=accepts)
+        with nullcontext() if accepts else pytest.raises(BridgeError, match="without a watchdog: elbow"):
+            SerialBus._check(line, [Facts()])

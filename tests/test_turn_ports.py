@@ -41,7 +41,7 @@ class Rig:
             self.ports.append(EmulatedPort(wire, folder / f"port{at}"))
             language = make_language(protocol, drives)
             language.turn_s = 0.01  # the far end shares an interpreter with other tests' load
-            lines.append(Line(self.ports[at].path, drives, language))
+            lines.append(Line(self.ports[at].path, drives, language, without_watchdog=True))
         self.lines, self._is_over, self._lock = lines, False, threading.Lock()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
