@@ -250,6 +250,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--soak-s", type=float, default=600.0)
     args = parser.parse_args(argv)
     table, only = Table(), args.only.split(",")
+    if set(only) - set(parser.get_default("only").split(",")):
+        parser.error(f"--only takes some of {parser.get_default('only')}")
     with tempfile.TemporaryDirectory() as text:
         folders: dict[str, Path] = {}
         for name in ("squat", "rs485", "unplug", "noise", "soak"):

@@ -69,7 +69,8 @@ def test_any_mcap_reader_sees_topics_times_and_schemas(tmp_path: Path) -> None:
 def test_a_message_definition_names_every_field_with_its_size(topic: str) -> None:
     dtype = TYPES[topic]
     lines = message_definition(dtype).split("\n")
-    sizes = {"int64": 8, "uint64": 8, "float64": 8, "int32": 4, "uint32": 4, "float32": 4}
+    sizes = {"int64": 8, "uint64": 8, "float64": 8, "int32": 4, "uint32": 4, "float32": 4,
+             "int16": 2}
     total = 0
     for line, name in zip(lines, dtype.names or (), strict=True):
         kind, field = line.split(" ")
