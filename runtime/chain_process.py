@@ -7,18 +7,17 @@ Frames are due at the clip's rate; a thread beside reads the file, and loads and
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from firmware_bridge.errors import BridgeError
 from runtime.chain_notes import write_chain_notes
+from runtime.child_life import Life
 from runtime.events import emit, emit_refusal
 from runtime.faults import Mode
 from runtime.followed_chain import FollowedChain
@@ -27,18 +26,11 @@ from runtime.manifest import Manifest
 from runtime.manifest_reader import load_manifest
 from runtime.mux import Source
 from runtime.needs import mode_of, stream_needs
-from runtime.realtime import die_with_parent
 from runtime.records import STREAM_DTYPE, STREAM_RING, status_dtype, stream_dtype, target_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
 
 LOOK_S, FILE_S = 0.004, 0.1
-_stop = False
-
-
-def _on_signal(number: int, frame: FrameType | None) -> None:
-    global _stop
-    _stop = True
 
 
 class ChainProcess:
@@ -77,9 +69,9 @@ class ChainProcess:
         while chain.refusals:
             emit("warning", message=chain.refusals.popleft())
 
-    def consider(self) -> None:
+    def consider(self, life: Life) -> None:
         """The file, for as long as the process goes on; beside the frames, and at leisure."""
-        while not _stop:
+        while not life.is_over:
             self.chain.consider(time.monotonic_ns())
             self.write_notes()
             time.sleep(FILE_S)
@@ -95,19 +87,17 @@ class ChainProcess:
 
 def main(argv: list[str]) -> int:
     """Entry of the process."""
-    settings = RunSettings.load(Path(argv[0]))
-    die_with_parent(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _on_signal)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    life = Life(argv)
+    settings = life.settings
     try:
         process = ChainProcess(settings, load_manifest(settings.controller))
     except BridgeError as error:
         emit_refusal(error)
         return 2
     emit("ready", chain=settings.clip)
-    beside = threading.Thread(target=process.consider, daemon=True)
+    beside = threading.Thread(target=process.consider, args=(life,), daemon=True)
     beside.start()
-    while not _stop:
+    while not life.is_over:
         process.look()
         time.sleep(LOOK_S)
     beside.join(1.0)

@@ -13,16 +13,15 @@ from __future__ import annotations
 import os
 import secrets
 import select
-import signal
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 
 from firmware_bridge.errors import BridgeError
+from runtime.child_life import Life
 from runtime.errors import Refused
 from runtime.estop_sources import (
     ButtonStop,
@@ -43,7 +42,6 @@ from runtime.operator_key import Address, check_bind, parse_address, read_key
 from runtime.operator_link import Link
 from runtime.operator_message import Count, Message, OtherJoints, Pose, pose_form, stream_form
 from runtime.operator_state import OperatorState, TeleopInput
-from runtime.realtime import die_with_parent
 from runtime.records import CONTROL_DTYPE, OPERATOR_DTYPE, STREAM_RING, status_dtype, stream_dtype
 from runtime.robot import Robot, load_robot
 from runtime.settings import RunSettings
@@ -52,12 +50,6 @@ from runtime.teleop_sources import GamepadTeleop, KeyboardTeleop, NetworkTeleop,
 
 LOOK_S, REST_S = 0.003, 0.0005
 NICE = -15
-_stop = False
-
-
-def _on_signal(number: int, frame: FrameType | None) -> None:
-    global _stop
-    _stop = True
 
 
 class Sources:
@@ -261,10 +253,8 @@ class OperatorProcess:
 
 def main(argv: list[str]) -> int:
     """Entry of the process."""
-    settings = RunSettings.load(Path(argv[0]))
-    die_with_parent(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _on_signal)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    life = Life(argv)
+    settings = life.settings
     try:
         robot = load_robot(settings.robot)
         sources = Sources(settings, robot)
@@ -276,7 +266,7 @@ def main(argv: list[str]) -> int:
     try:
         process = OperatorProcess(settings, robot, sources)
         emit("ready", sources=settings.operator, listens=[list(link.address) for link in sources.links])
-        while not _stop:
+        while not life.is_over:
             began = time.monotonic_ns()
             is_more = process.look(began)
             took_s = (time.monotonic_ns() - began) * 1e-9

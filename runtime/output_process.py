@@ -7,22 +7,20 @@ Viewers and recorders that nobody waits for: what one cannot take is dropped.
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from firmware_bridge.errors import BridgeError
+from runtime.child_life import Life
 from runtime.errors import Refused
 from runtime.events import emit, emit_refusal
 from runtime.hand import load_hand
 from runtime.hand_slots import hand_ring
 from runtime.manifest_reader import load_manifest
-from runtime.realtime import die_with_parent
 from runtime.records import GATE_RING, POLICY_RING, gate_log_dtype, policy_log_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Ring
@@ -32,12 +30,6 @@ from runtime.stream_socket import Publisher
 LOOK_S = 0.005
 WAITING = 10
 """Messages kept for a slow listener, as SONIC's own publisher has it."""
-_stop = False
-
-
-def _on_signal(number: int, frame: FrameType | None) -> None:
-    global _stop
-    _stop = True
 
 
 def packer() -> Any:
@@ -112,10 +104,8 @@ class Output:
 
 def main(argv: list[str]) -> int:
     """Entry of the process."""
-    settings = RunSettings.load(Path(argv[0]))
-    die_with_parent(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _on_signal)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    life = Life(argv)
+    settings = life.settings
     try:
         assert settings.stream_out is not None
         publisher = Publisher(settings.stream_out, settings.stream_out_key, "--stream-out", WAITING)
@@ -124,7 +114,7 @@ def main(argv: list[str]) -> int:
         emit_refusal(error)
         return 2
     emit("ready")
-    while not _stop:
+    while not life.is_over:
         output.look(time.monotonic())
         time.sleep(LOOK_S)
     publisher.close()

@@ -5,22 +5,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 
 from firmware_bridge.errors import BridgeError
+from runtime.child_life import Life
 from runtime.events import emit, emit_refusal
 from runtime.faults import BIT, Mode
 from runtime.loop_checks import Misses
 from runtime.needs import stream_needs
 from runtime.policy import Policy
-from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time
+from runtime.realtime import Metronome, freeze_garbage, go_real_time
 from runtime.records import (
     OPERATOR_DTYPE,
     POLICY_RING,
@@ -35,12 +34,6 @@ from runtime.slots import Ring, Slot
 from runtime.state import RobotState
 
 PRIORITY, CORE = 60, 0
-_stop = False
-
-
-def _on_signal(number: int, frame: FrameType | None) -> None:
-    global _stop
-    _stop = True
 
 
 class PolicyProcess:
@@ -107,10 +100,8 @@ class PolicyProcess:
 
 def main(argv: list[str]) -> int:
     """Entry of the process."""
-    settings = RunSettings.load(Path(argv[0]))
-    die_with_parent(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _on_signal)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    life = Life(argv)
+    settings = life.settings
     try:
         policy = Policy(settings)
     except BridgeError as error:
@@ -129,7 +120,7 @@ def main(argv: list[str]) -> int:
     freeze_garbage()
     metronome = Metronome(round(1e9 / policy.manifest.rate_hz))
     try:
-        while not _stop:
+        while not life.is_over:
             now = metronome.wait()
             process.tick(now, metronome.late_ns)
     except Exception as error:  # the gate damps at once instead of waiting for the target to grow old

@@ -9,22 +9,20 @@ After each look it rests at least as long as that took, so that a flood uses no 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from firmware_bridge.errors import BridgeError
+from runtime.child_life import Life
 from runtime.events import emit, emit_refusal
 from runtime.manifest import Manifest
 from runtime.manifest_reader import load_manifest
 from runtime.needs import mode_of, stream_needs
-from runtime.realtime import die_with_parent
 from runtime.records import STREAM_DTYPE, STREAM_RING, stream_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
@@ -35,12 +33,6 @@ from runtime.stream_socket import StreamSocket
 LOOK_S, MOST = 0.005, 64
 NICE = -10
 COUNTS = ("messages", "frames", "malformed", "repeated", "overtaken", "missing", "restarts", "planner")
-_stop = False
-
-
-def _on_signal(number: int, frame: FrameType | None) -> None:
-    global _stop
-    _stop = True
 
 
 def default_q(manifest: Manifest) -> Any:
@@ -118,10 +110,8 @@ def _ask_for_priority() -> None:
 
 def main(argv: list[str]) -> int:
     """Entry of the process."""
-    settings = RunSettings.load(Path(argv[0]))
-    die_with_parent(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _on_signal)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    life = Life(argv)
+    settings = life.settings
     try:
         assert settings.stream is not None
         socket = StreamSocket(settings.stream, settings.stream_topic, settings.stream_key)
@@ -132,7 +122,7 @@ def main(argv: list[str]) -> int:
     if settings.real_time:
         _ask_for_priority()
     emit("ready", stream=settings.stream)
-    while not _stop:
+    while not life.is_over:
         began = time.monotonic()
         process.look()
         time.sleep(max(0.0005, time.monotonic() - began))

@@ -5,24 +5,22 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 
 from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.layout import GO_SPORT_MODE_STATE
+from runtime.child_life import Life
 from runtime.events import emit, emit_refusal
 from runtime.hand import load_hand
 from runtime.hand_slots import hand_ring
 from runtime.log_file import LogWriter
-from runtime.realtime import die_with_parent
 from runtime.records import GATE_RING, POLICY_RING, TRUTH_DTYPE, gate_log_dtype, policy_log_dtype
 from runtime.robot import load_robot
 from runtime.settings import SERIAL, RunSettings
@@ -31,12 +29,6 @@ from runtime.slots import Ring
 POLL_S = 0.02
 QUIET_S, LONGEST_S = 0.3, 6.0
 TRUTH_TOPIC = "rt/sportmodestate"
-_stop = False
-
-
-def _on_signal(number: int, frame: FrameType | None) -> None:
-    global _stop
-    _stop = True
 
 
 class Truth:
@@ -72,10 +64,8 @@ class Truth:
 
 def main(argv: list[str]) -> int:
     """Entry of the process."""
-    settings = RunSettings.load(Path(argv[0]))
-    die_with_parent(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _on_signal)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    life = Life(argv)
+    settings = life.settings
     robot = load_robot(settings.robot)
     shared = Path(settings.shared)
     types = {
@@ -110,10 +100,10 @@ def main(argv: list[str]) -> int:
         if sum(ring.drain(partial(log.write, topic)) for topic, ring in rings.items()):
             last_data = now
             log.flush()
-        stopped = stopped if _stop else now
-        if _stop and (now - last_data > QUIET_S or now - stopped > LONGEST_S):
+        stopped = stopped if life.is_over else now
+        if life.is_over and (now - last_data > QUIET_S or now - stopped > LONGEST_S):
             break
-        if _stop is False and now - last_data < POLL_S:
+        if not life.is_over and now - last_data < POLL_S:
             time.sleep(POLL_S / 2)
     log.close()
     emit("done", bytes=log.written, lost={topic: ring.lost for topic, ring in rings.items()})
