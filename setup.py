@@ -37,6 +37,8 @@ GPU = [
 EXPORT = ["torch>=2.4", "onnx>=1.16", ONNXRUNTIME, "PyYAML>=6", "scipy>=1.11", "smplx>=0.1.28", "tqdm>=4.60", *SIM]
 # What `bench --only retarget` and `bench --only serial` compare with; the latter also prove our emulated drives.
 BENCH = ["mink>=1.0", "daqp>=0.6", "moteus>=1.1", PYTHON_CAN, "dynamixel-sdk>=4.0", PYSERIAL]
+SHOW = ["viser>=1.0", "av>=12", *SIM]
+
 DEV = [
     "pytest>=8",
     "pytest-xdist>=3.5",
@@ -51,10 +53,8 @@ DEV = [
     MSGPACK,
     # One release, so that tests need no GPU build: a range would take the newest, with gigabytes of CUDA.
     'torch==2.13.0; python_version >= "3.11"',
-    *dict.fromkeys(SIM + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
+    *dict.fromkeys(SIM + SHOW + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
 ]
-
-SHOW = ["viser>=1.0", "av>=12", *SIM]
 
 FUZZ = ['atheris>=2.3; python_version < "3.13"']  # wheels for x86-64 Linux; without it, seeded mutants are tried
 
