@@ -27,7 +27,8 @@ GRAVITY_M_S2 = 9.81
 REST_S, POSE_S = 8.0, 1.0
 SETTLED_RAD_S, SETTLED_S, SETTLE_MOST_S = 0.03, 0.5, 20.0
 """Still: turn rates vary by less for so long; a mean force over a swing would come out too short."""
-STIFF_KP, STIFF_KD = 150.0, 8.0
+DAMPED_KD, STRONG_N_M = 8.0, 20.0
+"""Joints of at least that effort within the envelope are damped so: waist and legs, whose swings turn the base."""
 STILL_RAD_S = 0.02
 """Standard deviation of a gyro that counts as still."""
 SWING_RAD, SWING_S, SWINGS = 0.35, 1.6, 3
@@ -74,7 +75,8 @@ class Imu:
         straight = {row.name: min(max(0.0, row.lower_rad), row.upper_rad) for row in bench.robot.joints}
         yield from bench.move(straight, 0.4)
         for row in bench.robot.joints:
-            bench.gains(row.name, STIFF_KP, STIFF_KD)
+            if row.effort_n_m >= STRONG_N_M:
+                bench.gains(row.name, row.kp, DAMPED_KD)
         yield from _settle(bench)
         bench.begin("rest")
         yield from bench.hold(REST_S)

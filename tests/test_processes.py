@@ -27,7 +27,7 @@ import pytest
 from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.layout import HG_LOW_CMD, HG_LOW_STATE
-from runtime import gate_process, policy_process
+from runtime import child_life, gate_process, policy_process
 from runtime.child import Child
 from runtime.errors import Refused
 from runtime.faults import Mode, flag_names
@@ -615,8 +615,8 @@ def test_an_exception_in_the_policys_tick_is_told_to_the_gate(
     Slot(tmp_path / "status", status_dtype(MOTORS), 7, create=True)
     target = Slot(tmp_path / "target", target_dtype(MOTORS), 7, create=True)
     monkeypatch.setattr(Policy, "tick", tick)
-    for name in ("die_with_parent", "freeze_garbage"):  # they would change this very process
-        monkeypatch.setattr(policy_process, name, lambda *arguments: None)
+    for module, name in ((child_life, "die_with_parent"), (policy_process, "freeze_garbage")):
+        monkeypatch.setattr(module, name, lambda *arguments: None)  # they would change this very process
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         assert policy_process.main([str(tmp_path / "settings.json")]) == 1
