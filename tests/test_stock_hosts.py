@@ -73,8 +73,10 @@ def test_moteus_s_own_client_drives_stops_and_configures_an_emulated_one() -> No
         transport = moteus.Fdcanusb(far.path)
         one = moteus.Controller(id=5, transport=transport)
         await one.set_stop()
-        for _ in range(100):
+        for _ in range(20_000):  # as fast as it goes, while the drive moves in its own time
             state = await one.set_position(position=0.1, velocity=0.0, kp_scale=1.0, kd_scale=1.0, query=True)
+            if abs(state.values[moteus.Register.POSITION] - 0.1) < 0.005:
+                break
         assert state.values[moteus.Register.MODE] == moteus.Mode.POSITION
         assert state.values[moteus.Register.POSITION] == pytest.approx(0.1, abs=0.02)
         assert motors.q[4] == pytest.approx(0.1 * 2 * np.pi, abs=0.05) and motors.is_enabled.sum() == 1
