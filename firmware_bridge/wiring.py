@@ -1,7 +1,7 @@
 """The file that says what hangs where: serial ports, the drives on each, the IMU and the stop button of one robot.
 
 Positions go from drive to joint by sign, gear and offset; which joints there are says the robot's own table
-(`motor_table.py`). Relative paths count from the file's folder. docs/serial.md has the keys.
+(`motor_table.py`). Relative paths count from the file's folder, `~` is the user's home. docs/serial.md has the keys.
 """
 
 from __future__ import annotations
@@ -151,7 +151,10 @@ def _port(key: str, found: Any, folder: Path) -> str:
         vid, pid = (_whole(f"{key}.{name}", parts[name], 0, 0xFFFF) for name in ("vid", "pid"))
         return f"{USB}{vid:04x}:{pid:04x}:{_text(f'{key}.serial', parts['serial'])}"
     text = _text(key, found)
-    return text if text.startswith((USB, CAN)) else str(folder / text)
+    try:
+        return text if text.startswith((USB, CAN)) else str(folder / Path(text).expanduser())
+    except RuntimeError:
+        raise _refuse(key, "a path; `~` needs a home folder", text) from None
 
 
 def _baud(key: str, found: dict[str, Any]) -> int | None:

@@ -54,6 +54,14 @@ class Table:
         lines += [f"| {what} | {measured} | {'yes' if is_met else '**no**'} |" for what, measured, is_met in self.rows]
         return "\n".join(lines)
 
+    def finish(self, json_file: str | None) -> int:
+        """Print it, write it where asked; 1 when something falls short."""
+        print(self.markdown())
+        if json_file:
+            text = json.dumps({"rows": self.rows, **self.figures}, indent=1)
+            Path(json_file).write_text(text, encoding="utf-8")
+        return 0 if all(is_met for _, _, is_met in self.rows) else 1
+
 
 def walk(name: str) -> list[str]:
     """The command line of a run of the tracker on a shared walk."""

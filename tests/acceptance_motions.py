@@ -167,10 +167,7 @@ def main() -> int:
     table = Table()
     for name in options.only.split(","):
         SECTIONS[name](table, options)
-    print(table.markdown())
-    if options.json:
-        Path(options.json).write_text(json.dumps({"rows": table.rows, **table.figures}, indent=1), encoding="utf-8")
-    return 0 if all(is_met for _, _, is_met in table.rows) else 1
+    return table.finish(options.json)
 
 
 if __name__ == "__main__":

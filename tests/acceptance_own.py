@@ -9,7 +9,6 @@ shipped clips are played; shared walks lie in $EXOACTOR_SHARED_DATA, else in ../
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -141,10 +140,7 @@ def main() -> int:
         ours, theirs = p50_us(own, teacher)
         table.add("inference p50 at most half of the teacher's", f"{ours:.0f} us against {theirs:.0f} us",
                   ours <= theirs / 2)
-    print(table.markdown())
-    if args.json:
-        Path(args.json).write_text(json.dumps({"rows": table.rows, **table.figures}, indent=1), encoding="utf-8")
-    return 0 if all(is_met for _, _, is_met in table.rows) else 1
+    return table.finish(args.json)
 
 
 if __name__ == "__main__":

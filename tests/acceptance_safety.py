@@ -9,11 +9,9 @@ $EXOACTOR_SHARED_DATA, else in ../shared/data.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 from runtime.clip import load_clip
 from runtime.manifest import OWN_CONTROLLER
@@ -71,10 +69,7 @@ def main() -> int:
     table = Table()
     for name in options.only.split(","):
         SECTIONS[name](table, options)
-    print(table.markdown())
-    if options.json:
-        Path(options.json).write_text(json.dumps({"rows": table.rows, **table.figures}, indent=1), encoding="utf-8")
-    return 0 if all(is_met for _, _, is_met in table.rows) else 1
+    return table.finish(options.json)
 
 
 if __name__ == "__main__":

@@ -267,8 +267,7 @@ def main(argv: list[str]) -> int:
         for name in only:
             with hurried(PRIORITY) if name in ("unplug", "noise") else contextlib.nullcontext():
                 jobs[name](folders[name])
-    print(table.markdown())
-    return 0 if all(is_met for _, _, is_met in table.rows) else 1
+    return table.finish(None)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -224,10 +223,7 @@ def main() -> int:
     table = Table()
     for name in options.only.split(","):
         SECTIONS[name](table, options)
-    print(table.markdown())
-    if options.json:
-        Path(options.json).write_text(json.dumps({"rows": table.rows, **table.figures}, indent=1), encoding="utf-8")
-    return 0 if all(is_met for _, _, is_met in table.rows) else 1
+    return table.finish(options.json)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import threading
@@ -199,5 +198,5 @@ def test_the_shipped_wiring_fits_500_hz_and_its_robot() -> None:
     wiring = read_wiring(wiring_path("g1_serial_demo"))
     assert wiring.motors == 29 and len(wiring.buses) == 4
     make_serial_bus(wiring, 0.002)
-    data = json.loads(wiring.path.read_text())
-    assert all(bus["port"].startswith("/tmp/") for bus in data["buses"])
+    home = str(Path.home())
+    assert all(bus.port.startswith(home) for bus in wiring.buses)  # a user's own: two do not take each other's

@@ -7,9 +7,8 @@ import numpy as np
 from firmware_bridge.drives import damiao
 from firmware_bridge.drives.can_link import CanLink
 from firmware_bridge.drives.damiao import Register
-from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts
+from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts, refuse_unknown_models
 from firmware_bridge.drives.mit_word import MitRange, MitWord
-from firmware_bridge.errors import BridgeError
 
 ANSWER_S = 0.02
 TRIES = 3
@@ -32,10 +31,7 @@ class DamiaoBus:
     turn_s = 0.0
 
     def __init__(self, drives: list[Drive], link: CanLink, baud: int = 921_600) -> None:
-        unknown = sorted({drive.model for drive in drives} - set(damiao.MODELS))
-        if unknown:
-            raise BridgeError("drive model", expected=f"one of {', '.join(damiao.MODELS)}", found=", ".join(unknown),
-                              what_to_do="correct the robot file")
+        refuse_unknown_models(drives, damiao.MODELS)
         self.drives, self.link, self.baud = drives, link, baud
         self.states = DriveStates(len(drives))
         self.ranges: list[MitRange] = [damiao.MODELS[drive.model] for drive in drives]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from firmware_bridge.errors import BridgeError
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -36,6 +38,19 @@ class Drive:
     offset_rad: float = 0.0
     answer_id: int = 0
     name: str = ""
+
+
+def refuse_unknown_models(drives: Sequence[Drive], known: Iterable[str]) -> None:
+    """For a language that is given its drives.
+
+    Raises:
+        BridgeError: a model that the protocol does not know.
+    """
+    names = list(known)
+    unknown = sorted({drive.model for drive in drives} - set(names))
+    if unknown:
+        raise BridgeError("drive model", expected=f"one of {', '.join(names)}", found=", ".join(unknown),
+                          what_to_do="correct the robot file")
 
 
 class DriveStates:

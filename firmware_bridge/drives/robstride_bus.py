@@ -8,9 +8,8 @@ import numpy as np
 
 from firmware_bridge.drives import robstride
 from firmware_bridge.drives.can_link import CanLink
-from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts
+from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts, refuse_unknown_models
 from firmware_bridge.drives.robstride import HOST, Kind, Parameter, RobstrideCodec
-from firmware_bridge.errors import BridgeError
 
 ANSWER_S = 0.02
 TRIES = 3
@@ -39,10 +38,7 @@ class RobstrideBus:
     turn_s = 0.0
 
     def __init__(self, drives: list[Drive], link: CanLink, baud: int = 921_600) -> None:
-        unknown = sorted({drive.model for drive in drives} - set(robstride.MODELS))
-        if unknown:
-            raise BridgeError("drive model", expected=f"one of {', '.join(robstride.MODELS)}", found=", ".join(unknown),
-                              what_to_do="correct the robot file")
+        refuse_unknown_models(drives, robstride.MODELS)
         self.drives, self.link, self.baud = drives, link, baud
         self.states = DriveStates(len(drives))
         self._codec = RobstrideCodec([drive.id for drive in drives], [robstride.MODELS[d.model] for d in drives])
