@@ -71,6 +71,22 @@ class Scene:
         return json.dumps({"schema": SCHEMA, "objects": rows}, indent=1)
 
 
+def furnished_mjcf(plant: Path, scene: Scene, camera: str, position_m: tuple[float, float, float], axes: F64,
+                   fovy_rad: float) -> str:
+    """A plant's MJCF text with a scene around it and one more fixed camera, to be drawn.
+
+    Args:
+        axes: (3, 3) columns right, up and backwards of the camera in the world.
+    """
+    spec = mujoco.MjSpec.from_file(str(plant))
+    scene.add_to(spec)
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, np.ascontiguousarray(axes).reshape(-1))
+    spec.worldbody.add_camera(name=camera, pos=position_m, quat=quat, fovy=math.degrees(fovy_rad))
+    spec.compile()
+    return str(spec.to_xml())
+
+
 def load_scene(path: Path | str) -> Scene:
     """A scene from its file.
 

@@ -75,7 +75,7 @@ class Http:
         """A path under the base, or a whole URL as it is."""
         return path if "://" in path else self.base_url.rstrip("/") + "/" + path.lstrip("/")
 
-    def json(self, method: str, path: str, body: Any = None, *, may_repeat: bool = True) -> Any:
+    def call(self, method: str, path: str, body: Any = None, *, may_repeat: bool = True) -> Any:
         """The JSON of an answer.
 
         Args:
@@ -84,15 +84,15 @@ class Http:
         Raises:
             ProviderError: no answer, another status than 2xx after all tries, no JSON.
         """
-        data = self.bytes(method, path, body, may_repeat=may_repeat)
+        data = self.fetch(method, path, body, may_repeat=may_repeat)
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
             raise self.error("JSON", f"{len(data)} bytes that are none: {data[:60]!r}",
                              kind=ProviderError if may_repeat else Lost) from error
 
-    def bytes(self, method: str, path: str, body: Any = None, *, may_repeat: bool = True) -> bytes:
-        """The body of an answer; refuses as `json`."""
+    def fetch(self, method: str, path: str, body: Any = None, *, may_repeat: bool = True) -> bytes:
+        """The body of an answer; refuses as `call`."""
         url, patience = self.url(path), self.patience
         self._check(url)
         wait_s, found, kind = patience.wait_s, "", ProviderError

@@ -26,7 +26,9 @@ _SMALL = {
 """Shape, lengths and mass of what lies on something."""
 _BARS = ("bar", "beam", "rope", "pole")
 """What one ducks under or steps over: its height is the action's."""
-_STAND_HIGH_M = 0.5
+STAND = "stand"
+"""What carries a small thing where the task names nothing that could."""
+_CONTAINERS = ("basket", "bin")
 
 
 def known_things() -> list[str]:
@@ -40,13 +42,13 @@ def furnish(task: str, seed: int) -> Scene:
     The first thing that carries carries what is small; without one a stand does. A seat stands behind its user.
     """
     words = re.findall(r"[a-z]+", task.lower())
-    named = [word for word in dict.fromkeys(words) if word in {*_STANDS, *_SMALL, *_BARS}]
+    named = [word for word in dict.fromkeys(words) if word in {*_STANDS, *_SMALL, *_BARS} - {STAND}]
     random = np.random.default_rng(seed)
     things: list[Thing] = []
     stands = [name for name in named if name in _STANDS]
     small = [name for name in named if name in _SMALL]
-    if small and not stands:
-        stands = ["stand"]
+    if small and all(name in _CONTAINERS for name in stands):
+        stands.insert(0, STAND)
     for i, name in enumerate(stands):
         shape, size = _STANDS[name]
         far = random.uniform(*_FAR_M) + (0.0 if len(stands) == 1 else 0.3 * i)

@@ -99,7 +99,7 @@ class Provider:
         entry.save()
         path = str(fill(self.description.submit.get("path", ""), values))
         try:
-            answer = self._http.json("POST", path, body, may_repeat=False)
+            answer = self._http.call("POST", path, body, may_repeat=False)
         except Lost:
             raise  # the mark stays
         except Refused:
@@ -119,7 +119,7 @@ class Provider:
         poll, patience = self.description.poll, self._http.patience
         end = patience.now() + LONGEST_JOB_S
         while True:
-            answer = self._http.json("GET", self._path(poll, entry))
+            answer = self._http.call("GET", self._path(poll, entry))
             state = at(answer, poll["state"])
             if state in poll["done"]:
                 self._look(entry, answer)
@@ -145,7 +145,7 @@ class Provider:
         """The result of a finished answer, kept."""
         result = self.description.result
         if "url_at" in result or "path" in result:
-            answer = self._http.json("GET", self._path(result, entry))
+            answer = self._http.call("GET", self._path(result, entry))
             self._look(entry, answer)
         ended = at(answer, result["ended"]) if "ended" in result else None
         if ended is not None and ended not in result["well"]:
@@ -175,7 +175,7 @@ class Provider:
         if "media" in result:
             url = first(answer, result["media"])
             if isinstance(url, str):
-                return ".mp4", self._http.bytes("GET", url)
+                return ".mp4", self._http.fetch("GET", url)
         entry.forget()
         places = [path for key in ("text", "base64", "media") for path in result.get(key, ())]
         raise self._http.error(f"a result at {' or '.join(places)}", _short(answer))

@@ -1,0 +1,68 @@
+"""The last stage: each human motion as the robot's, checked, and all of them as a chain that a run takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from export.imagine.estimation import motion_name, motions_in
+from export.imagine.film import EMBEDDED
+from export.imagine.stage import Work
+from export.imagine.words import load_plan, write_json
+from export.motion.body_checks import check_robot_motion
+from export.motion.convert import Wish, convert
+from export.motion.findings import accepted, table
+from export.motion.robot_motion import of_clip
+from export.motion.show import Size, show_motion
+from runtime.chain import FORMAT, load_chain
+from runtime.clip import load_clip
+from runtime.errors import Refused
+from runtime.robot import load_robot
+
+CLIPS, CHAIN, FINDINGS, PREVIEW = "clips", "chain.json", "findings.json", "preview"
+
+
+class AssembleStage:
+    """Clips and a chain of them."""
+
+    name, needs, file, version = "assemble", ("decompose", "estimate"), CHAIN, "1"
+    provider = EMBEDDED
+
+    def __init__(self, robot: str) -> None:
+        self._robot = robot
+
+    def settings(self) -> Any:
+        """Whose joints."""
+        return [self._robot]
+
+    def check(self, folder: Path) -> None:
+        """A chain that a run would take."""
+        load_chain(folder / CHAIN, load_robot(self._robot))
+
+    def work(self, work: Work) -> None:
+        """Retargets, checks, and binds together; refuses what the robot should not do."""
+        robot, plan = load_robot(self._robot), load_plan(work.run.of("decompose"))
+        count = len(motions_in(work.run.of("estimate")))
+        if count != len(plan.actions):
+            raise Refused("assemble", expected=f"{len(plan.actions)} motions, one an action", found=f"{count}",
+                          what_to_do="put one there for each action, or begin again with --from film")
+        (work.out / CLIPS).mkdir()
+        rows, bad = [], []
+        for i, step in enumerate(plan.actions):
+            source, out = work.run.of("estimate") / motion_name(i), work.out / CLIPS / motion_name(i)
+            fact = convert(source, out, Wish(robot=self._robot, retarget=True))
+            motion = of_clip(load_clip(out, robot))
+            findings = check_robot_motion(motion, robot, pose=None)
+            rows.append({"action": step.verb, "object": step.object, "retarget": fact["retarget"],
+                         "findings": [vars(finding) | {"ok": finding.ok} for finding in findings]})
+            if not accepted(findings):
+                bad.append(f"{motion_name(i)} ({step.verb}): " + table([f for f in findings if not f.ok]))
+            else:
+                show_motion(motion, robot, findings, work.out / PREVIEW / f"{i + 1:02d}", plant=None, size=Size(240, 180))
+        (work.out / FINDINGS).write_text(json.dumps(rows, indent=1, default=float) + "\n", "utf-8")
+        if bad:
+            raise Refused("motions", expected="motions that the robot can do", found="\n".join(bad),
+                          what_to_do="say the action otherwise, or estimate it anew")
+        write_json(work.out / CHAIN, {"format": FORMAT, "actions": [
+            {"clip": f"{CLIPS}/{motion_name(i)}"} for i in range(count)]})

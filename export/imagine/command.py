@@ -1,0 +1,104 @@
+"""`exoactor imagine`: from a task in words to a chain of motions, stage by stage, in a folder that can be gone on with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from export.imagine.assembly import CHAIN, AssembleStage
+from export.imagine.estimation import CommandEstimateStage
+from export.imagine.film import FilmStage
+from export.imagine.run_folder import RunFolder, request_of
+from export.imagine.set_up import Providers, load_providers
+from export.imagine.stage import Stage, carry_out, now_utc
+from export.imagine.words import EmbodyStage, PlanStage, PromptStage, SceneStage
+from runtime.errors import Refused
+
+STAGES = ("scene", "decompose", "embody", "prompt", "film", "estimate", "assemble")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `exoactor imagine`."""
+    parser.epilog = ('examples:\n  exoactor imagine "walk to the table and wipe it" --out RUN\n'
+                     "  exoactor imagine --out RUN                        go on where it stopped\n"
+                     "  exoactor imagine --out RUN --replace film=VIDEOS  with videos of your own\n"
+                     "  exoactor run --chain RUN/chain.json --lockstep\n\n"
+                     f"stages: {', '.join(STAGES)}")
+    parser.add_argument("task", nargs="?", help="what is to be done; left out: the folder's own")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder, new or to go on with")
+    parser.add_argument("--image", type=Path, metavar="PICTURE", help="a picture of the scene, PNG or JPEG")
+    parser.add_argument("--scene", type=Path, metavar="FILE", help="what stands where (exoactor-scene/1)")
+    parser.add_argument("--providers", type=Path, metavar="FILE", help="who does which stage; left out: all embedded")
+    parser.add_argument("--from", dest="begin", choices=STAGES, help="do this stage and all after it anew")
+    parser.add_argument("--stop-after", choices=STAGES, default="", help="and no further")
+    parser.add_argument("--replace", action="append", default=[], metavar="STAGE=PATH",
+                        help="take a file or folder of yours for what a stage gives; repeatable")
+    parser.add_argument("--robot", default="g1_29dof", help="whose motion (default: g1_29dof)")
+    parser.add_argument("--seed", type=int, help="of everything that is drawn at random (default: 0)")
+    parser.add_argument("--json", action="store_true", help="the manifest's rows as JSON, for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """One run, begun or gone on with; returns the exit code."""
+    folder = RunFolder(args.out)
+    task, seed = _request(folder, args)
+    stages = stages_of(task, args, load_providers(args.providers))
+    say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
+    if args.begin:
+        folder.forget(STAGES[STAGES.index(args.begin):])
+    for word in args.replace:
+        _replace(folder, stages, word)
+    carry_out(folder, stages, say, args.stop_after)
+    chain = folder.of("assemble") / CHAIN
+    if not args.stop_after or args.stop_after == STAGES[-1]:
+        rows = json.loads(chain.read_text("utf-8"))
+        for row in rows["actions"]:
+            row["clip"] = f"assemble/{row['clip']}"
+        (args.out / CHAIN).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+        say(f"exoactor run --chain {args.out / CHAIN} --lockstep")
+    if args.json:
+        print(json.dumps({name: vars(folder.row(name)) for name in STAGES}, indent=1))
+    return 0
+
+
+def _request(folder: RunFolder, args: argparse.Namespace) -> tuple[str, int]:
+    """The folder's request, brought up to what is asked now."""
+    known = folder.request
+    task = args.task or known.get("task", "")
+    if not task.strip():
+        raise Refused("task", expected="what is to be done", found="nothing",
+                      what_to_do='e.g. exoactor imagine "walk to the table and wipe it" --out RUN')
+    seed = int(known.get("seed", 0)) if args.seed is None else args.seed
+    files = {"image": args.image, "scene": args.scene}
+    for name, path in files.items():
+        if path is not None and not path.is_file():
+            raise Refused(f"--{name}", expected="a file", found=f"nothing at {path}", what_to_do="check the path")
+    request = request_of(task, seed, files)
+    for name, path in files.items():
+        if path is None and not args.task:
+            request[name] = known.get(name)
+    folder.request = request
+    folder.save()
+    return task, seed
+
+
+def _replace(folder: RunFolder, stages: list[Stage], word: str) -> None:
+    name, _, path = word.partition("=")
+    stage = next((stage for stage in stages if stage.name == name), None)
+    if stage is None or not path:
+        raise Refused("--replace", expected=f"STAGE=PATH with a stage among {', '.join(STAGES)}", found=word,
+                      what_to_do="e.g. --replace film=walk.mp4")
+    folder.replace(name, Path(path), stage.file, now_utc())
+
+
+def stages_of(task: str, args: argparse.Namespace, providers: Providers) -> list[Stage]:
+    """All stages in order, each by whoever the settings name."""
+    if providers.estimator is None:
+        raise Refused("estimate", expected="an estimator in the settings file", found="none", what_to_do="name one")
+    stages: list[Any] = [
+        SceneStage(task, args.scene, args.image, args.robot), PlanStage(task, providers.of("decompose")),
+        EmbodyStage(providers.of("embody")), PromptStage(), FilmStage(providers.of("film")),
+        CommandEstimateStage(providers.estimator), AssembleStage(args.robot)]
+    return stages
