@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "motion": ("export.motion.command", "bring a motion of any source to what a controller tracks; check it, show it"),
     "calibrate": ("calibration.command", "find out what a robot's encoders and IMU are off by, and keep it in a file"),
     "chain": ("runtime.chain_command", "write chains of actions, also while a run follows them; look at their seams"),
+    "imagine": ("export.imagine.command", "from a task in words to a chain of motions, stage by stage"),
     "evaluate": ("export.evaluation.command", "have a suite of tasks done in the plant, from human motion to robot"),
     "campaign": ("runtime.campaign_command", "inject every fault of the table and measure the answers"),
     "bench": ("runtime.bench_command", "measure the loop's cost and jitter against the stock path"),

@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.cut:
             self.close_connection = True
 
-    do_GET = do_POST = _serve
+    do_GET = do_POST = _serve  # noqa: N815  (the names of http.server)
 
 
 @contextlib.contextmanager

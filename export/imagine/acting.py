@@ -5,6 +5,7 @@ It knows where things are, as the one who imagines a video does; lengths are the
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -74,7 +75,7 @@ def perform(plan: Plan, scene: Scene, seed: int) -> Performance:
     if carried is not None:
         held.append(Held(carried[0], "both", carried[1], _frames(actor)))
     whole = actor.motion("performance")
-    return Performance(tuple(_cut(whole, a, b) for a, b in zip(starts, starts[1:], strict=False)), whole,
+    return Performance(tuple(_cut(whole, a, b) for a, b in itertools.pairwise(starts)), whole,
                        tuple(starts[:-1]), tuple(held))
 
 

@@ -1,4 +1,4 @@
-"""The atomic actions that a task is taken apart into: what there are, how they are written, what is made of bad ones."""
+"""The atomic actions that a task is taken apart into: what there are, how they are written, how bad ones are mended."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from export.imagine.stage import Work
 from export.imagine.words import load_plan, write_json
 from export.motion.body_checks import check_robot_motion
 from export.motion.convert import Wish, convert
-from export.motion.findings import accepted, table
+from export.motion.findings import accepted, refused, table
 from export.motion.robot_motion import of_clip
 from export.motion.show import Size, show_motion
-from runtime.chain import FORMAT, load_chain
+from runtime.chain import FORMAT, load_motion
 from runtime.clip import load_clip
 from runtime.errors import Refused
 from runtime.robot import load_robot
@@ -38,7 +38,7 @@ class AssembleStage:
 
     def check(self, folder: Path) -> None:
         """A chain that a run would take."""
-        load_chain(folder / CHAIN, load_robot(self._robot))
+        load_motion(str(folder / CHAIN), load_robot(self._robot))
 
     def work(self, work: Work) -> None:
         """Retargets, checks, and binds together; refuses what the robot should not do."""
@@ -55,11 +55,12 @@ class AssembleStage:
             motion = of_clip(load_clip(out, robot))
             findings = check_robot_motion(motion, robot, pose=None)
             rows.append({"action": step.verb, "object": step.object, "retarget": fact["retarget"],
-                         "findings": [vars(finding) | {"ok": finding.ok} for finding in findings]})
+                         "findings": [finding.as_json() for finding in findings]})
             if not accepted(findings):
-                bad.append(f"{motion_name(i)} ({step.verb}): " + table([f for f in findings if not f.ok]))
+                bad.append(f"{motion_name(i)} ({step.verb}): " + table(refused(findings)))
             else:
-                show_motion(motion, robot, findings, work.out / PREVIEW / f"{i + 1:02d}", plant=None, size=Size(240, 180))
+                show_motion(motion, robot, findings, work.out / PREVIEW / f"{i + 1:02d}", plant=None,
+                            size=Size(240, 180))
         (work.out / FINDINGS).write_text(json.dumps(rows, indent=1, default=float) + "\n", "utf-8")
         if bad:
             raise Refused("motions", expected="motions that the robot can do", found="\n".join(bad),

@@ -1,4 +1,4 @@
-"""`exoactor imagine`: from a task in words to a chain of motions, stage by stage, in a folder that can be gone on with."""
+"""`exoactor imagine`: from a task in words to a chain of motions, stage by stage, in a folder that keeps them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from export.imagine.assembly import CHAIN, AssembleStage
 from export.imagine.estimation import CommandEstimateStage
 from export.imagine.film import FilmStage
-from export.imagine.run_folder import RunFolder, request_of
+from export.imagine.run_folder import RunFolder
 from export.imagine.set_up import Providers, load_providers
 from export.imagine.stage import Stage, carry_out, now_utc
 from export.imagine.words import EmbodyStage, PlanStage, PromptStage, SceneStage
@@ -43,9 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """One run, begun or gone on with; returns the exit code."""
     folder = RunFolder(args.out)
-    task, seed = _request(folder, args)
-    stages = stages_of(task, args, load_providers(args.providers))
-    say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
+    stages = stages_of(folder, _ask(folder, args), args.robot, load_providers(args.providers))
+
+    def say(line: str) -> None:
+        if not args.json:
+            print(line, flush=True)
+
     if args.begin:
         folder.forget(STAGES[STAGES.index(args.begin):])
     for word in args.replace:
@@ -63,25 +66,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _request(folder: RunFolder, args: argparse.Namespace) -> tuple[str, int]:
-    """The folder's request, brought up to what is asked now."""
-    known = folder.request
-    task = args.task or known.get("task", "")
+def _ask(folder: RunFolder, args: argparse.Namespace) -> str:
+    """Brings the folder's request up to what is asked now; returns the task."""
+    task = args.task or folder.request.get("task", "")
     if not task.strip():
         raise Refused("task", expected="what is to be done", found="nothing",
                       what_to_do='e.g. exoactor imagine "walk to the table and wipe it" --out RUN')
-    seed = int(known.get("seed", 0)) if args.seed is None else args.seed
+    seed = int(folder.request.get("seed", 0)) if args.seed is None else args.seed
     files = {"image": args.image, "scene": args.scene}
-    for name, path in files.items():
-        if path is not None and not path.is_file():
-            raise Refused(f"--{name}", expected="a file", found=f"nothing at {path}", what_to_do="check the path")
-    request = request_of(task, seed, files)
-    for name, path in files.items():
-        if path is None and not args.task:
-            request[name] = known.get(name)
-    folder.request = request
-    folder.save()
-    return task, seed
+    folder.ask(task, seed, {name: path for name, path in files.items() if path is not None})
+    return str(task)
 
 
 def _replace(folder: RunFolder, stages: list[Stage], word: str) -> None:
@@ -93,12 +87,13 @@ def _replace(folder: RunFolder, stages: list[Stage], word: str) -> None:
     folder.replace(name, Path(path), stage.file, now_utc())
 
 
-def stages_of(task: str, args: argparse.Namespace, providers: Providers) -> list[Stage]:
+def stages_of(folder: RunFolder, task: str, robot: str, providers: Providers) -> list[Stage]:
     """All stages in order, each by whoever the settings name."""
     if providers.estimator is None:
         raise Refused("estimate", expected="an estimator in the settings file", found="none", what_to_do="name one")
     stages: list[Any] = [
-        SceneStage(task, args.scene, args.image, args.robot), PlanStage(task, providers.of("decompose")),
+        SceneStage(task, folder.given("scene"), folder.given("image"), robot),
+        PlanStage(task, providers.of("decompose")),
         EmbodyStage(providers.of("embody")), PromptStage(), FilmStage(providers.of("film")),
-        CommandEstimateStage(providers.estimator), AssembleStage(args.robot)]
+        CommandEstimateStage(providers.estimator), AssembleStage(robot)]
     return stages

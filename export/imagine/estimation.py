@@ -14,7 +14,7 @@ from export.imagine.film import videos_in
 from export.imagine.set_up import Estimator
 from export.imagine.stage import Work
 from export.motion.content import ReadOptions
-from export.motion.findings import Finding, accepted, table
+from export.motion.findings import Finding, accepted, refused, table
 from export.motion.formats import read_motion
 from export.motion.hands import with_hands
 from export.motion.human_checks import check_human_motion
@@ -114,5 +114,5 @@ def refuse_broken(name: str, findings: Sequence[Finding]) -> None:
     """Refuses a motion with a finding that no later stage could mend."""
     if not accepted(findings):
         raise Refused(f"motion {name}", expected="a motion that `exoactor motion check` accepts",
-                      found=table([finding for finding in findings if not finding.ok]),
+                      found=table(refused(findings)),
                       what_to_do="estimate it anew, or repair it by hand and put it there with --replace estimate=PATH")

@@ -1,4 +1,4 @@
-"""A task in plain words to atomic actions, by a small grammar: what decomposes where no language model is plugged in."""
+"""A task in plain words to atomic actions, by a small grammar: what decomposes where no model is plugged in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP as the providers need it: bounded in time and size, patient where they ask for patience, and silent about keys."""
+"""HTTP as providers need it: bounded in time and size, patient where they ask for patience, silent about keys."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A human made of capsules over a motion's own bones, as MJCF to be rendered: clothes, hair, hands that open and close.
 
-No body model is involved: shapes are ours, joints are those of SMPL (`runtime/human_motion.py`). The scene stands around
-it as in the robot's plant, and what the hands hold goes with them.
+No body model is involved: shapes are ours, joints are those of SMPL (`runtime/human_motion.py`). The scene stands
+around it as in the robot's plant, and what the hands hold goes with them.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Set:
     """All that is in the picture."""
 
     view: View
-    scene: Scene = Scene()
+    scene: Scene = field(default_factory=Scene)
     looks: Looks = Looks()
     occluders: tuple[Thing, ...] = ()
     held: tuple[Held, ...] = field(default_factory=tuple)
@@ -97,7 +97,8 @@ def mannequin_mjcf(skeleton: Skeleton, around: Set) -> str:
     looks, view = around.looks, around.view
     right, up = view.axes[:, 0], view.axes[:, 1]
     lines = [
-        '<mujoco><compiler angle="radian" boundmass="0.01" boundinertia="1e-4"/><visual><map znear="0.01"/><quality shadowsize="1024"/>',
+        '<mujoco><compiler angle="radian" boundmass="0.01" boundinertia="1e-4"/>',
+        '<visual><map znear="0.01"/><quality shadowsize="1024"/>',
         f'<headlight ambient="{_row((view.ambient,) * 3)}" diffuse="0.35 0.35 0.35" specular="0 0 0"/></visual><asset>',
         f'<texture name="sky" type="skybox" builtin="gradient" rgb1="{_row(view.sky)}" rgb2="{_row(view.sky)}" '
         'width="32" height="192"/>',

@@ -19,8 +19,9 @@ _STANDS = {
 }
 """Shape and whole lengths of what stands on the floor."""
 _SMALL = {
-    "bottle": ("cylinder", (0.07, 0.22), 0.4), "cup": ("cylinder", (0.08, 0.1), 0.2), "box": ("box", (0.2, 0.3, 0.2), 0.5),
-    "ball": ("sphere", (0.16,), 0.3), "can": ("cylinder", (0.07, 0.12), 0.3), "book": ("box", (0.15, 0.2, 0.04), 0.4),
+    "bottle": ("cylinder", (0.07, 0.22), 0.4), "cup": ("cylinder", (0.08, 0.1), 0.2),
+    "box": ("box", (0.2, 0.3, 0.2), 0.5), "ball": ("sphere", (0.16,), 0.3),
+    "can": ("cylinder", (0.07, 0.12), 0.3), "book": ("box", (0.15, 0.2, 0.04), 0.4),
     "bag": ("box", (0.2, 0.28, 0.25), 0.5), "toy": ("box", (0.15, 0.15, 0.15), 0.2),
 }
 """Shape, lengths and mass of what lies on something."""
@@ -60,7 +61,8 @@ def furnish(task: str, seed: int) -> Scene:
         x, y, z = below.position_m
         near = x - (below.size_m[0] / 2 - lengths[0] / 2 - 0.02 if below.shape == "box" else 0.0)
         y += 0.3 * i - (0.15 if len(small) > 1 else 0.0)
-        things.append(Thing(name, shape, lengths, (near, y, z + below.size_m[-1] / 2 + lengths[-1] / 2 + 1e-3), 0.0, mass))
+        top = z + below.size_m[-1] / 2
+        things.append(Thing(name, shape, lengths, (near, y, top + lengths[-1] / 2 + 1e-3), 0.0, mass))
     for name in (name for name in named if name in _BARS):
         high = 1.2 if re.search(r"\b(duck|under|crouch)", task.lower()) else 0.02
         things.append(Thing(name, "box", (0.05, 1.6, 0.05), (random.uniform(0.5, 0.7), 0.0, high + 0.005)))

@@ -1,6 +1,7 @@
 """A run's folder: one stage after the other, each with its files, and a manifest that says where they come from.
 
-    RUN/manifest.json        the request, and for each stage: provider, version, seed, cost, seconds, sha256 of all files
+    RUN/manifest.json        the request, and for each stage: provider, version, seed, cost, seconds, sha256 of files
+    RUN/given/               what came with the request: a picture, a scene
     RUN/NAME/                what a stage gave; there as a whole or not at all
     RUN/NAME.calls/          what was asked of a provider, and its answers
 """
@@ -20,7 +21,7 @@ from runtime.errors import Refused
 from runtime.reader import Reader, parse_json
 
 FORMAT = "exoactor-imagine/1"
-MANIFEST = "manifest.json"
+MANIFEST, GIVEN = "manifest.json", "given"
 BY_HAND = "by hand"
 
 
@@ -87,6 +88,27 @@ class RunFolder:
             reader.keys(f"stages[{i}]", row, known, {"stage"})
             self._rows[row["stage"]] = Row(**row)
         self.request = data["request"]
+
+    def ask(self, task: str, seed: int, files: Mapping[str, Path]) -> None:
+        """What the run is to do: words, seed, and the files that come with it, which are copied.
+
+        Raises:
+            Refused: no such file.
+        """
+        given = dict(self.request.get("given", {}))
+        for name, path in files.items():
+            if not path.is_file():
+                raise Refused(f"--{name}", expected="a file", found=f"nothing at {path}", what_to_do="check the path")
+            data = path.read_bytes()
+            (self.path / GIVEN).mkdir(exist_ok=True)
+            write_whole(self.path / GIVEN / name, data)
+            given[name] = hashlib.sha256(data).hexdigest()
+        self.request = {"task": task, "seed": seed, "given": given}
+        self.save()
+
+    def given(self, name: str) -> Path | None:
+        """A file that came with the request."""
+        return self.path / GIVEN / name if name in self.request.get("given", {}) else None
 
     def save(self) -> None:
         """Write the manifest."""
@@ -168,8 +190,3 @@ class RunFolder:
         self.save()
 
 
-def request_of(task: str, seed: int, files: Mapping[str, Path | None]) -> dict[str, Any]:
-    """What a run is asked to do, in the manifest's form: words, seed, and the files that came with it by digest."""
-    return {"task": task, "seed": seed, **{
-        name: None if path is None else {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        for name, path in files.items()}}

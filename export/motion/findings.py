@@ -73,6 +73,11 @@ def accepted(findings: Sequence[Finding]) -> bool:
     return all(finding.verdict != REFUSED for finding in findings)
 
 
+def refused(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that let nobody have the motion."""
+    return [finding for finding in findings if finding.verdict == REFUSED]
+
+
 def table(findings: Sequence[Finding]) -> str:
     """For people: a line a check, and what to do below those that are not ok."""
     width = max(len(finding.check) for finding in findings)

@@ -1,0 +1,257 @@
+"""A run's folder: stages that are kept, done anew, replaced by hand, damaged, interrupted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import exoactor
+from export.imagine import film, words
+from export.imagine.run_folder import BY_HAND, RunFolder
+from export.motion.actor import Actor
+from export.motion.video import save_mp4, video_facts
+from runtime.errors import Refused
+from runtime.human_motion import save_human_motion
+from tests.provider_server import KEY, Server, provider_server
+
+PLAN = {"actions": [{"verb": "hold", "object": "", "hand": "none", "duration_s": 1.0, "end_state": "stands still"},
+                    {"verb": "wave", "object": "", "hand": "left", "duration_s": 4.0, "end_state": "arms hang"}]}
+ESTIMATOR = """
+import shutil, sys
+video, out, source = sys.argv[1:]
+number = video.rpartition("/")[2].partition(".")[0]
+print("looking at", video)
+shutil.copyfile(f"{source}/{number}.npz", f"{out}/result.npz")
+"""
+
+
+def film_bytes(tmp_path: Path, seconds: float) -> bytes:
+    """A video's file that lasts so long."""
+    frames = [np.full((48, 64, 3), 4 * i % 250, np.uint8) for i in range(round(10 * seconds))]
+    save_mp4(tmp_path / "made.mp4", frames, 10.0)
+    return (tmp_path / "made.mp4").read_bytes()
+
+
+@pytest.fixture
+def motions(tmp_path: Path) -> Path:
+    """What the stand-in of an estimator sees."""
+    folder = tmp_path / "motions"
+    folder.mkdir()
+    actor = Actor()
+    for number in ("01", "02"):
+        actor.hold(1.2)
+        save_human_motion(folder / f"{number}.npz", actor.motion(number))
+    return folder
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    """Every provider, with keys for it."""
+    for name in ("OPENAI_API_KEY", "GEMINI_API_KEY", "FAL_KEY"):
+        monkeypatch.setenv(name, KEY)
+    with provider_server() as served:
+        served.text, served.video, served.polls = json.dumps(PLAN), film_bytes(tmp_path, 5), 0
+        served.picture = words.PNG + b"a picture"
+        yield served
+
+
+@pytest.fixture
+def settings(server: Server, motions: Path, tmp_path: Path) -> Path:
+    """A settings file that names a provider for every stage."""
+    program = tmp_path / "estimator.py"
+    program.write_text(ESTIMATOR)
+    at = {"base_url": server.url}
+    data = {"schema": "exoactor-providers/1", "decompose": {"provider": "openai-chat", "usd_per_call": 0.01, **at},
+            "embody": {"provider": "google-image", **at}, "film": {"provider": "fal-kling-v1", "usd_per_s": 0.1, **at},
+            "estimate": {"command": [sys.executable, str(program), "{video}", "{out}", str(motions)],
+                         "result": "result.npz"}}
+    path = tmp_path / "providers.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """Of a scene."""
+    path = tmp_path / "scene.png"
+    path.write_bytes(words.PNG + b"a scene")
+    return path
+
+
+class Imagine:
+    """`exoactor imagine` with a folder and settings."""
+
+    def __init__(self, out: Path, settings: Path, picture: Path) -> None:
+        self.out, self._more = out, ["--providers", str(settings)]
+        self._picture = picture
+
+    def __call__(self, *more: str) -> int:
+        """Go on."""
+        return exoactor.main(["imagine", "--out", str(self.out), *self._more, *more])
+
+    def begin(self, *more: str) -> int:
+        """Begin with a task and a picture."""
+        return self("wait, then wave", "--image", str(self._picture), *more)
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        """The manifest's."""
+        return {row["stage"]: row for row in json.loads((self.out / "manifest.json").read_text())["stages"]}
+
+
+@pytest.fixture
+def imagine(settings: Path, picture: Path, tmp_path: Path) -> Imagine:
+    """In a new folder."""
+    return Imagine(tmp_path / "run", settings, picture)
+
+
+def asked(server: Server) -> int:
+    """How much had to be paid for."""
+    return len(server.posts())
+
+
+@pytest.mark.slow
+def test_a_task_and_a_picture_become_a_chain(imagine: Imagine, server: Server, capsys: Any) -> None:
+    assert imagine.begin() == 0
+    assert "exoactor run --chain" in capsys.readouterr().out
+    chain = json.loads((imagine.out / "chain.json").read_text())
+    assert [row["clip"] for row in chain["actions"]] == ["assemble/clips/01.npz", "assemble/clips/02.npz"]
+    assert exoactor.main(["chain", "show", str(imagine.out / "chain.json")]) == 0
+    assert asked(server) == 4 and imagine.rows["film"]["cost_usd"] == pytest.approx(1.0)
+    assert all(row["outputs"] and row["finished_utc"] for row in imagine.rows.values())
+    written = b"".join(path.read_bytes() for path in imagine.out.rglob("*") if path.is_file())
+    assert KEY.encode() not in written
+    assert imagine() == 0 and asked(server) == 4  # all of it is kept
+    sheet = imagine.out / "assemble/preview/01/sheet.png"
+    assert sheet.read_bytes().startswith(words.PNG)
+
+
+def test_every_video_begins_where_the_last_ended(imagine: Imagine, server: Server) -> None:
+    assert imagine.begin("--stop-after", "film") == 0
+    urls = [body["image_url"] for path, body in server.posts() if "/fal-ai/" in path]
+    assert len(urls) == 2 and urls[0] != urls[1]
+
+
+def test_a_failed_stage_says_how_to_go_on_and_nothing_is_paid_for_twice(imagine: Imagine, server: Server,
+                                                                        capsys: Any) -> None:
+    server.fails = True
+    assert imagine.begin("--stop-after", "film") == 2
+    said = capsys.readouterr().err
+    assert "worker died" in said and f"--out {imagine.out}" in said and imagine.rows["film"]["error"]
+    server.fails = False
+    before = asked(server)
+    assert imagine("--stop-after", "film") == 0
+    assert asked(server) == before + 2  # the failed one again, and the second
+
+
+@pytest.mark.parametrize("seconds", [0.5, 60.0])
+def test_a_video_of_the_wrong_length_is_refused(seconds: float, imagine: Imagine, server: Server, tmp_path: Path,
+                                                capsys: Any) -> None:
+    server.video = film_bytes(tmp_path, seconds)
+    assert imagine.begin("--stop-after", "film") == 2
+    assert f"{seconds:.2f} s" in capsys.readouterr().err
+
+
+def test_half_a_video_is_refused(imagine: Imagine, server: Server, capsys: Any) -> None:
+    server.video = server.video[:400]
+    assert imagine.begin("--stop-after", "film") == 2
+    assert "whole video file" in capsys.readouterr().err
+
+
+def test_an_answer_in_fences_is_read_and_nonsense_refused(imagine: Imagine, server: Server, capsys: Any) -> None:
+    server.text = f"Here you are:\n```json\n{json.dumps(PLAN)}\n```"
+    assert imagine.begin("--stop-after", "decompose") == 0
+    server.text = "I would walk there."
+    assert imagine("--from", "decompose", "--stop-after", "decompose") == 2
+    assert "JSON" in capsys.readouterr().err
+
+
+def test_own_files_take_a_stages_place_and_stay(imagine: Imagine, server: Server, tmp_path: Path) -> None:
+    assert imagine.begin("--stop-after", "prompt") == 0
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("01.mp4", "02.mp4"):
+        (own / name).write_bytes(film_bytes(tmp_path, 4))
+    before = asked(server)
+    assert imagine("--replace", f"film={own}", "--stop-after", "estimate") == 0
+    assert asked(server) == before and imagine.rows["film"]["provider"] == BY_HAND
+    assert imagine("--seed", "9", "--stop-after", "film") == 0
+    assert imagine.rows["film"]["provider"] == BY_HAND
+    assert imagine("--from", "film", "--stop-after", "film") == 0
+    assert imagine.rows["film"]["provider"] == "fal-kling-v1"
+
+
+def test_one_file_of_ones_own_gets_the_stages_name(imagine: Imagine, tmp_path: Path) -> None:
+    assert imagine.begin("--stop-after", "scene") == 0
+    plan = tmp_path / "mine.json"
+    plan.write_text(json.dumps({"format": "exoactor-plan/1", "task": "wait", "actions": PLAN["actions"][:1]}))
+    assert imagine("--replace", f"decompose={plan}", "--stop-after", "prompt") == 0
+    assert len(words.load_prompts(imagine.out / "prompt")) == 1
+
+
+@pytest.mark.parametrize("harm", ["change", "remove", "add"])
+def test_a_file_that_is_not_what_a_stage_left_is_noticed(harm: str, imagine: Imagine, capsys: Any) -> None:
+    assert imagine.begin("--stop-after", "prompt") == 0
+    file = imagine.out / "decompose" / "plan.json"
+    {"change": lambda: file.write_text("{}"), "remove": file.unlink,
+     "add": lambda: (file.parent / "more.txt").write_text("x")}[harm]()
+    assert imagine("--stop-after", "prompt") == 2
+    said = capsys.readouterr().err
+    assert "--replace decompose=" in said and "--from decompose" in said
+    assert imagine("--from", "decompose", "--stop-after", "prompt") == 0
+
+
+def test_another_task_does_again_what_depends_on_it(imagine: Imagine, server: Server) -> None:
+    assert imagine.begin("--stop-after", "film") == 0
+    before = asked(server)
+    assert imagine("wave", "--stop-after", "film") == 0
+    assert asked(server) > before and imagine.rows["scene"]["outputs"]
+
+
+def test_an_estimator_that_fails_is_quoted(imagine: Imagine, settings: Path, motions: Path, capsys: Any) -> None:
+    shutil.rmtree(motions)
+    assert imagine.begin("--stop-after", "estimate") == 2
+    assert "FileNotFoundError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"estimate": {"command": ["no-such-program", "{video}", "{out}"], "result": "x"}}, "no-such-program"),
+    ({"estimate": {"command": [sys.executable], "result": "x"}}, "{video}"),
+    ({"film": {"provider": "openai-chat"}}, "kind video"),
+    ({"film": {"provider": "fal-kling-v1", "key": "secret"}}, "key"),
+    ({"film": {"provider": "nobody"}}, "nobody"), ({"schema": "x"}, "exoactor-providers/1"), ({"smell": {}}, "smell"),
+])
+def test_settings_of_another_form_are_refused(change: dict[str, Any], said: str, imagine: Imagine, settings: Path,
+                                              capsys: Any) -> None:
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), **change}))
+    assert imagine.begin("--stop-after", "estimate") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(Refused, match="neither"):
+        RunFolder(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format": "other"}')
+    with pytest.raises(Refused):
+        RunFolder(tmp_path)
+
+
+@pytest.mark.slow
+def test_our_mannequin_acts_before_our_camera(tmp_path: Path, settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(film, "SIZE", (96, 72))
+    settings.write_text(json.dumps({"schema": "exoactor-providers/1",
+                                    "estimate": json.loads(settings.read_text())["estimate"]}))
+    run = tmp_path / "run"
+    assert exoactor.main(["imagine", "reach for the cup", "--out", str(run), "--providers", str(settings),
+                          "--stop-after", "film"]) == 0
+    facts = [video_facts(path) for path in film.videos_in(run / "film")]
+    assert [(fact.width, fact.height, fact.fps) for fact in facts] == [(96, 72, 25.0)] * 2
+    assert facts[0].duration_s > 2 and (run / "film" / "truth" / "02.npz").exists()
