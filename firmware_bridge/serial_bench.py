@@ -1,7 +1,8 @@
 """What a cycle over a serial port costs beside the field's own libraries, and what a dead drive or a bad CRC costs.
 
 Both sides talk to the same emulated drives, each on a pty of its own with the far end in a process of its own, and take
-turns of twenty cycles. A cycle is from targets as numbers to all states as numbers. With one drive dead, or one answer
+turns of twenty cycles. A cycle is from targets as numbers to all states as numbers: position, velocity and torque of
+every drive on either side (ours also has temperature, faults and whether the drive has torque). With one drive dead, or one answer
 damaged, ours ends when all others have answered, as no cycle waits for who is missing; a library's ends when it gives
 up. What that takes longer than usual is the cost; lost samples are those that the other drives could have given
 meanwhile at 500 Hz, and those missed.
@@ -58,13 +59,14 @@ class OurHost:
         wanted = int(answers.sum()) + len(answers) - missing
         begin = time.perf_counter()
         self._bus.write(self._command)
-        end_ns = time.monotonic_ns() + round(PATIENCE_S * 1e9)
-        while True:
+        now_ns = time.monotonic_ns()
+        due_ns = end_ns = now_ns + round(PATIENCE_S * 1e9)
+        while now_ns < end_ns and line.port is not None:
+            select.select([line.port.descriptor], [], [], max(due_ns - now_ns, 0) * 1e-9)
             now_ns = time.monotonic_ns()
-            due_ns = line.hear(now_ns)
-            if int(answers.sum()) >= wanted or now_ns > end_ns or line.port is None:
+            due_ns = line.hear(now_ns) or end_ns
+            if int(answers.sum()) >= wanted:
                 break
-            select.select([line.port.descriptor], [], [], max((due_ns or end_ns) - now_ns, 0) * 1e-9)
         self._bus.read()
         return time.perf_counter() - begin
 
@@ -105,13 +107,18 @@ def _measure(protocol: str, command: SafeCommand) -> dict[str, Any]:
             host.run(WARM)
         _refuse_another_robot(protocol, ours.positions(), theirs.positions())
         took: dict[str, list[float]] = {"ours": [], "stock": []}
+        cpu_s = {"ours": 0.0, "stock": 0.0}
         for _ in range(ROUNDS):
-            took["ours"] += ours.run(AT_ONCE)
-            took["stock"] += theirs.run(AT_ONCE)
+            for side, host in (("ours", ours), ("stock", theirs)):
+                began_s = time.process_time()
+                took[side] += host.run(AT_ONCE)
+                cpu_s[side] += time.process_time() - began_s
         p50 = {side: statistics.median(times) for side, times in took.items()}
         result: dict[str, Any] = {f"{side}_cycle_p50_us": p50[side] * 1e6 for side in p50}
         result |= {f"{side}_cycle_p99_us": float(np.percentile(times, 99)) * 1e6 for side, times in took.items()}
         result["cycle_ratio"] = p50["stock"] / p50["ours"]
+        result |= {f"{side}_cycle_cpu_us": cpu_s[side] * 1e6 / (ROUNDS * AT_ONCE) for side in cpu_s}
+        result["cycle_cpu_ratio"] = cpu_s["stock"] / cpu_s["ours"]
         return result | _our_faults(ours, ends[0], p50["ours"]) | _stock_faults(theirs, ends[1], p50["stock"])
 
 
