@@ -28,10 +28,7 @@ PARTS: tuple[Register, ...] = (
 ADDRESSES = b"".join((part.address + byte).to_bytes(2, "little") for part in PARTS for byte in range(part.size))
 """What the first `SIZE` indirect addresses have to say."""
 STATUS_BYTES = 11 + SIZE
-IN_PACKET = np.dtype({
-    "names": BLOCK.names, "formats": [BLOCK[name] for name in BLOCK.names or ()], "itemsize": STATUS_BYTES,
-    "offsets": [9 + BLOCK.fields[name][1] for name in BLOCK.names or ()] if BLOCK.fields else [],
-})
+IN_PACKET = np.dtype([("begin", "V9"), *BLOCK.descr, ("crc", "<u2")])
 """A block as it stands in its packet."""
 FAST_HEAD_BYTES, FAST_BYTES = 8, 4 + SIZE
 _CRC = BuypassOfFrames(STATUS_BYTES - 2)
