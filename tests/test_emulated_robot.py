@@ -65,7 +65,8 @@ def wired(tmp_path: Path) -> Path:
     return small_wiring(tmp_path, buses=[
         {"port": "ports/a", "protocol": "damiao-slcan", "drives": drives},
         {"port": "ports/b", "protocol": "damiao-adapter", "drives": [{"joint": "joint_1", "id": 1, "model": "DM4310"}]},
-    ], imu={"port": "ports/imu", "protocol": "xsens", "mounting_wxyz": [0.5, 0.5, 0.5, 0.5]})
+    ], imu={"port": "ports/imu", "protocol": "xsens", "mounting_wxyz": [0.5, 0.5, 0.5, 0.5]},
+       watchdog_s=0.5)  # a pause of the computer is not what these tests are about
 
 
 @pytest.fixture
