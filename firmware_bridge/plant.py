@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.fixture import Fixture
 from firmware_bridge.motor_table import MotorTable
 from firmware_bridge.scene import Scene
 
@@ -48,7 +49,8 @@ class Plant:
 
 
 def load_plant(
-    path: Path, table: MotorTable | None = None, scene: Scene | None = None, *, hangs: bool = False
+    path: Path, table: MotorTable | None = None, scene: Scene | None = None, *, hangs: bool = False,
+    fixture: Fixture | None = None,
 ) -> Plant:
     """Compile a plant and wire its joints to a robot's motor slots.
 
@@ -56,6 +58,7 @@ def load_plant(
         table: the motors by joint name; None takes the plant's own actuators, in their order, as motors.
         scene: what stands around the robot.
         hangs: the torso, or the base of a robot without, is welded to a body that can be moved (mocap 0).
+        fixture: holds two of its bodies to each other.
 
     Raises:
         BridgeError: it does not compile; no floating base first; joints that the robot has and the plant lacks, or the
@@ -69,8 +72,8 @@ def load_plant(
                           what_to_do="use a floating-base plant, the robot as its first body")
     if table is not None:
         model = _complete(path, model, table)
-    if hangs or (scene is not None and scene.things):
-        model = _furnish(path, model, scene or Scene(), hangs=hangs)
+    if hangs or fixture is not None or (scene is not None and scene.things):
+        model = _furnish(path, model, scene or Scene(), fixture, hangs=hangs)
     _refuse_other_transmissions(model)
     driven = {model.joint(int(j)).name: a for a, j in enumerate(model.actuator_trnid[:, 0])}
     names = tuple(driven) if table is None else table.joints
@@ -127,8 +130,8 @@ def _complete(path: Path, model: Any, table: MotorTable) -> Any:
     return spec.compile()
 
 
-def _furnish(path: Path, model: Any, scene: Scene, *, hangs: bool) -> Any:
-    """The model with a scene and a gantry around it, its actuators as `_complete` left them."""
+def _furnish(path: Path, model: Any, scene: Scene, fixture: Fixture | None, *, hangs: bool) -> Any:
+    """The model with a scene, a gantry and a fixture around it, its actuators as `_complete` left them."""
     spec = mujoco.MjSpec.from_file(str(path))
     there = {actuator.name for actuator in spec.actuators}
     for a in range(model.nu):
@@ -136,8 +139,10 @@ def _furnish(path: Path, model: Any, scene: Scene, *, hangs: bool) -> Any:
             spec.add_actuator(name=model.actuator(a).name, target=model.joint(int(model.actuator_trnid[a, 0])).name,
                               trntype=mujoco.mjtTrn.mjTRN_JOINT)
     scene.add_to(spec)
+    names = [model.body(b).name for b in range(1, model.nbody)]
+    if fixture is not None:
+        fixture.add_to(spec, set(names))
     if hangs:
-        names = [model.body(b).name for b in range(1, model.nbody)]
         spec.worldbody.add_body(name=GANTRY, mocap=True)
         weld = spec.add_equality(type=mujoco.mjtEq.mjEQ_WELD, objtype=mujoco.mjtObj.mjOBJ_BODY, name1=GANTRY,
                                  name2="torso_link" if "torso_link" in names else names[0])
