@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
@@ -88,8 +87,7 @@ class Loop:
     def is_free(self, q: F64) -> bool:
         """Whether no part of the robot touches another, the other joints at zero."""
         self.gap(q)
-        mujoco.mj_collision(self._body.model, self._body.data)
-        return int(self._body.data.ncon) == 0
+        return self._body.is_free()
 
     def way(self, start: F64, end: F64) -> F64 | None:
         """(k, n) from one closed posture to another, closed and free all along, start left out; None without one."""

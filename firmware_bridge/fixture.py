@@ -3,15 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import mujoco
-import numpy as np
-
-from firmware_bridge.errors import BridgeError
-
-HOLD_S = 0.004
-"""Time constant of the simulated one: two physics steps, the stiffest that MuJoCo integrates well."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +23,6 @@ class Fixture:
     quat_wxyz: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
     position_tolerance_m: float = 0.0002
     angle_tolerance_rad: float = 0.0005
-
-    def add_to(self, spec: Any, bodies: set[str]) -> None:
-        """Weld the two bodies of a model's specification to each other.
-
-        Raises:
-            BridgeError: the robot, whose `bodies` are named, lacks one.
-        """
-        missing = [body for body in self.bodies if body not in bodies]
-        if missing:
-            raise BridgeError(f"fixture {self.name}", expected=f"bodies {' and '.join(self.bodies)}",
-                              found=f"no {' and no '.join(missing)}", what_to_do="this robot does not fit into it")
-        weld = spec.add_equality(name=f"fixture {self.name}", type=mujoco.mjtEq.mjEQ_WELD,
-                                 objtype=mujoco.mjtObj.mjOBJ_BODY, name1=self.bodies[0], name2=self.bodies[1])
-        weld.data[:11] = np.concatenate([[0, 0, 0], self.position_m, self.quat_wxyz, [1]])
-        weld.solref, weld.solimp = [HOLD_S, 1], [0.9999, 0.9999, 0.001, 0.5, 2]
 
 
 FIXTURES = {fixture.name: fixture for fixture in (

@@ -24,6 +24,8 @@ Index = npt.NDArray[np.intp]
 START_KEY = "start"
 GANTRY, GANTRY_S = "gantry", 0.004
 """The body a hanging robot is welded to, and the time constant of the weld."""
+STIFF = [0.9999, 0.9999, 0.001, 0.5, 2]
+"""How firmly welds hold (`solimp`)."""
 CLEARANCE_M = 0.002
 """Between the lowest point of a hanging robot and the floor."""
 
@@ -141,18 +143,30 @@ def _furnish(path: Path, model: Any, scene: Scene, fixture: Fixture | None, *, h
     scene.add_to(spec)
     names = [model.body(b).name for b in range(1, model.nbody)]
     if fixture is not None:
-        fixture.add_to(spec, set(names))
+        _hold(spec, fixture, names)
     if hangs:
         spec.worldbody.add_body(name=GANTRY, mocap=True)
         weld = spec.add_equality(type=mujoco.mjtEq.mjEQ_WELD, objtype=mujoco.mjtObj.mjOBJ_BODY, name1=GANTRY,
                                  name2="torso_link" if "torso_link" in names else names[0])
         weld.data[:11] = [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]  # where they are, as they are turned; torque counts as force
-        weld.solref, weld.solimp = [GANTRY_S, 1], [0.9999, 0.9999, 0.001, 0.5, 2]
+        weld.solref, weld.solimp = [GANTRY_S, 1], STIFF
     try:
         return spec.compile()
     except ValueError as error:
         raise BridgeError(f"plant {path} with its scene", expected="a model that compiles", found=str(error),
                           what_to_do="correct the scene") from error
+
+
+def _hold(spec: Any, fixture: Fixture, names: list[str]) -> None:
+    """Weld the two bodies of a fixture to each other."""
+    missing = [body for body in fixture.bodies if body not in names]
+    if missing:
+        raise BridgeError(f"fixture {fixture.name}", expected=f"bodies {' and '.join(fixture.bodies)}",
+                          found=f"no {' and no '.join(missing)}", what_to_do="this robot does not fit into it")
+    weld = spec.add_equality(name=f"fixture {fixture.name}", type=mujoco.mjtEq.mjEQ_WELD,
+                             objtype=mujoco.mjtObj.mjOBJ_BODY, name1=fixture.bodies[0], name2=fixture.bodies[1])
+    weld.data[:11] = [0, 0, 0, *fixture.position_m, *fixture.quat_wxyz, 1]
+    weld.solref, weld.solimp = [GANTRY_S, 1], STIFF
 
 
 def _refuse_other_transmissions(model: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.fixture import FIXTURES
 from firmware_bridge.remote import BUTTONS, button_mask
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def add_robot_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-gantry", action="store_true", help="start free, not hanging")
     parser.add_argument("--hang", action="store_true", help="hang by the torso for good, as on a test bench")
-    parser.add_argument("--fixture", choices=("feet", "hands"), help="a plate that holds both feet to each other, or a "
+    parser.add_argument("--fixture", choices=tuple(FIXTURES), help="a plate that holds both feet to each other, or a "
                         "bar that holds both hands (docs/calibration.md)")
     parser.add_argument("--truth", metavar="FILE.json", help="in what it differs from a perfect robot, for "
                         "calibration to find out (docs/calibration.md)")
@@ -84,7 +85,6 @@ def make_robot(args: argparse.Namespace) -> SimulatedRobot:
     Raises:
         BridgeError: an option that makes no sense, or a plant that does not load.
     """
-    from firmware_bridge.fixture import FIXTURES
     from firmware_bridge.motor_table import read_motor_table
     from firmware_bridge.scene import load_scene
     from firmware_bridge.simulated_robot import Disturbance, Push, SimulatedRobot
