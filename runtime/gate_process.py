@@ -199,9 +199,12 @@ class GateProcess:
             if self._is_over(now):
                 break
             self._bus.pump(metronome.deadline_ns)
+        ports = self._bus.statistics()
         self._bus.close()
         if self._hands is not None:
             self._hands.close()
+        if ports:
+            emit("buses", ports=ports)
         emit("done", flags=flag_names(gate.seen_flags), mode=gate.machine.mode.name, skipped=metronome.skipped)
         return 1 if gate.machine.cause >= 0 else 0
 

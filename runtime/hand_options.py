@@ -16,8 +16,8 @@ def add_hand_options(parser: argparse._ActionsContainer) -> None:
     """Options of `exoactor run`."""
     parser.add_argument("--hands", metavar="NAME|FILE[,required]",
                         help=f"{NO_HANDS} (default, unless the wiring file has some), {', '.join(hand_names())}, or a "
-                        f"hand's .json file; with ,required (alone: {USUAL_HAND},required) a motion that moves hands is "
-                        "refused where there is none")
+                        f"hand's .json file; with ,required (alone: {USUAL_HAND},required) a motion that moves hands "
+                        "is refused where there is none")
     parser.add_argument("--hand-ports", metavar="LEFT,RIGHT", help="serial ports of hands that hang on those; either "
                         "may be empty (default: `hands` of the wiring file)")
     parser.add_argument("--hands-on-damp", choices=(KEEP, OPEN),

@@ -268,6 +268,8 @@ class Supervisor:
                     self.notes["errors"].append(f"{name}: {event['message']}")
                 elif event["event"] == "warning":
                     self._warn(str(event["message"]))
+                elif event["event"] == "buses":
+                    self.notes["buses"] = event["ports"]
                 elif name == self._driver.name:
                     self._driver.hear(event)
 

@@ -58,6 +58,9 @@ def test_nothing_has_torque_without_an_operator_s_word(tmp_path: Path) -> None:
         assert code == 2 and "MOVE" in told
         code, told = run_serial(wiring, tmp_path / "dry", "--clip", "squat", "--duration", "1", "--dry-run")
         assert (tmp_path / "dry" / "log.mcap").stat().st_size > 100_000
+        ports = json.loads((tmp_path / "dry" / "report.json").read_text())["buses"]
+        assert len(ports) == 4 and sum(len(port["drives"]) for port in ports) == 29
+        assert all(drive["rate_hz"] > 100 and not drive["is_driving"] for port in ports for drive in port["drives"])
     finally:
         end = emulator.end()
     assert end["driven"] == 0 and end["let_go"] == 0
