@@ -76,10 +76,10 @@ beat_ns: when that process last looked, monotonic. heard_ns: when the newest acc
 to take over and those to hand back. malformed, unauthorised, replayed, dropped: messages not taken, counted.
 latency_s: age of the commander's newest message at arrival, by the offset estimate. command: vx, vy (m/s), yaw rate
 (rad/s), zeros unless somebody is engaged. source: a `Source`, of the newest accepted gesture; NONE before the first,
-CLIP where it handed back to the run's own motion, and nobody is engaged. held: somebody is engaged and holds the
-dead-man; as it was while a commander is not heard, 0 from the moment one is heard again. stop, silent: bits of
-emergency-stop sources that are pressed (for half a second at least), or that have fallen silent, in the order of
-`RunSettings.operator`.
+CLIP where it handed back to the run's own motion, and nobody is engaged. held: somebody holds the dead-man, of a
+routine, or as the one who is engaged; as it was while a commander is not heard, 0 from the moment one is heard again.
+stop, silent: bits of emergency-stop sources that are pressed (for half a second at least), or that have fallen silent,
+in the order of `RunSettings.operator`.
 """
 
 
