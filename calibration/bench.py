@@ -58,6 +58,7 @@ class Bench:
 
     Attributes:
         state: newest, raw: no calibration is applied under a routine.
+        temperature_c: (motors,) float32, newest; NaN where whoever drives it hears none.
         target: (motors, 5), what is asked for; a routine changes it in place.
         question: what a person is being asked; None when nobody is.
         torque_ratio: (motors,) share of the envelope's effort beyond which a torque is an obstacle.
@@ -70,6 +71,7 @@ class Bench:
         n = robot.motors
         self.robot, self.period_s = robot, period_s
         self.state = RobotState(n)
+        self.temperature_c = np.full(n, np.nan, np.float32)
         self.target = np.zeros((n, 5), np.float32)
         self.question: Question | None = None
         self.torque_ratio = np.full(n, USUAL_TORQUE, np.float32)
@@ -158,7 +160,7 @@ class Bench:
         row["now_ns"], row["number"] = now_ns, self._number
         for name in self.state.record.dtype.names or ():
             row[name] = self.state.record[name]
-        row["target"][0] = self.target
+        row["target"], row["temperature_c"] = self.target, self.temperature_c
         self.sink(row.tobytes())
 
     def recording(self) -> Recording:

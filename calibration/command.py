@@ -14,10 +14,11 @@ from calibration.joint_zero import JointZero
 from calibration.options import add_robot_options, add_routine_options, order_of, resumed
 from calibration.routine import Routine
 from calibration.session import carry_out, dry_run
+from calibration.thermal import Thermal
 from runtime.errors import Refused
 
 ROUTINES: dict[str, type[Routine]] = {kind.name: kind for kind in (
-    JointZero, Imu, ClosedChain, ClosedChainHands)}
+    JointZero, Imu, ClosedChain, ClosedChainHands, Thermal)}
 KEEPING = {"list": "the versions of --file", "diff": "what its last version changed",
            "undo": "bring back the one before",
            "export": "what it knows of the plant, as a truth for the simulated robot"}

@@ -107,6 +107,7 @@ class CalibrationRun:
             self._gate_log.fill(self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, 0,
                                 sample.temperature_c)
             self._log.write("gate", self._gate_log.record.tobytes())
+        conductor.bench.temperature_c[:] = sample.temperature_c
         steps = len(conductor.bench.finished)
         machine = self.gate.machine
         conductor.tick(machine.mode, self.gate.state, self.now_ns, machine.cause)

@@ -9,14 +9,14 @@ from typing import Any
 
 from calibration import parts
 from calibration.order import SIMULATED_SERIAL, Order
-from firmware_bridge.wiring import wiring_path
 from runtime.deadman import KINDS, parse_deadman
 from runtime.errors import Refused
 from runtime.operator_options import BIND, operator_settings, own_terminal
-from runtime.run_command import TARGETS, check_interface, robot_target
-from runtime.settings import SERIAL
+from runtime.run_command import check_interface
+from runtime.targets import TARGETS, named_target, target_among
 
-NO_CHECKS = "unitree-mujoco"
+KNOWN = tuple(name for name in TARGETS if name != "unitree-mujoco")
+"""That simulator has neither CRC nor counter, nothing that an envelope could rest on."""
 
 
 def add_routine_options(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def add_routine_options(parser: argparse.ArgumentParser) -> None:
 
 def add_robot_options(group: argparse._ArgumentGroup) -> None:
     """Where the robot is, and what a hand has to hold."""
-    group.add_argument("--robot", type=robot_target, default="sim", metavar="TARGET",
+    group.add_argument("--robot", type=target_among(KNOWN), default="sim", metavar="TARGET",
                        help="sim: a simulated one, hanging; dds: one on the network; g1: a real one; FILE.json: motors "
                        "on serial ports")
     group.add_argument("--yes", action="store_true", help="nobody is asked, nothing is held, and time is simulated; "
@@ -83,20 +83,15 @@ def order_of(args: argparse.Namespace) -> Order:
     lockstep = (is_simulated and args.yes) if args.lockstep is None else args.lockstep
     _check(args, is_simulated=is_simulated, lockstep=lockstep)
     args.lockstep = lockstep
+    target, wiring = named_target(args.robot)
     return Order(
         args.table, args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"),
         tuple(filter(None, args.joints.split(","))), args.truth, args.file, args.serial, args.operator,
         args.valid_days, args.yes,
         domain=args.domain if args.domain is not None else (0 if args.robot == "g1" else 1),
         interface=args.interface, peers=tuple(args.peer), lockstep=lockstep, deadman=args.deadman,
-        real_time=not args.no_realtime, **_target(args), **_operator(args),
+        real_time=not args.no_realtime, target=target, wiring=wiring, **_operator(args),
     )
-
-
-def _target(args: argparse.Namespace) -> dict[str, Any]:
-    if args.robot in TARGETS:
-        return {"target": args.robot}
-    return {"target": SERIAL, "wiring": str(wiring_path(args.robot).absolute())}
 
 
 def _operator(args: argparse.Namespace) -> dict[str, Any]:
@@ -111,9 +106,6 @@ def _operator(args: argparse.Namespace) -> dict[str, Any]:
 
 def _check(args: argparse.Namespace, *, is_simulated: bool, lockstep: bool) -> None:
     check_interface(args.robot, args.interface)
-    if args.robot == NO_CHECKS:
-        raise Refused(f"--robot {args.robot}", expected="sim, dds, g1 or a wiring file", found=args.robot,
-                      what_to_do="that simulator has neither CRC nor counter: use --robot sim")
     if lockstep and not is_simulated:
         raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
                       what_to_do="simulated time needs our own simulated robot: leave one of the two out")

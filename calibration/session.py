@@ -83,8 +83,8 @@ def carry_out(routine: Routine, order: Order, say: Say, ask: Callable[[str], boo
     routine.prepare(robot, joints, offsets)
     for line in plan_lines(routine):
         say(line)
-    identity = {"routine": routine.name, "version": routine.version, "envelope_sha256": hashlib.sha256(robot_bytes).hexdigest(),
-                "offsets": offsets.round(9).tolist(), **order.identity()}
+    identity = {"routine": routine.name, "version": routine.version, "offsets": offsets.round(9).tolist(),
+                "envelope_sha256": hashlib.sha256(robot_bytes).hexdigest(), **order.identity()}
     earlier = parts.begin(order.out, identity)
     finished = tuple(finished_steps(earlier))
     if finished:

@@ -240,6 +240,7 @@ class GateProcess:
         record = status.record
         record["now_ns"], record["flags"], record["target_sequence"] = now, gate.flags, gate.target_sequence
         record["mode"], record["cause"] = gate.machine.mode, gate.machine.cause
+        record["temperature_c"][0] = self._bus.sample.temperature_c
         remote = self._bus.sample.remote
         record["buttons"] = buttons_in(int(remote[2]), int(remote[3]))
         self._status_state[0] = gate.state.record[0]

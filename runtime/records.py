@@ -19,7 +19,10 @@ the policy 1 s of a 60 Hz stream."""
 
 
 def status_dtype(motors: int) -> Dtype:
-    """Gate -> policy, telemetry, supervisor: the state and what the gate made of it; `buttons` of the remote."""
+    """Gate -> policy, telemetry, supervisor: the state and what the gate made of it.
+
+    buttons: of the remote; temperature_c: of each motor's hottest sensor.
+    """
     return np.dtype(
         [
             ("now_ns", "<i8"),
@@ -29,6 +32,7 @@ def status_dtype(motors: int) -> Dtype:
             ("mode", "<u4"),
             ("cause", "<i4"),
             ("buttons", "<u4"),
+            ("temperature_c", "<i2", (motors,)),
         ]
     )
 
@@ -241,6 +245,7 @@ def routine_dtype(motors: int) -> Dtype:
             ("number", "<u8"),
             *_fields(state_dtype(motors)),
             ("target", "<f4", (motors, 5)),
+            ("temperature_c", "<f4", (motors,)),
             ("stretch", "<u4"),
             ("name", "u1", (STRETCH_BYTES,)),
         ]
