@@ -57,6 +57,6 @@ def split(rows: Rows) -> tuple[Recording, list[str]]:
     steps = [name_of(row) for row in rows[is_mark]]
     kept = rows[~is_mark]
     starts = np.flatnonzero(np.diff(kept["stretch"], prepend=0))
-    ends = [*starts[1:].tolist(), len(kept)]
+    ends = [*starts[1:].tolist(), len(kept)][: len(starts)]
     return Recording(kept, {name_of(kept[start]): (start, end)
                             for start, end in zip(starts.tolist(), ends, strict=True)}), steps
