@@ -63,14 +63,14 @@ class Contacts:
         return [f"knees bend to {KNEE_RAD:g} rad and a little more and less, in the air and on the ground",
                 "between them you let the robot down until its feet carry all of it, and steady it by its torso "
                 "without lifting or pressing",
-                f"its weight has to be that of its plant, {self._weight_n:.0f} N: take off what it does not always carry"]
+                f"its weight has to be that of its plant, {self._weight_n:.0f} N: take off the rest"]
 
     def steps(self, bench: Bench) -> Steps[None]:
         yield from self._looks(bench, "air", [(bend, bend) for bend in AIR_RAD])
         yield from self._looks(bench, "held-out air", [(bend, bend) for bend in HELD_OUT_AIR_RAD])
         yield from bench.move(self._places(0.0, 0.0), SPEED_RAD_S)
         bench.progress = 0.4
-        yield from bench.ask(Question("let the robot down onto its feet until the rope is slack, and steady it", down=True))
+        yield from bench.ask(Question("let the robot down onto its feet until the rope is slack; steady it", down=True))
         yield from bench.hold(LANDED_S)
         yield from self._looks(bench, "ground", [(-bend, bend) for bend in GROUND_RAD])
         yield from self._looks(bench, "held-out ground", [(-bend, bend) for bend in HELD_OUT_GROUND_RAD])

@@ -1,4 +1,4 @@
-"""What a simulated robot hangs by on a test bench, and the person who lets it down onto its feet and steadies it there."""
+"""What a simulated robot hangs by on a test bench, and who lets it down onto its feet and steadies it there."""
 
 from __future__ import annotations
 

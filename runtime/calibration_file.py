@@ -2,8 +2,8 @@
 
 A file is JSON: schema, robot (the name in its table), serial (as on its label), versions. Versions are only ever added;
 the last is in force, and an undo adds an older one again. A version is created_utc, valid_days, joints (name ->
-encoder_offset_rad, command_offset_rad), perhaps imu, feet, plant, uncertainty, operator, boards, records, and `before`, the
-digest of the version before, and `sha256` over the canonical form of all the rest with robot and serial, so that an
+encoder_offset_rad, command_offset_rad), perhaps imu, feet, plant, uncertainty, operator, boards, records, and `before`,
+the digest of the version before, and `sha256` over the canonical form of all the rest with robot and serial, so that an
 edit by hand is noticed anywhere in the chain. Encoder offsets are subtracted from what is measured, command offsets
 added to what is commanded; docs/calibration.md has every key.
 """

@@ -41,7 +41,7 @@ LEVEL_LOGIT = 5.0
 """Contact log-odds: force / FORCE_N, and up to LEVEL_LOGIT / 2 for a foot as low as the lowest, down to minus that for
 one far above it (LEVEL_M is where 1/e of the way is left). A foot on a step carries by its force alone."""
 AIR_N, TOUCH_N = -20.0, 20.0
-"""What a nominal robot's legs say of a foot in the air, for the leg's own weight, and the force from which a foot rather
+"""What a nominal robot's legs say of a foot in the air, for the leg's own weight, and the force from which one rather
 carries than not: together the zero of `FORCE_N`'s scale. `exoactor calibrate contacts` measures a robot's own."""
 SUPPORT_M_S2 = 5.0
 """Vertical specific force from which some foot must carry; in free flight it is zero and levels say nothing."""
