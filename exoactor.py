@@ -38,6 +38,7 @@ REFUSAL_FAMILIES = (("firmware_bridge.errors", "BridgeError"), ("runtime.errors"
 EXTRA_OF_LIBRARY = {
     "cyclonedds": "robot",
     "distributed": "cluster",
+    "httpx": "imagine",
     "mcap": "robot",
     "mujoco": "sim",
     "nacl": "robot",

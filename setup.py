@@ -37,6 +37,7 @@ GPU = [
 EXPORT = ["torch>=2.4", "onnx>=1.16", ONNXRUNTIME, "PyYAML>=6", "scipy>=1.11", "smplx>=0.1.28", "tqdm>=4.60", *SIM]
 # What `bench --only retarget` and `bench --only serial` compare with; the latter also prove our emulated drives.
 BENCH = ["mink>=1.0", "daqp>=0.6", "moteus>=1.1", PYTHON_CAN, "dynamixel-sdk>=4.0", PYSERIAL]
+IMAGINE = ["httpx>=0.27", "av>=12", *SIM]
 SHOW = ["viser>=1.0", "av>=12", *SIM]
 
 DEV = [
@@ -53,7 +54,7 @@ DEV = [
     MSGPACK,
     # One release, so that tests need no GPU build: a range would take the newest, with gigabytes of CUDA.
     'torch==2.13.0; python_version >= "3.11"',
-    *dict.fromkeys(SIM + SHOW + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
+    *dict.fromkeys(SIM + SHOW + IMAGINE + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
 ]
 
 FUZZ = ['atheris>=2.3; python_version < "3.13"']  # wheels for x86-64 Linux; without it, seeded mutants are tried
@@ -81,7 +82,7 @@ setup(
     python_requires=">=3.10",
     install_requires=["numpy>=1.26"],
     extras_require={
-        "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "show": SHOW, "dev": DEV,
+        "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "show": SHOW, "imagine": IMAGINE, "dev": DEV,
         "stream": [PYZMQ, MSGPACK], "can": [PYTHON_CAN], "cluster": ["distributed>=2024.1", "ray>=2.9"],
         "bench": SIM + BENCH, "fuzz": FUZZ,
     },
@@ -94,6 +95,7 @@ setup(
             "robots/*.json", "retargets/*.json", "controllers/*.json", "controllers/*/*", "estimators/*/*",
             "clips/*.npz", "chains/*.json", "hands/*.json", "trusted_keys/*.pub", "*.json",
         ],
+        "export": ["imagine/providers/*.json"],
         "firmware_bridge": ["plants/*.xml", "wirings/*.json", "mcu/*.c", "mcu/*.h"],
     },
     entry_points={"console_scripts": ["exoactor = exoactor:main"]},

@@ -41,6 +41,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "msgpack": ("runtime/output_process.py",),
     "nacl": ("runtime/signature.py",),
     "tqdm": ("export/",),
+    "httpx": ("export/imagine/http.py",),
     "viser": ("export/motion/viewer.py",),
     "av": ("export/motion/video.py",),
     "yaml": ("export/",),

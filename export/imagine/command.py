@@ -89,8 +89,6 @@ def _replace(folder: RunFolder, stages: list[Stage], word: str) -> None:
 
 def stages_of(folder: RunFolder, task: str, robot: str, providers: Providers) -> list[Stage]:
     """All stages in order, each by whoever the settings name."""
-    if providers.estimator is None:
-        raise Refused("estimate", expected="an estimator in the settings file", found="none", what_to_do="name one")
     stages: list[Any] = [
         SceneStage(task, folder.given("scene"), folder.given("image"), robot),
         PlanStage(task, providers.of("decompose")),
