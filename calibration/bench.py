@@ -56,10 +56,14 @@ def recording_dtype(motors: int) -> Dtype:
 
 @dataclass
 class Recording:
-    """What was seen: (ticks,) of `recording_dtype`, and named stretches of it, from and to."""
+    """What was seen: (ticks,) of `recording_dtype`, and named stretches of it, from and to.
+
+    `lag_s` is from a row's target to its writing on the bus: the gate takes it up at its next period.
+    """
 
     rows: npt.NDArray[np.void]
     stretches: dict[str, tuple[int, int]] = field(default_factory=dict)
+    lag_s: float = 0.002
 
     def of(self, name: str) -> npt.NDArray[np.void]:
         """The rows of one stretch, each state once."""

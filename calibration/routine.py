@@ -121,12 +121,12 @@ def interval(samples: Sequence[float]) -> tuple[float, float]:
     n = len(values)
     if n < 2:
         return float(values.mean()), float("inf")
-    quantile = _T95[n - 2] if n - 2 < len(_T95) else _T95[-1]
+    quantile = T95[n - 2] if n - 2 < len(T95) else T95[-1]
     error = float(values.std(ddof=1)) / float(np.sqrt(n))
     return float(values.mean()), quantile * error
 
 
-_T95: tuple[float, ...] = (
+T95: tuple[float, ...] = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
     2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
 """Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom (any statistics table)."""
