@@ -51,7 +51,7 @@ def recording_dtype(motors: int) -> Dtype:
     """One tick: when the routine ran, the state it saw, the target it set."""
     state = state_dtype(motors)
     return np.dtype([("now_ns", "<i8"), *((name, state[name]) for name in state.names or ()),
-                     ("target", "<f4", (motors, 5))])
+                     ("target", "<f4", (motors, 5)), ("temperature_c", "<f4", (motors,))])
 
 
 @dataclass
@@ -85,6 +85,7 @@ class Bench:
 
     Attributes:
         state: newest, raw: no calibration is applied under a routine.
+        temperature_c: (motors,) float32, newest; NaN where whoever drives it hears none.
         target: (motors, 5), what is asked for; a routine changes it in place.
         question: what a person is being asked; None when nobody is.
         torque_ratio: (motors,) share of the envelope's effort beyond which a torque is an obstacle.
@@ -95,6 +96,7 @@ class Bench:
         n = robot.motors
         self.robot, self.period_s = robot, period_s
         self.state = RobotState(n)
+        self.temperature_c = np.full(n, np.nan, np.float32)
         self.target = np.zeros((n, 5), np.float32)
         self.question: Question | None = None
         self.torque_ratio = np.full(n, USUAL_TORQUE, np.float32)
@@ -162,7 +164,7 @@ class Bench:
         row["now_ns"] = now_ns
         for name in self.state.record.dtype.names or ():
             row[name] = self.state.record[name][0]
-        row["target"] = self.target
+        row["target"], row["temperature_c"] = self.target, self.temperature_c
         self._count += 1
 
     @property

@@ -103,6 +103,7 @@ class CalibrationRun:
             self._gate_log.fill(self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, 0,
                                 sample.temperature_c)
             self._log.write("gate", self._gate_log.record.tobytes())
+        conductor.bench.temperature_c[:] = sample.temperature_c
         before = conductor.bench.ticks
         conductor.tick(self.gate.machine.mode, self.gate.state, self.now_ns)
         if self._log is not None and conductor.bench.ticks > before:

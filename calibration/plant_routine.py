@@ -125,20 +125,21 @@ class PlantRoutine:
         ways: dict[str, tuple[Way, float]] = {}
         for speed, turns in SWEEPS if "sweep" in self.parts else ():
             plan = sweep_way(room, speed, turns, min(room.reach_rad, SWEEP_S * speed), PERIOD_S)
-            ways[f"sweep {speed:g}"] = self._way(joint, pose, room, plan, 0.0, 0), kd_sweep
+            ways[f"sweep {speed:g}"] = self._way(joint, pose, plan, 0.0, 0), kd_sweep
         if "chirp" in self.parts:
-            ways["chirp"] = self._way(joint, pose, room, chirp_way(room, CHIRP_S, *CHIRP_HZ, PERIOD_S), jump, 1), kd_chirp
+            plan = chirp_way(room, CHIRP_S, *CHIRP_HZ, PERIOD_S)
+            ways["chirp"] = self._way(joint, pose, plan, jump, 1), kd_chirp
         proof = chirp_way(room, PROOF_S, *PROOF_HZ, PERIOD_S, phase=1.0)
-        ways["held-out"] = self._way(joint, pose, room, proof, jump, 2), kd_chirp
+        ways["held-out"] = self._way(joint, pose, proof, jump, 2), kd_chirp
         offset = float(self._offsets[joint.motor])
         ways = {name: (replace(way, q=way.q + offset), kd) for name, (way, kd) in ways.items()}
         read = {name: place + float(self._offsets[motor_of[name]]) for name, place in posture.items()}
         return Limb(joint, replace(room, middle_rad=room.middle_rad + offset), read, ways)
 
     def _way(
-        self, joint: Joint, pose: F64, room: Room, plan: tuple[F64, F64, F64], jump: float, seed: int
+        self, joint: Joint, pose: F64, plan: tuple[F64, F64, F64], jump: float, seed: int
     ) -> Way:
-        """A planned motion, (n,) q, dq, ddq, with the torque that the plant says it takes, every fourth one reckoned."""
+        """A planned motion, (n,) q, dq, ddq, with the torque that it takes of the plant; every fourth one reckoned."""
         q, dq, ddq = plan
         some = np.arange(0, len(q) + 3, 4).clip(0, len(q) - 1)
         places = np.tile(pose, (len(some), 1))

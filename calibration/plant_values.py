@@ -12,6 +12,8 @@ MOST_SHARE = 0.2
 ENOUGH = {"coulomb": 0.02, "viscous": 0.01, "armature": 0.0005}
 """Half-widths, in the values' units, that are good enough whatever the value."""
 MOST_DELAY_S = 0.001
+TIMING_S = 0.00025
+"""What no fit of sampled signals knows of when a sample was taken within the drive; a physics step of a simulation."""
 KEYS = {"coulomb": "coulomb_n_m", "viscous": "viscous_n_m_s_rad", "armature": "armature_kg_m2",
         "stribeck": "stribeck_n_m", "scale": "torque_scale"}
 REPEAT = "repeat it; a joint that rubs unevenly, or is touched, does not repeat"
@@ -41,11 +43,11 @@ def add_delay(found: Found, fits: dict[str, Fit]) -> None:
     weights = widths**-2 / (widths**-2).sum()
     mean = float(weights @ values)
     apart = 1.96 * float(np.sqrt(weights @ (values - mean) ** 2 / max(len(values) - 1, 1)))
-    width = max(float((widths**-2).sum() ** -0.5), apart)
+    width = float(np.hypot(max(float((widths**-2).sum() ** -0.5), apart), TIMING_S))
     found.values.append(Value("plant.delay.command_s", mean, width))
     found.facts["delay"] = {
         "loop_s": mean, "of_joint_s": {name: fit.model.delay_s for name, fit in fits.items()},
-        "not_separable": "a command's way and a state's way: states carry no time of the drives' own, so only their sum "
+        "not_separable": "a command's way and a state's: states carry no time of the drives' own, so only their sum "
         "shows; it is kept as the command's, which a simulation cannot tell from the truth"}
     found.verdicts.append(Verdict("delay", width <= MOST_DELAY_S, f"{1e3 * mean:.2f} +- {1e3 * width:.2f} ms",
                                   f"+- {1e3 * MOST_DELAY_S:g} ms", "take joints with little inertia: ankles, elbows"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,7 @@ class Routine(Protocol):
         name, version, summary: for people and files.
         envelope: what it may do at most.
         hangs: the robot has to hang, feet off the floor.
+        fixture: (where there is one) what holds two of its limbs to each other.
     """
 
     name: str
@@ -115,18 +116,29 @@ class Routine(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsPlant(Protocol):
+    """A routine that compares with what is known of the robot's physics: `plant` of the calibration in force."""
+
+    plant: Mapping[str, Any]
+
+
 def interval(samples: Sequence[float]) -> tuple[float, float]:
     """Mean of repeated measurements and the half-width of its 95 % interval (Student's t)."""
     values = np.asarray(samples, np.float64)
     n = len(values)
     if n < 2:
         return float(values.mean()), float("inf")
-    quantile = T95[n - 2] if n - 2 < len(T95) else T95[-1]
     error = float(values.std(ddof=1)) / float(np.sqrt(n))
-    return float(values.mean()), quantile * error
+    return float(values.mean()), t_quantile(n - 1) * error
 
 
-T95: tuple[float, ...] = (
+def t_quantile(freedom: int) -> float:
+    """Two-sided 95 % quantile of Student's t; that of 30 degrees of freedom for more."""
+    return _T95[min(freedom, len(_T95)) - 1]
+
+
+_T95: tuple[float, ...] = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
     2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
 """Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom (any statistics table)."""

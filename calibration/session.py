@@ -17,7 +17,7 @@ from calibration import history
 from calibration.envelope import enclosed
 from calibration.lockstep import CalibrationRun
 from calibration.report import write_report
-from calibration.routine import Found, Routine
+from calibration.routine import Found, KnowsPlant, Routine
 from firmware_bridge.motor_table import read_motor_table
 from firmware_bridge.simulated_robot import PLANTS, SimulatedRobot
 from firmware_bridge.truth import Truth, load_truth
@@ -69,6 +69,8 @@ def carry_out(routine: Routine, order: Order, say: Callable[[str], None], ask: C
     (order.out / ROBOT).write_bytes(robot_bytes)
     robot = read_robot(ROBOT, robot_bytes)
     joints = _joints(order, [row.name for row in robot.joints])
+    if isinstance(routine, KnowsPlant):
+        routine.plant = version.get("plant", {})
     routine.prepare(robot, joints, _offsets(version, robot.joints, robot.motors))
     for line in (f"{routine.name}: {routine.summary}", *routine.plan(), *routine.envelope.lines()):
         say(line)
@@ -76,7 +78,8 @@ def carry_out(routine: Routine, order: Order, say: Callable[[str], None], ask: C
         raise Refused(routine.name, expected="a yes", found="none", what_to_do="start it again when the robot may move")
     began = time.monotonic()
     simulated = SimulatedRobot(PLANTS / f"{table.name}.xml", table=read_motor_table(order.out / ROBOT),
-                               hangs=routine.hangs, truth=load_truth(order.truth) if order.truth else Truth())
+                               hangs=routine.hangs, truth=load_truth(order.truth) if order.truth else Truth(),
+                               fixture=getattr(routine, "fixture", None))
     about: dict[str, Any] = {
         "routine": routine.name, "version": routine.version, "robot": table.name, "serial": order.serial,
         "operator": order.operator, "at_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),

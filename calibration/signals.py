@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from calibration.routine import T95
-
 F64 = npt.NDArray[np.float64]
 REACH = 4.5
 """Of a Gaussian's kernel, in its widths."""
@@ -93,8 +91,3 @@ def solve(a: F64, b: F64, blocks: npt.NDArray[np.int64], instruments: F64 | None
     covariance = inverse @ (scores.T @ scores * count / (count - n)) @ inverse.T
     return np.asarray(x / scale), np.asarray(covariance / np.outer(scale, scale))
 
-
-def half_width(variance: float, freedoms: int) -> float:
-    """Of a 95 % interval: Student's t."""
-    quantile = T95[min(max(freedoms, 1), len(T95)) - 1] if freedoms <= len(T95) else 1.96 + 2.4 / freedoms
-    return float(quantile * np.sqrt(max(variance, 0.0)))
