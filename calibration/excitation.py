@@ -93,14 +93,26 @@ def dither(count: int, size_n_m: float, period_s: float, seed: int) -> F64:
     return out
 
 
-def play(bench: Bench, joint: Joint, way: Way, kd: float) -> Steps[None]:
-    """A joint along a way, by torque and damping; then held again where it stands."""
+def play(bench: Bench, joint: Joint, way: Way, kd: float, drag_n_m: float = 0.0) -> Steps[float]:
+    """A joint along a way, by torque and damping; then held again where it stands.
+
+    Args:
+        drag_n_m: of friction, to be overcome.
+
+    Returns:
+        What it took besides the way's torque while it went steadily and as fast as planned, N m against the motion.
+    """
     row, motor = bench.target[joint.motor], joint.motor
     held = row[[KP, KD]].copy()
     row[KP], row[KD] = 0, kd
-    for q, dq, tau in zip(way.q, way.dq, way.tau, strict=True):
+    total, count = 0.0, 0
+    for q, dq, ddq, tau in zip(way.q, way.dq, way.ddq, way.tau, strict=True):
+        side = np.sign(dq)
         row[Q], row[DQ] = q, dq
-        row[TAU] = tau + SPRING_PER_S * kd * (q - float(bench.state.q[motor]))
+        row[TAU] = tau + drag_n_m * side + SPRING_PER_S * kd * (q - float(bench.state.q[motor]))
+        if ddq == 0 and side * bench.state.dq[motor] > 0.5 * abs(dq):
+            total, count = total + side * (float(bench.state.tau[motor]) - tau), count + 1
         yield
     row[Q], row[DQ], row[TAU] = bench.state.q[motor], 0, 0
     row[[KP, KD]] = held
+    return max(total / count, 0.0) if count else 0.0

@@ -40,10 +40,12 @@ class Equations:
     """All samples of some stretches of one joint: regressors, their instruments, and what was commanded.
 
     Attributes:
-        told: per stretch (u (n,), kept samples, kp, kd), u as written.
+        dq_of_q, ddq_of_q, limb_of_q: instruments, from positions.
+        feedback: kp q + kd dq.
+        block: number of the block whose errors are alike.
+        told: per stretch, u as written (n,) and which of its samples are kept.
     """
 
-    q: F64
     dq: F64
     ddq: F64
     dq_of_q: F64
@@ -51,8 +53,8 @@ class Equations:
     sign: F64
     limb: F64
     limb_of_q: F64
-    block: npt.NDArray[np.int64]
     feedback: F64
+    block: F64
     told: Sequence[tuple[F64, npt.NDArray[np.intp]]]
     period_s: float
     lag_s: float
@@ -113,24 +115,23 @@ def equations(
         q = rows["q"].astype(np.float64) - offsets
         dq = rows["dq"].astype(np.float64)
         target = rows["target"][:, motor].astype(np.float64)
-        sign_of = smooth(dq[:, motor], period_s, SIGN_WIDTH_S)
-        smoothed = [smooth(dq, period_s, WIDTH_S), smooth(dq, period_s, WIDTH_S, 1),
-                    smooth(q, period_s, WIDTH_S, 1), smooth(q, period_s, WIDTH_S, 2)]
-        places = smooth(q, period_s, WIDTH_S)
-        speed = np.abs(smoothed[0][:, motor])
-        fast = speed > FAST * np.percentile(speed[n:-n], 75)
+        sign = smooth(np.sign(smooth(dq[:, motor], period_s, SIGN_WIDTH_S)), period_s, WIDTH_S)
+        places, speeds, changes = (smooth(*one) for one in ((q, period_s, WIDTH_S), (dq, period_s, WIDTH_S),
+                                                            (dq, period_s, WIDTH_S, 1)))
+        speeds_of_q, changes_of_q = (smooth(q, period_s, WIDTH_S, order) for order in (1, 2))
+        speed = np.abs(speeds[:, motor])
         kept = np.arange(n, len(rows) - n, EVERY)
-        kept = kept[fast[kept]]
-        limb, limb_of_q = (limbs.torques(places[kept], smoothed[i][kept], smoothed[i + 1][kept])[:, motor]
-                           for i in (0, 2))
-        sign = smooth(np.sign(sign_of), period_s, WIDTH_S)[kept]
-        feedback = target[0, KP] * (places[:, motor] + offsets[motor]) + target[0, KD] * smoothed[0][:, motor]
-        block = kept // round(BLOCK_S / period_s) + 10000 * number
-        parts.append((places[kept, motor], *(one[kept, motor] for one in smoothed), sign, limb, limb_of_q, block,
-                      feedback[kept]))
+        kept = kept[speed[kept] > FAST * np.percentile(speed[n:-n], 75)]
+        limb = limbs.torques(places[kept], speeds[kept], changes[kept])[:, motor]
+        limb_of_q = limbs.torques(places[kept], speeds_of_q[kept], changes_of_q[kept])[:, motor]
+        parts.append({
+            "dq": speeds[kept, motor], "ddq": changes[kept, motor], "dq_of_q": speeds_of_q[kept, motor],
+            "ddq_of_q": changes_of_q[kept, motor], "sign": sign[kept], "limb": limb, "limb_of_q": limb_of_q,
+            "feedback": (target[0, KP] * (places[:, motor] + offsets[motor]) + target[0, KD] * speeds[:, motor])[kept],
+            "block": kept // round(BLOCK_S / period_s) + 10000.0 * number})
         told.append((target[:, KP] * target[:, Q] + target[:, KD] * target[:, DQ] + target[:, TAU], kept))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Equations(*columns, told, period_s, lag_s)
+    columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return Equations(**columns, told=told, period_s=period_s, lag_s=lag_s)
 
 
 def fit_joint(of: Equations, scale: float | None = None) -> Fit:

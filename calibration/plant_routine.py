@@ -19,7 +19,8 @@ from calibration.routine import Curve, Found, Verdict
 from runtime.robot import Joint, Robot
 
 F64 = npt.NDArray[np.float64]
-PERIOD_S = 0.002
+PERIOD_S = LAG_S = 0.002
+"""Of the gate, which takes a row's target up at its next period."""
 POSTURE_RAD_S, REST_S = 0.8, 0.3
 FASTEST_RAD_S, HARDEST_RAD_S2, EFFORT = 3.0, 60.0, 0.35
 """Of a motion: speed, acceleration, and share of the envelope's torque that its acceleration takes."""
@@ -92,21 +93,20 @@ class PlantRoutine:
         yield from bench.hold(0.2)
         for done, limb in enumerate(self._chosen):
             bench.progress = done / len(self._chosen)
+            if bench.is_finished(limb.joint.name):
+                continue
             bench.said.append(f"{limb.joint.name}: {done + 1} of {len(self._chosen)}")
             yield from bench.move({**limb.posture, limb.joint.name: limb.room.middle_rad}, POSTURE_RAD_S)
-            yield from bench.hold(REST_S)
             drag = 0.0
             for name, (way, kd) in limb.ways.items():
                 yield from bench.move({limb.joint.name: limb.room.middle_rad}, POSTURE_RAD_S)
                 yield from bench.hold(REST_S)
-                carried = replace(way, tau=way.tau + drag * np.sign(way.dq))
-                first = bench.ticks
                 bench.begin(f"{name}/{limb.joint.name}")
-                yield from play(bench, limb.joint, carried, kd)
+                took = yield from play(bench, limb.joint, way, kd, drag)
                 bench.end()
-                if name.startswith("sweep"):
-                    drag = _drag(bench.recording().rows[first:], limb.joint.motor, way)
+                drag = took if name.startswith("sweep") else drag
             yield from bench.move({limb.joint.name: limb.room.middle_rad}, POSTURE_RAD_S)
+            bench.finish(limb.joint.name)
         bench.progress = 1.0
 
     def _limb(self, joint: Joint) -> Limb:
@@ -164,7 +164,7 @@ class PlantRoutine:
     def equations(self, recording: Recording, limb: Limb, names: Sequence[str]) -> Equations:
         """Of one limb's stretches."""
         rows = [recording.rows[slice(*recording.stretches[f"{name}/{limb.joint.name}"])] for name in names]
-        return equations(rows, limb.joint.motor, self._limbs, self._offsets, PERIOD_S, recording.lag_s)
+        return equations(rows, limb.joint.motor, self._limbs, self._offsets, PERIOD_S, LAG_S)
 
     def fitted(self, recording: Recording, limb: Limb, found: Found) -> Fit:
         """A joint's model; its verdicts and curve go into `found`."""
@@ -198,11 +198,3 @@ def _link_inertia(of: Equations) -> float:
     """Of the links, kg m^2, from how their torque follows acceleration."""
     return float(np.polyfit(of.ddq, of.limb, 1)[0])
 
-
-def _drag(rows: npt.NDArray[np.void], motor: int, way: Way) -> float:
-    """What a sweep took besides what the plant says, N m against the motion, while it went as fast as planned."""
-    dq, tau = (rows[key][: len(way.dq), motor].astype(np.float64) for key in ("dq", "tau"))
-    steady = (np.abs(way.ddq) == 0) & (np.abs(dq) > 0.5 * np.abs(way.dq))
-    if not steady.any():
-        return 0.0
-    return float(max(0.0, np.mean((tau - way.tau)[steady] * np.sign(way.dq[steady]))))

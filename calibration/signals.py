@@ -65,7 +65,7 @@ def _erf(x: F64) -> F64:
     return np.asarray(np.sign(x) * (1 - tail * np.exp(-x * x)))
 
 
-def solve(a: F64, b: F64, blocks: npt.NDArray[np.int64], instruments: F64 | None = None) -> tuple[F64, F64]:
+def solve(a: F64, b: F64, blocks: F64, instruments: F64 | None = None) -> tuple[F64, F64]:
     """x of a x = b, and the covariance of its error when samples of one block have errors alike in any way.
 
     Args:

@@ -120,7 +120,7 @@ def _checks(settings: RunSettings) -> Iterator[Check]:
         if sim is not None:
             sim.await_ready(30.0, lambda line: None)
             press = partial(sim.process.send_signal, signal.SIGUSR1) if manifest.robot.estop_buttons else None
-        yield from list_robot(settings, manifest, press)
+        yield from list_robot(settings, manifest.robot, manifest, press)
 
 
 @contextmanager

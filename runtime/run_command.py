@@ -261,15 +261,24 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if args.lockstep and args.robot != "sim":
         raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
                       what_to_do="simulated time needs our own simulated robot: leave one of the two out")
-    if args.robot == "g1" and not args.interface:
-        raise Refused("--robot g1", expected="--interface NAME", found="none",
-                      what_to_do="name the network interface the robot's cable is on, e.g. --interface eth0")
+    check_interface(args.robot, args.interface)
     if args.robot == "unitree-mujoco" and args.interface not in (None, "lo"):
         raise Refused("--robot unitree-mujoco", expected="loopback", found=f"--interface {args.interface}",
                       what_to_do="this unchecked profile is for a simulator on this machine only")
     if args.duration is not None and not 0 < args.duration <= 3600:
         raise Refused("--duration", expected="seconds between 0 and 3600", found=f"{args.duration}",
                       what_to_do="give a time in that range")
+
+
+def check_interface(robot: str, interface: str | None) -> None:
+    """A real robot is looked for on a network that somebody named.
+
+    Raises:
+        Refused: nobody did.
+    """
+    if robot == "g1" and not interface:
+        raise Refused("--robot g1", expected="--interface NAME", found="none",
+                      what_to_do="name the network interface the robot's cable is on, e.g. --interface eth0")
 
 
 def _robot_file(admitted: Admitted, out: Path) -> str:
@@ -326,7 +335,7 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         wiring=args.wiring,
         **calibration_settings(args),
         **operator_settings(args),
-        **hand_settings(args),
+        **hand_settings(args, None if wiring is None else wiring.hands),
     )
 
 
