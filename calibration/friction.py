@@ -12,7 +12,6 @@ class Friction(PlantRoutine):
     """Values are `plant.NAME.coulomb_n_m` and so on; both directions take gravity out."""
 
     name, summary = "friction", "Coulomb, viscous and Stribeck friction by sweeps in both directions"
-    parts = ("sweep",)
 
     def fit(self, recording: Recording) -> Found:
         found = Found()

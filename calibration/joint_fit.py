@@ -83,6 +83,14 @@ class Model:
         return np.asarray(((self.coulomb + fading) * of.sign + self.viscous * of.dq + self.armature * of.ddq
                            + of.limb) / self.scale + self.constant)
 
+    def rubbed(self, of: Equations) -> float:
+        """Friction that was there over the model's; 0 where nothing moved as fast as it was told."""
+        if not len(of.dq):
+            return 0.0
+        bare = Model(0.0, 0.0, self.armature, self.scale, self.constant)
+        seen = (of.commanded(self.delay_s) - of.feedback - bare.torque(of)) * np.sign(of.dq)
+        return float(seen.mean() / ((self.torque(of) - bare.torque(of)) * np.sign(of.dq)).mean())
+
     def misfit(self, of: Equations) -> F64:
         """Of what was commanded, N m; the constant is nobody's knowledge and taken out."""
         rest = of.commanded(self.delay_s) - of.feedback - self.torque(of)
@@ -121,7 +129,8 @@ def equations(
         speeds_of_q, changes_of_q = (smooth(q, period_s, WIDTH_S, order) for order in (1, 2))
         speed = np.abs(speeds[:, motor])
         kept = np.arange(n, len(rows) - n, EVERY)
-        kept = kept[speed[kept] > FAST * np.percentile(speed[n:-n], 75)]
+        usual = max(np.percentile(np.abs(one[n:-n]), 75) for one in (speed, target[:, DQ]))
+        kept = kept[speed[kept] > FAST * usual]
         limb = limbs.torques(places[kept], speeds[kept], changes[kept])[:, motor]
         limb_of_q = limbs.torques(places[kept], speeds_of_q[kept], changes_of_q[kept])[:, motor]
         parts.append({
@@ -145,7 +154,8 @@ def fit_joint(of: Equations, scale: float | None = None) -> Fit:
     """
     delay_s = _coarse_delay(of, scale)
     best: tuple[float, float, F64, F64, float] | None = None
-    for fade in (None, *STRIBECK_RAD_S):
+    slowest = float(np.percentile(np.abs(of.dq), 5))
+    for fade in (None, *(rad_s for rad_s in STRIBECK_RAD_S if slowest < rad_s)):
         x, covariance, fine_s, error = _refined(of, delay_s, fade, scale)
         stands_out = fade is None or x[-2] > SIGNIFICANT * np.sqrt(covariance[-2, -2])
         if best is None or (stands_out and error < best[0]):

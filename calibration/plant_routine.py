@@ -22,17 +22,21 @@ F64 = npt.NDArray[np.float64]
 PERIOD_S = LAG_S = 0.002
 """Of the gate, which takes a row's target up at its next period."""
 POSTURE_RAD_S, REST_S = 0.8, 0.3
-FASTEST_RAD_S, HARDEST_RAD_S2, EFFORT = 3.0, 60.0, 0.35
+FASTEST_RAD_S, HARDEST_RAD_S2, EFFORT = 3.0, 60.0, 0.25
 """Of a motion: speed, acceleration, and share of the envelope's torque that its acceleration takes."""
 SWEEPS = ((0.1, 1), (0.3, 1), (0.8, 2), (2.5, 5))
 """rad/s, and turns at it."""
+SLOW, LEAST_RUBBED = ("sweep 0.1", "sweep 0.3"), 0.97
+"""Sweeps at which a joint may not slip yet: friction below what faster motion shows is no Coulomb friction."""
 SWEEP_S = 0.6
 """A slow sweep lasts so long from the middle to an end."""
 SWEEP_KD_PER_KG_M2, CHIRP_KD_PER_KG_M2 = 30.0, 10.0
 LEAST_KD = 0.3
-CHIRP_S, CHIRP_HZ = 5.0, (0.5, 4.0)
+CHIRP_S, CHIRP_HZ = 8.0, (0.5, 4.0)
 PROOF_S, PROOF_HZ = 2.5, (0.9, 2.6)
-DITHER_SHARE, DITHER_RAD_S2 = 0.15, 60.0
+DITHER_SHARE, DITHER_RAD_S2, DITHER_N_M = 0.15, 60.0, 3.0
+HELD_KP_RATIO, HELD_KD_RATIO = 1.5, 4.0
+"""Of the joints that stand meanwhile, over the table's: limbs that whip move faster than smoothed samples can follow."""
 WORSE = 1.02
 """Of held-out misfit that is the noise's, not the model's."""
 
@@ -90,6 +94,9 @@ class PlantRoutine:
         return lines
 
     def steps(self, bench: Bench) -> Steps[None]:
+        for row in bench.robot.joints:
+            bench.gains(row.name, min(HELD_KP_RATIO * row.kp, bench.robot.kp_max),
+                        min(HELD_KD_RATIO * row.kd, bench.robot.kd_max))
         yield from bench.hold(0.2)
         for done, limb in enumerate(self._chosen):
             bench.progress = done / len(self._chosen)
@@ -121,7 +128,7 @@ class PlantRoutine:
         room = replace(slow, accel_rad_s2=min(HARDEST_RAD_S2, EFFORT * joint.effort_n_m / inertia))
         kd_sweep, kd_chirp = (min(max(per * inertia, LEAST_KD), self.envelope.kd_max)
                               for per in (SWEEP_KD_PER_KG_M2, CHIRP_KD_PER_KG_M2))
-        jump = min(DITHER_SHARE * joint.effort_n_m, DITHER_RAD_S2 * inertia)
+        jump = min(DITHER_SHARE * joint.effort_n_m, DITHER_RAD_S2 * inertia, DITHER_N_M)
         ways: dict[str, tuple[Way, float]] = {}
         for speed, turns in SWEEPS if "sweep" in self.parts else ():
             plan = sweep_way(room, speed, turns, min(room.reach_rad, SWEEP_S * speed), PERIOD_S)
@@ -169,8 +176,12 @@ class PlantRoutine:
     def fitted(self, recording: Recording, limb: Limb, found: Found) -> Fit:
         """A joint's model; its verdicts and curve go into `found`."""
         name = limb.joint.name
-        names = [part for part in limb.ways if part != "held-out"]
+        names = [part for part in limb.ways if part not in (*SLOW, "held-out")]
         fit = fit_joint(self.equations(recording, limb, names))
+        slips = [part for part in SLOW if part in limb.ways
+                 and fit.model.rubbed(self.equations(recording, limb, [part])) > LEAST_RUBBED]
+        if slips:
+            fit = fit_joint(self.equations(recording, limb, [*slips, *names]))
         proof = self.equations(recording, limb, ["held-out"])
         known = self.known(name)
         before, after = (float(np.sqrt(np.mean(model.misfit(proof) ** 2))) for model in (known, fit.model))
@@ -187,6 +198,7 @@ class PlantRoutine:
                                   {"model": (speeds, line), "measured": (proof.dq[order], rub[order])}))
         found.facts[name] = {
             "held_out_n_m": after, "in_force_n_m": before, "delay_s": fit.model.delay_s,
+            "slips_at": [*slips, *names],
             "torque_scale": fit.model.scale if fit.is_scale_told else None,
             "torque_scale_is": "found by the limb's weight" if fit.is_scale_told else
             "not separable here: gravity does not turn this joint enough; the drive's own is believed",
