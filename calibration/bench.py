@@ -181,7 +181,7 @@ class Bench:
             raise Stopped(f"{name} pressed with {self.state.tau[motor]:.1f} N m where nothing should be: an obstacle")
 
     def look_for_heat(self) -> None:
-        """Once a tick. The gate's own look at heat is filtered over a second; a robot that nobody balances need not wait.
+        """Once a tick. The gate filters heat over a second; a robot that nobody balances need not wait for that.
 
         Raises:
             Stopped: a motor has been too hot for some ticks.
