@@ -43,10 +43,12 @@ class Question:
     Attributes:
         text: for the person.
         tilt_rad: (3,) rotation vector, the attitude wanted of what the robot hangs on; None: nothing of that kind.
+        down: to be let down onto its feet and steadied (True), or pulled up again (False); None: nothing of that kind.
     """
 
     text: str
     tilt_rad: tuple[float, float, float] | None = None
+    down: bool | None = None
 
 
 class Bench:

@@ -45,6 +45,8 @@ class Assistant:
         if question is not self._question:
             self._question, self._from, self._ticks = question, self._at, 0
         self._ticks += 1
+        if question.down is not None:
+            return self._robot.lower(down=question.down)
         if question.tilt_rad is None:
             return True
         way = max(float(np.linalg.norm(np.array(question.tilt_rad) - self._from)), 1e-3)
