@@ -36,7 +36,7 @@ CHIRP_S, CHIRP_HZ = 8.0, (0.5, 4.0)
 PROOF_S, PROOF_HZ = 2.5, (0.9, 2.6)
 DITHER_SHARE, DITHER_RAD_S2, DITHER_N_M = 0.15, 60.0, 3.0
 HELD_KP_RATIO, HELD_KD_RATIO = 1.5, 4.0
-"""Of the joints that stand meanwhile, over the table's: limbs that whip move faster than smoothed samples can follow."""
+"""Of the joints that stand meanwhile, over the table's: whipping limbs outrun smoothed samples."""
 WORSE = 1.02
 """Of held-out misfit that is the noise's, not the model's."""
 
