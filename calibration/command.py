@@ -12,6 +12,7 @@ from calibration.armature import Armature
 from calibration.closed_chain import ClosedChain, ClosedChainHands
 from calibration.contacts import Contacts
 from calibration.friction import Friction
+from calibration.gains import Gains
 from calibration.identify import Identify
 from calibration.imu import Imu
 from calibration.joint_zero import JointZero
@@ -23,7 +24,7 @@ from calibration.thermal import Thermal
 from runtime.errors import Refused
 
 ROUTINES: dict[str, type[Routine]] = {kind.name: kind for kind in (
-    JointZero, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal, Friction, Armature, Latency, Identify)}
+    JointZero, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal, Friction, Armature, Latency, Identify, Gains)}
 KEEPING = {"list": "the versions of --file", "diff": "what its last version changed",
            "undo": "bring back the one before",
            "export": "what it knows of the plant, as a truth for the simulated robot"}

@@ -58,10 +58,12 @@ class Equations:
     told: Sequence[tuple[F64, npt.NDArray[np.intp]]]
     period_s: float
     lag_s: float
+    width_s: float
 
     def commanded(self, delay_s: float) -> F64:
         """Smoothed u(t - D) of every sample."""
-        return np.concatenate([held(u, self.period_s, WIDTH_S, self.lag_s + delay_s)[kept] for u, kept in self.told])
+        late_s = self.lag_s + delay_s
+        return np.concatenate([held(u, self.period_s, self.width_s, late_s)[kept] for u, kept in self.told])
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Fit:
 
 def equations(
     stretches: Sequence[npt.NDArray[np.void]], motor: int, limbs: LimbTorques, offsets: F64, period_s: float,
-    lag_s: float,
+    lag_s: float, width_s: float = WIDTH_S,
 ) -> Equations:
     """Of one motor.
 
@@ -116,17 +118,18 @@ def equations(
         stretches: of `recording_dtype`, one row a period.
         offsets: (motors,) of the encoders, rad.
         lag_s: from a row's target to its writing.
+        width_s: of the Gaussian that smooths everything.
     """
     parts, told = [], []
     for number, rows in enumerate(stretches):
-        n = margin(period_s, WIDTH_S)
+        n = margin(period_s, width_s)
         q = rows["q"].astype(np.float64) - offsets
         dq = rows["dq"].astype(np.float64)
         target = rows["target"][:, motor].astype(np.float64)
-        sign = smooth(np.sign(smooth(dq[:, motor], period_s, SIGN_WIDTH_S)), period_s, WIDTH_S)
-        places, speeds, changes = (smooth(*one) for one in ((q, period_s, WIDTH_S), (dq, period_s, WIDTH_S),
-                                                            (dq, period_s, WIDTH_S, 1)))
-        speeds_of_q, changes_of_q = (smooth(q, period_s, WIDTH_S, order) for order in (1, 2))
+        sign = smooth(np.sign(smooth(dq[:, motor], period_s, SIGN_WIDTH_S)), period_s, width_s)
+        places, speeds, changes = (smooth(*one) for one in ((q, period_s, width_s), (dq, period_s, width_s),
+                                                            (dq, period_s, width_s, 1)))
+        speeds_of_q, changes_of_q = (smooth(q, period_s, width_s, order) for order in (1, 2))
         speed = np.abs(speeds[:, motor])
         kept = np.arange(n, len(rows) - n, EVERY)
         usual = max(np.percentile(np.abs(one[n:-n]), 75) for one in (speed, target[:, DQ]))
@@ -140,7 +143,7 @@ def equations(
             "block": kept // round(BLOCK_S / period_s) + 10000.0 * number})
         told.append((target[:, KP] * target[:, Q] + target[:, KD] * target[:, DQ] + target[:, TAU], kept))
     columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return Equations(**columns, told=told, period_s=period_s, lag_s=lag_s)
+    return Equations(**columns, told=told, period_s=period_s, lag_s=lag_s, width_s=width_s)
 
 
 def fit_joint(of: Equations, scale: float | None = None) -> Fit:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from calibration.bench import Bench, Recording, Steps
 from calibration.envelope import Envelope
 from calibration.excitation import Room, Way, chirp_way, dither, play, room_of, sweep_way
-from calibration.joint_fit import Equations, Fit, Model, equations, fit_joint
+from calibration.joint_fit import WIDTH_S, Equations, Fit, Model, equations, fit_joint
 from calibration.limb_torques import LimbTorques
 from calibration.postures import posture_for
 from calibration.routine import Curve, Found, Verdict
@@ -32,6 +32,7 @@ SWEEP_S = 0.6
 """A slow sweep lasts so long from the middle to an end."""
 SWEEP_KD_PER_KG_M2, CHIRP_KD_PER_KG_M2 = 30.0, 10.0
 LEAST_KD = 0.3
+LIGHT_KG_M2 = 0.1
 CHIRP_S, CHIRP_HZ = 8.0, (0.5, 4.0)
 PROOF_S, PROOF_HZ = 2.5, (0.9, 2.6)
 DITHER_SHARE, DITHER_RAD_S2, DITHER_N_M = 0.15, 60.0, 3.0
@@ -48,12 +49,14 @@ class Limb:
     Attributes:
         posture: of the other joints, as their encoders read.
         ways: name -> what is played, and with which damping.
+        width_s: of the smoothing; a heavy limb's torque is what every other joint's noise shows in most.
     """
 
     joint: Joint
     room: Room
     posture: dict[str, float]
     ways: dict[str, tuple[Way, float]]
+    width_s: float = WIDTH_S
 
     @property
     def seconds(self) -> float:
@@ -141,7 +144,8 @@ class PlantRoutine:
         offset = float(self._offsets[joint.motor])
         ways = {name: (replace(way, q=way.q + offset), kd) for name, (way, kd) in ways.items()}
         read = {name: place + float(self._offsets[motor_of[name]]) for name, place in posture.items()}
-        return Limb(joint, replace(room, middle_rad=room.middle_rad + offset), read, ways)
+        width_s = WIDTH_S * min(max((inertia / LIGHT_KG_M2) ** (1 / 3), 1.0), 2.5)
+        return Limb(joint, replace(room, middle_rad=room.middle_rad + offset), read, ways, width_s)
 
     def _way(
         self, joint: Joint, pose: F64, plan: tuple[F64, F64, F64], jump: float, seed: int
@@ -171,7 +175,8 @@ class PlantRoutine:
     def equations(self, recording: Recording, limb: Limb, names: Sequence[str]) -> Equations:
         """Of one limb's stretches."""
         rows = [recording.rows[slice(*recording.stretches[f"{name}/{limb.joint.name}"])] for name in names]
-        return equations(rows, limb.joint.motor, self._limbs, self._offsets, PERIOD_S, LAG_S)
+        return equations(rows, limb.joint.motor, self._limbs, self._offsets, PERIOD_S, LAG_S,
+                         limb.width_s)
 
     def fitted(self, recording: Recording, limb: Limb, found: Found) -> Fit:
         """A joint's model; its verdicts and curve go into `found`."""

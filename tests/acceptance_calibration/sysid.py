@@ -2,7 +2,7 @@
 
 Truths: Coulomb 0.1 to 2 N m and viscous friction 0.02 to 1 N m s/rad, log-uniform, and no more than a motor of that
 size has (6 % and 2 s/rad % of its torque); the table's rotor inertia +- 40 %; delays of both ways up to 6 ms together,
-in physics steps; the torque constant +- 8 %, but of joints that no weight and no link turns (ankle roll, wrists).
+in physics steps; the torque constant +- 8 %, but of joints that no weight and no link turns (ankles, wrists).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def trial(seed: int, folder: Path) -> Iterator[Measured | Check]:
     def drawn(low: float, high: float) -> float:
         return float(np.exp(random.uniform(np.log(low), np.log(high))))
 
-    is_weightless = "wrist" in joint or "ankle_roll" in joint
+    is_weightless = "wrist" in joint or "ankle" in joint
     true = {"coulomb_n_m": drawn(0.1, min(2.0, 0.06 * row.effort_n_m)),
             "viscous_n_m_s_rad": drawn(0.02, min(1.0, 0.02 * row.effort_n_m)),
             "armature_kg_m2": row.armature_kg_m2 * random.uniform(0.6, 1.4),
