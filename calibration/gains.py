@@ -85,7 +85,7 @@ class Gains:
         width = 1.96 * np.sqrt(np.diag(covariance))
         for name, i, share in (("kp", 0, KP_SHARE), ("kd", 1, KD_SHARE)):
             found.verdicts.append(Verdict(
-                f"{joint.name}: {name} of its drive", abs(ratio[i] - 1) <= share + width[i],
+                f"{joint.name}: {name} of its drive", bool(abs(ratio[i] - 1) <= share + width[i]),
                 f"{ratio[i]:.3f} +- {width[i]:.3f} of what it is told", f"1 +- {share}",
                 "look at the drive's own scale and gear, or its firmware's units"))
         found.facts.setdefault(joint.name, {}).update(

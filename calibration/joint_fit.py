@@ -167,11 +167,11 @@ def fit_joint(of: Equations, scale: float | None = None) -> Fit:
     assert best is not None
     _, delay_s, x, covariance, fade_rad_s = best
     names = [name for name in NAMES if (name != "scale" or scale is None) and (name != "stribeck" or has_stribeck)]
-    deviation = dict(zip([*names, "delay_s"], np.sqrt(np.diag(covariance)), strict=True))
+    deviation = dict(zip([*names, "delay_s"], np.sqrt(np.diag(covariance)).tolist(), strict=True))
     if scale is None and 1.96 * deviation["scale"] > MOST_SCALE_ERROR:
         told = fit_joint(of, 1.0)
         return Fit(told.model, told.width, False)
-    found = dict(zip(names, x, strict=False))
+    found = dict(zip(names, x.tolist(), strict=False))
     share = found.pop("scale", 1.0 if scale is None else 1 / scale)
     place = {name: i for i, name in enumerate(names)}
     width = {"delay_s": 1.96 * deviation["delay_s"]}

@@ -54,7 +54,7 @@ def add_delay(found: Found, fits: dict[str, Fit]) -> None:
 
 
 def _add(found: Found, joint: str, fit: Fit, name: str) -> None:
-    value, width = float(getattr(fit.model, name)), fit.width[name]
+    value, width = float(getattr(fit.model, name)), float(fit.width[name])
     found.values.append(Value(f"plant.{joint}.{KEYS[name]}", value, width))
     limit = max(MOST_SHARE * abs(value), ENOUGH.get(name, 0.0))
     found.verdicts.append(Verdict(f"{joint}: {KEYS[name]}", value > -width and width <= limit,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -43,6 +46,7 @@ def test_a_drive_uses_the_gains_it_is_told_and_one_that_does_not_is_found() -> N
     recording = run.conductor.bench.recording()
     found = routine.fit(recording)
     assert found.ok, [verdict for verdict in found.verdicts if not verdict.ok]
+    assert json.dumps([*map(asdict, found.verdicts), found.facts])
     facts = found.facts[ELBOW]
     assert facts["kp_ratio"] == pytest.approx(1, abs=0.03) and facts["kd_ratio"] == pytest.approx(1, abs=0.1)
     assert 0.02 < facts["rise_s"] < 0.2 and facts["zeta"] < 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from calibration.history import plant_truth
 from calibration.joint_fit import Fit, Model, equations, fit_joint
 from calibration.limb_torques import LimbTorques
 from calibration.plant_routine import LAG_S, PERIOD_S
+from calibration.plant_values import add_delay, add_friction, add_inertia
+from calibration.routine import Found
 from calibration.signals import held, margin, smooth, solve
 from exoactor import main
 from firmware_bridge.motor_bus import KD, KP, TAU, MotorCommand, Q
@@ -106,6 +109,15 @@ def test_every_part_of_a_joint_is_found_without_noise() -> None:
     assert found.scale == pytest.approx(0.95, rel=0.005)
     assert found.delay_s == pytest.approx(0.0033, abs=5e-5)
     assert found.stribeck == 0
+
+
+def test_what_goes_into_a_report_is_plain_numbers() -> None:
+    found = Found()
+    fit = fitted(recorded(TRUE, 4))
+    add_friction(found, "joint", fit)
+    add_inertia(found, "joint", fit)
+    add_delay(found, {"joint": fit})
+    assert json.dumps([*map(asdict, found.values), *map(asdict, found.verdicts), found.facts])
 
 
 def test_friction_that_fades_with_speed_is_told_from_coulombs() -> None:
