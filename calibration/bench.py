@@ -41,10 +41,16 @@ class Question:
     Attributes:
         text: for the person.
         tilt_rad: (3,) rotation vector, the attitude wanted of what the robot hangs on; None: nothing of that kind.
+        places_rad: joints and where they truly are to be put, and held there until the next question.
+        choices: what can be answered; empty: that it is done.
+        is_about_motion: which joint has moved since the question before, and which way: `+ NAME` or `- NAME`.
     """
 
     text: str
     tilt_rad: tuple[float, float, float] | None = None
+    places_rad: tuple[tuple[str, float], ...] = ()
+    choices: tuple[str, ...] = ()
+    is_about_motion: bool = False
 
 
 def recording_dtype(motors: int) -> Dtype:
@@ -82,7 +88,7 @@ class Bench:
     Attributes:
         state: newest, raw: no calibration is applied under a routine.
         target: (motors, 5), what is asked for; a routine changes it in place.
-        question: what a person is being asked; None when nobody is.
+        question: what a person is being asked; None when nobody is. `answer` is what they said last.
         torque_ratio: (motors,) share of the envelope's effort beyond which a torque is an obstacle.
         said: lines for the person who watches; `progress` from 0 to 1.
     """
@@ -93,6 +99,7 @@ class Bench:
         self.state = RobotState(n)
         self.target = np.zeros((n, 5), np.float32)
         self.question: Question | None = None
+        self.answer = ""
         self.torque_ratio = np.full(n, USUAL_TORQUE, np.float32)
         self.said: list[str] = []
         self.progress = 0.0
@@ -132,11 +139,12 @@ class Bench:
             yield
         self.target[motors, DQ] = self.target[motors, TAU] = 0
 
-    def ask(self, question: Question) -> Steps[None]:
-        """Until the person, or a simulated one, has done it."""
-        self.question = question
+    def ask(self, question: Question) -> Steps[str]:
+        """Until the person, or a simulated one, has done it; returns what was answered."""
+        self.question, self.answer = question, ""
         while self.question is not None:
             yield
+        return self.answer
 
     def begin(self, name: str) -> None:
         """What follows is a stretch of this name."""
