@@ -10,13 +10,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from calibration import history
+from calibration.closed_chain import ClosedChain, ClosedChainHands
 from calibration.imu import Imu
 from calibration.joint_zero import JointZero
 from calibration.routine import Routine
 from calibration.session import SIMULATED_SERIAL, Order, carry_out
 from runtime.errors import Refused
 
-ROUTINES: dict[str, type[Routine]] = {kind.name: kind for kind in (JointZero, Imu)}
+ROUTINES: dict[str, type[Routine]] = {kind.name: kind for kind in (
+    JointZero, Imu, ClosedChain, ClosedChainHands)}
 KEEPING = {"list": "the versions of --file", "diff": "what its last version changed",
            "undo": "bring back the one before",
            "export": "what it knows of the plant, as a truth for the simulated robot"}
@@ -24,8 +26,8 @@ KEEPING = {"list": "the versions of --file", "diff": "what its last version chan
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `exoactor calibrate`."""
-    names = "\n".join(f"  {name:<12}{kind.summary}" for name, kind in ROUTINES.items())
-    keeping = "\n".join(f"  {name:<12}{text}" for name, text in KEEPING.items())
+    names = "\n".join(f"  {name:<20}{kind.summary}" for name, kind in ROUTINES.items())
+    keeping = "\n".join(f"  {name:<20}{text}" for name, text in KEEPING.items())
     parser.epilog = (
         f"routines:\n{names}\nkeeping the file:\n{keeping}\n\nexamples:\n"
         "  exoactor calibrate joint-zero --joints left_knee_joint --truth TRUTH.json --yes --out runs/zero\n"
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """One routine, or one look at a file; returns the exit code."""
     if args.lists or args.what is None:
         for name, kind in ROUTINES.items():
-            print(f"{name:<12} {kind.summary}")
+            print(f"{name:<20} {kind.summary}")
         return 0
     if args.what in KEEPING:
         return _keep(args)

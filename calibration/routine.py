@@ -86,6 +86,7 @@ class Routine(Protocol):
         name, version, summary: for people and files.
         envelope: what it may do at most.
         hangs: the robot has to hang, feet off the floor.
+        fixture: (where there is one) what holds two of its limbs to each other.
     """
 
     name: str

@@ -76,7 +76,8 @@ def carry_out(routine: Routine, order: Order, say: Callable[[str], None], ask: C
         raise Refused(routine.name, expected="a yes", found="none", what_to_do="start it again when the robot may move")
     began = time.monotonic()
     simulated = SimulatedRobot(PLANTS / f"{table.name}.xml", table=read_motor_table(order.out / ROBOT),
-                               hangs=routine.hangs, truth=load_truth(order.truth) if order.truth else Truth())
+                               hangs=routine.hangs, truth=load_truth(order.truth) if order.truth else Truth(),
+                               fixture=getattr(routine, "fixture", None))
     about: dict[str, Any] = {
         "routine": routine.name, "version": routine.version, "robot": table.name, "serial": order.serial,
         "operator": order.operator, "at_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),

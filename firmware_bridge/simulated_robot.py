@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.fixture import Fixture
 from firmware_bridge.imperfections import SUBSTEP_S, Imperfections
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorCommand, MotorSample, Q
 from firmware_bridge.motor_table import PREFERRED_MODE, MotorTable
@@ -75,6 +76,7 @@ class SimulatedRobot:
         scene: what stands around it; None: nothing.
         hangs: by its torso and for good, its feet off the floor, as on a test bench; `tilt` turns what it hangs on.
         truth: in what it differs from a perfect robot; None: in nothing.
+        fixture: holds two of its limbs to each other; None: nothing.
     """
 
     GANTRY_MIN_S = 1.0
@@ -94,8 +96,9 @@ class SimulatedRobot:
         scene: Scene | None = None,
         hangs: bool = False,
         truth: Truth | None = None,
+        fixture: Fixture | None = None,
     ) -> None:
-        loaded = load_plant(Path(plant), table, scene, hangs=hangs)
+        loaded = load_plant(Path(plant), table, scene, hangs=hangs, fixture=fixture)
         self.scene = scene or Scene()
         self.model, self.joint_names = loaded.model, loaded.joints
         self._slot, self._actuator = loaded.slot, loaded.actuator

@@ -193,6 +193,7 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
+    from runtime.policy_driver import PolicyDriver
     from runtime.supervisor import Supervisor
 
     admitted.model(settings.model)
@@ -212,7 +213,7 @@ def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitt
         print("WARNING: profile unitree-mujoco: no CRC, no counter, no variant is checked. For that simulator only.",
               file=sys.stderr)
     warnings = _preflight(settings, admitted)
-    supervisor = Supervisor(settings, admitted.manifest, words)
+    supervisor = Supervisor(settings, PolicyDriver(settings, admitted.manifest), words)
     supervisor.notes["warnings"] += warnings
     supervisor.run()
     return None, supervisor.notes

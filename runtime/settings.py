@@ -12,6 +12,7 @@ from runtime.errors import Refused
 GATE_HZ = 500
 SERIAL = "serial"
 """Target of a run whose robot's motors hang on serial ports."""
+REAL = ("g1", SERIAL)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class RunSettings:
             the publisher's secret key.
         hands: file of the hands, None for a run without; `hands_on_damp`: what they do then. hands_required: somebody
             wants a run refused that has nothing to move them with; the gate's is set only where the motion moves them.
+        log: file of the log in `out`.
+        routine: file that says what routine of calibration stands in the policy's place; None for a controller.
+        deadman: what has to be held while a routine moves (`runtime.deadman`); None for nothing.
     """
 
     controller: str
@@ -102,6 +106,14 @@ class RunSettings:
     hands: str | None = None
     hands_required: bool = False
     hands_on_damp: str | None = None
+    log: str = "log.mcap"
+    routine: str | None = None
+    deadman: str | None = None
+
+    @property
+    def moves_a_robot(self) -> bool:
+        """Whether a real robot may move: nothing is armed without a person's word."""
+        return self.target in REAL and not self.dry_run
 
     @property
     def is_streamed(self) -> bool:

@@ -27,7 +27,7 @@ import pytest
 from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.layout import HG_LOW_CMD, HG_LOW_STATE
-from runtime import child_life, gate_process, policy_process
+from runtime import child_life, gate_process, policy_process, target_process
 from runtime.child import Child
 from runtime.errors import Refused
 from runtime.faults import Mode, flag_names
@@ -615,7 +615,7 @@ def test_an_exception_in_the_policys_tick_is_told_to_the_gate(
     Slot(tmp_path / "status", status_dtype(MOTORS), 7, create=True)
     target = Slot(tmp_path / "target", target_dtype(MOTORS), 7, create=True)
     monkeypatch.setattr(Policy, "tick", tick)
-    for module, name in ((child_life, "die_with_parent"), (policy_process, "freeze_garbage")):
+    for module, name in ((child_life, "die_with_parent"), (target_process, "freeze_garbage")):
         monkeypatch.setattr(module, name, lambda *arguments: None)  # they would change this very process
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
