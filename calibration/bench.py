@@ -146,6 +146,16 @@ class Bench:
             yield
         return self.answer
 
+    def be_led(self, motors: npt.NDArray[np.intp], question: Question) -> Steps[None]:
+        """Some motors limp, but damped, while a person does with their joints what is asked; then as stiff as before."""
+        target, stiff = self.target, self.target[motors, KP:].copy()
+        target[motors, KP], target[motors, KD] = 0, self.robot.column("damping_kd")[motors]
+        self.question, self.answer = question, ""
+        while self.question is not None:
+            target[motors, Q] = self.state.q[motors]  # lest they go back when they stiffen
+            yield
+        target[motors, Q], target[motors, KP:] = self.state.q[motors], stiff
+
     def begin(self, name: str) -> None:
         """What follows is a stretch of this name."""
         self._open = (name, self._count)

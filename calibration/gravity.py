@@ -27,6 +27,8 @@ REACH_RAD, END_RAD = 0.9, 0.15
 SWEEP_RAD, SWEEP_RAD_S = 0.06, 0.12
 OFFSET_RAD, SCALE, LEVEL_RAD = 0.3, 0.05, 0.005
 """Standard deviations of what is known beforehand: 0.3 degrees is what a spirit level of a workshop leaves."""
+GIVE_RAD, PLAY_RAD = 0.002, 0.001
+"""Likewise of what no average takes away: how the torso turns with each pose's weight, and the joints' free play."""
 MOST_HALF_WIDTH_RAD = 0.02
 LEAST_N_M = 0.005
 """A torque's mean is not believed better than this: cogging, gears, the model's masses."""
@@ -134,7 +136,7 @@ class Fit:
 
     def torques(self, model: Hanging, row: Swept) -> F64:
         """(motors,) as the drives should report them."""
-        return self.scale * model.torques(row.q - self.offset, self.tilt)
+        return self.scale * model.torques(row.q - self.offset, self.tilt, row.ddq)
 
 
 def fit_gravity(model: Hanging, rows: Sequence[Swept], used: npt.NDArray[np.bool_], start: F64) -> Fit:
@@ -155,23 +157,34 @@ def fit_gravity(model: Hanging, rows: Sequence[Swept], used: npt.NDArray[np.bool
         residual, slopes = np.zeros((poses, n)), np.zeros((poses, n, 2 * n + 2))
         for p, row in enumerate(rows):
             q = row.q - offset
-            gravity, stiffness = model.torques(q, tilt), model.stiffness(q, tilt)
+            gravity, stiffness = model.torques(q, tilt, row.ddq), model.stiffness(q, tilt)
             residual[p] = row.tau - scale * gravity
             slopes[p, :, :n] = -scale[:, None] * stiffness
             slopes[p, np.arange(n), n + np.arange(n)] = gravity
             slopes[p, :, 2 * n:] = scale[:, None] * model.by_tilt(q, tilt)
             slope = np.maximum(slope, np.abs(np.diag(stiffness)))
-        if step > 1:  # two numbers of each joint are its own
-            sigma = np.maximum(np.sqrt((residual**2).sum(axis=0) / max(1, poses - 2)), LEAST_N_M)
-        weight = (used / sigma**2)[None, :]
-        information = np.diag(known) + np.einsum("pia,pi,pib->ab", slopes, weight.repeat(poses, 0), slopes)
-        gradient = np.einsum("pia,pi->a", slopes, weight * residual) - known * (x - centre)
+        if step > 1:  # two numbers of each joint are its own; the torso's give counts apart
+            own = (residual**2).sum(axis=0) / max(1, poses - 2)
+            give = GIVE_RAD**2 * (slopes[:, :, 2 * n:] ** 2).sum(axis=2).mean(axis=0)
+            sigma = np.sqrt(np.maximum(own - give, LEAST_N_M**2))
+        weights = [_weight(tilts, sigma, used) for tilts in slopes[:, :, 2 * n:]]
+        information = np.diag(known) + sum(s.T @ w @ s for s, w in zip(slopes, weights, strict=True))
+        gradient = -known * (x - centre) + sum(
+            s.T @ w @ r for s, w, r in zip(slopes, weights, residual, strict=True))
         change = np.linalg.solve(information, gradient)
         x = x + change
         if step > 3 and np.abs(change[:n]).max() < 1e-5:
             break
-    width = T95 * np.sqrt(np.diag(np.linalg.inv(information)))[:n]
+    width = T95 * np.sqrt(np.diag(np.linalg.inv(information))[:n] + PLAY_RAD**2)
     return Fit(x[:n], x[n: 2 * n], np.append(x[2 * n:], 0.0), width, sigma, slope)
+
+
+def _weight(tilts: F64, sigma: F64, used: npt.NDArray[np.bool_]) -> F64:
+    """(motors, motors) inverse covariance of one pose's torques: each joint's own noise, and the torso's give in all."""
+    inverse = used / sigma**2
+    scaled = inverse[:, None] * tilts
+    inner = np.eye(2) / GIVE_RAD**2 + tilts.T @ scaled
+    return np.asarray(np.diag(inverse) - scaled @ np.linalg.solve(inner, scaled.T))
 
 
 def why_unseen(fit: Fit, motor: int) -> str:

@@ -2,7 +2,7 @@
 
 The torso is held, everything else hangs on it: arms directly, pelvis and legs by the waist. Static equilibrium of all
 bodies, M g = tau + J' f with the wrench f of the gantry at the torso (R. Featherstone, Rigid Body Dynamics Algorithms,
-chapter 3), gives the joints' torques; rates and accelerations are zero.
+chapter 3), gives the joints' torques; rates are zero.
 """
 
 from __future__ import annotations
@@ -62,15 +62,23 @@ class Hanging:
         model.geom_margin[:] = CLEAR_M
         self._near = {pair: APART_RATIO * gap for pair, gap in self._gaps(apart(robot)).items()}
 
-    def torques(self, q: F64, tilt_rad: F64) -> F64:
-        """(motors,) N m that hold the joints at q (motors,), the torso turned by a rotation vector (3,) from upright."""
+    def torques(self, q: F64, tilt_rad: F64, ddq: F64 | None = None) -> F64:
+        """(motors,) N m that hold the joints at q (motors,), the torso turned by a rotation vector (3,) from upright.
+
+        Args:
+            ddq: (motors,) rad/s^2, what they accelerate with besides, the torso at rest; None: nothing.
+        """
         model, data = self._model, self._data
         self._turn_to(q)
         torso_in_base = data.xmat[self._torso].reshape(3, 3)
         model.opt.gravity[:] = torso_in_base @ _down_in(tilt_rad)
         mujoco.mj_comPos(model, data)
-        mujoco.mj_rne(model, data, 0, self._bias)
         mujoco.mj_jacBody(model, data, self._jacobian[:3], self._jacobian[3:], self._torso)
+        data.qacc[:] = 0
+        if ddq is not None:
+            data.qacc[self._dof] = ddq[self._slot]
+            data.qacc[:6] = -np.linalg.solve(self._jacobian[:, :6], self._jacobian @ data.qacc)
+        mujoco.mj_rne(model, data, 1, self._bias)
         wrench = np.linalg.solve(self._jacobian[:, :6].T, self._bias[:6])
         out = np.zeros(self.motors)
         out[self._slot] = (self._bias - self._jacobian.T @ wrench)[self._dof]
@@ -154,8 +162,7 @@ def safe_poses(model: Hanging, robot: Robot, count: int, reach_rad: float, margi
     random = np.random.default_rng(seed)
     lower, upper, effort = (robot.column(name).astype(np.float64) for name in ("lower_rad", "upper_rad", "effort_n_m"))
     zero = np.clip(np.zeros(robot.motors), lower, upper)
-    low = np.minimum(np.maximum(lower + margin_rad, zero - reach_rad), zero)
-    high = np.maximum(np.minimum(upper - margin_rad, zero + reach_rad), zero)
+    low, high = np.maximum(lower + margin_rad, zero - reach_rad), np.minimum(upper - margin_rad, zero + reach_rad)
     poses: list[F64] = []
     last = apart(robot)
     for _ in range(200 * count):

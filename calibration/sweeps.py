@@ -18,8 +18,11 @@ from firmware_bridge.motor_bus import KD, KP, Q
 F64 = npt.NDArray[np.float64]
 TURNING_SHARE = 0.45
 """Of a way, until friction has turned round at every joint."""
-STIFF_KD, STIFF_RATIO = 4.0, 0.05
-LEAD_RAD_S = 0.6
+STIFF_RAD, DAMPED_S = 0.05, 0.065
+END_TICKS = 20
+"""Whose mean is the speed at either end of a way."""
+LEAD_RAD_S, LEAD_S = 0.6, 0.8
+"""From pose to pose: the fastest joint's mean speed, and the time that it takes at least, lest light limbs be shaken."""
 
 
 @dataclass(frozen=True)
@@ -27,34 +30,37 @@ class Swept:
     """Around one pose.
 
     Attributes:
-        q, tau: (motors,) of half the sum of both ways, rad and N m.
+        q, tau, ddq: (motors,) of half the sum of both ways: rad, N m, and rad/s^2 of what still swings.
         friction: (motors,) N m, half the difference.
         turn_wxyz, force: (4,) orientation and (3,) specific force of the base's IMU, as read.
     """
 
     q: F64
     tau: F64
+    ddq: F64
     friction: F64
     turn_wxyz: F64
     force: F64
 
 
 def stiffen(bench: Bench) -> None:
-    """Gains that keep joints near their targets: as stiff as their effort at 0.05 rad, at most the envelope's."""
+    """Gains that keep joints near their targets without swinging: their effort at 0.05 rad, at most the envelope's."""
     robot = bench.robot
     effort = robot.column("effort_n_m")
-    bench.target[:, KP] = np.clip(effort / np.float32(STIFF_RATIO), robot.column("kp"), robot.kp_max) * robot.used
-    bench.target[:, KD] = np.minimum(np.maximum(robot.column("kd"), STIFF_KD * (effort > 20)), robot.kd_max)
+    bench.target[:, KP] = np.clip(effort / np.float32(STIFF_RAD), robot.column("kp"), robot.kp_max) * robot.used
+    bench.target[:, KD] = np.clip(DAMPED_S * bench.target[:, KP], robot.column("kd"), robot.kd_max)
 
 
 def sweep(bench: Bench, pose: F64, reach_rad: float, speed_rad_s: float, name: str) -> Steps[None]:
     """To a pose (motors,) as the encoders read, then through it forth and back; recorded as `NAME/up`, `NAME/down`."""
     names = {row.name: row.motor for row in bench.robot.joints}
-    yield from bench.move({joint: float(pose[motor]) - reach_rad for joint, motor in names.items()}, LEAD_RAD_S)
     used = bench.robot.used
+    way = float(np.abs(pose - reach_rad - bench.target[:, Q])[used].max())
+    yield from bench.move({joint: float(pose[motor]) - reach_rad for joint, motor in names.items()},
+                          max(1e-3, min(LEAD_RAD_S, way / LEAD_S)))
     ticks = round(2 * reach_rad / speed_rad_s / bench.period_s)
-    for way, sign in (("up", 1.0), ("down", -1.0)):
-        bench.begin(f"{name}/{way}")
+    for label, sign in (("up", 1.0), ("down", -1.0)):
+        bench.begin(f"{name}/{label}")
         for _ in range(ticks):
             bench.target[used, Q] += np.float32(sign * speed_rad_s * bench.period_s)
             yield
@@ -63,7 +69,7 @@ def sweep(bench: Bench, pose: F64, reach_rad: float, speed_rad_s: float, name: s
 
 def seconds(poses: Sequence[F64], reach_rad: float, speed_rad_s: float) -> float:
     """How long sweeps of these poses take."""
-    ways = np.abs(np.diff(np.array(poses), axis=0)).max(axis=1) / LEAD_RAD_S
+    ways = np.maximum(np.abs(np.diff(np.array(poses), axis=0)).max(axis=1) / LEAD_RAD_S, LEAD_S)
     return float(ways.sum() + len(poses) * 4 * reach_rad / speed_rad_s)
 
 
@@ -77,5 +83,13 @@ def swept(recording: Recording, name: str) -> Swept:
         np.array([rows[key].astype(np.float64).mean(axis=0) for rows in ways]) for key in
         ("q", "tau", "accel", "quat_wxyz"))
     mean = turn.mean(axis=0)
-    return Swept(q.mean(axis=0), tau.mean(axis=0), (tau[0] - tau[1]) / 2, mean / np.linalg.norm(mean),
+    ddq = np.mean([_mean_acceleration(rows) for rows in ways], axis=0)
+    return Swept(q.mean(axis=0), tau.mean(axis=0), ddq, (tau[0] - tau[1]) / 2, mean / np.linalg.norm(mean),
                  force.mean(axis=0))
+
+
+def _mean_acceleration(rows: npt.NDArray[np.void]) -> F64:
+    """(motors,) rad/s^2: what the speed gained from one end to the other, over the time between."""
+    dq = rows["dq"].astype(np.float64)
+    took_s = (len(rows) - END_TICKS) / len(rows) * float(rows["received_ns"][-1] - rows["received_ns"][0]) * 1e-9
+    return np.asarray((dq[-END_TICKS:].mean(axis=0) - dq[:END_TICKS].mean(axis=0)) / took_s)
