@@ -27,7 +27,7 @@ class Assistant:
     """
 
     def __init__(self, robot: SimulatedRobot, period_s: float, slip_rad: float = 0.0, seed: int = 0) -> None:
-        self._robot, self._period_s, self._slip_rad = robot, period_s, slip_rad
+        self._robot, self._period_s, self.slip_rad = robot, period_s, slip_rad
         self._random = np.random.default_rng(seed)
         self._at, self._from, self._ticks = np.zeros(3), np.zeros(3), 0
         self._question: Question | None = None
@@ -56,7 +56,7 @@ class Assistant:
         motors = [self._motors[name] for name, _ in question.places_rad]
         self._start = self._robot.joint_positions()[motors]
         self._end = np.array([place for _, place in question.places_rad])
-        self._end = self._end + self._slip_rad * self._random.standard_normal(len(motors))
+        self._end = self._end + self.slip_rad * self._random.standard_normal(len(motors))
         self._robot.lead({})
 
     def _tilt(self, question: Question) -> bool:
