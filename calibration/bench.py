@@ -147,7 +147,7 @@ class Bench:
         return self.answer
 
     def be_led(self, motors: npt.NDArray[np.intp], question: Question) -> Steps[None]:
-        """Some motors limp, but damped, while a person does with their joints what is asked; then as stiff as before."""
+        """Some motors limp, but damped, while a person does with their joints what is asked; then stiff as before."""
         target, stiff = self.target, self.target[motors, KP:].copy()
         target[motors, KP], target[motors, KD] = 0, self.robot.column("damping_kd")[motors]
         self.question, self.answer = question, ""

@@ -11,8 +11,12 @@ from pathlib import Path
 
 from calibration import history
 from calibration.closed_chain import ClosedChain, ClosedChainHands
+from calibration.gravity import Gravity
 from calibration.imu import Imu
+from calibration.jig import Pose
 from calibration.joint_zero import JointZero
+from calibration.mapping import Mapping
+from calibration.range_sweep import Range
 from calibration.routine import Routine
 from calibration.session import SIMULATED_SERIAL, Order, carry_out
 from runtime.errors import Refused

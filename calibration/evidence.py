@@ -119,7 +119,7 @@ class Judge:
         self._spread = OFFSET_RAD**2 * self._stiffness @ self._stiffness.T
 
     def cost(self, wiring: Wiring) -> F64:
-        """(motors + 2,) nats: of each motor's torque as joints move, of the base's turns, and of the torques at rest."""
+        """(motors + 2,) nats: of each motor's torque as joints move, of the base's turns, of the torques at rest."""
         seen = self._seen
         moved = wiring.to_joints(seen.moved)
         wrong = (seen.changed - wiring.to_motors(moved @ self._stiffness.T)) / seen.sigma
@@ -166,7 +166,7 @@ class Judge:
 
 
 def sure(model: Hanging, patterns: F64, names: Sequence[str], free: Collection[int]) -> dict[int, float]:
-    """Nats by which a perfect robot's motors would be told from any other wiring by patterns (k, motors) around zero."""
+    """Nats by which a perfect robot's motors would be told from any other wiring by patterns (k, motors)."""
     base = quat_from_matrix_many(np.array([model.base_in_torso(row) for row in patterns]))
     rows = [Swept(q, model.torques(q, LEVEL), np.zeros(0), np.zeros(0), turn, np.zeros(3))
             for q, turn in zip(patterns, base, strict=True)]

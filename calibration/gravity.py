@@ -180,7 +180,7 @@ def fit_gravity(model: Hanging, rows: Sequence[Swept], used: npt.NDArray[np.bool
 
 
 def _weight(tilts: F64, sigma: F64, used: npt.NDArray[np.bool_]) -> F64:
-    """(motors, motors) inverse covariance of one pose's torques: each joint's own noise, and the torso's give in all."""
+    """(motors, motors) inverse covariance of one pose's torques: each joint's noise, and the torso's give in all."""
     inverse = used / sigma**2
     scaled = inverse[:, None] * tilts
     inner = np.eye(2) / GIVE_RAD**2 + tilts.T @ scaled

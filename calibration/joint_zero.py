@@ -67,12 +67,12 @@ class JointZero:
             bench.said.append(f"{joint.name}: {done + 1} of {len(self._joints)}")
             yield from bench.move(posture_for(self._robot, joint.name), POSTURE_RAD_S)
             for end, sign in (("lower", -1.0), ("upper", 1.0)):
-                yield from _touch(bench, joint, sign, SWEEP_RAD_S,
+                yield from touch_stop(bench, joint, sign, SWEEP_RAD_S,
                                   f"sweep/{joint.name}/{end}" if sign > 0 else "")
                 for touch in range(TOUCHES):
-                    yield from _back(bench, joint, sign)
-                    yield from _touch(bench, joint, sign, TOUCH_RAD_S, f"touch/{joint.name}/{end}/{touch}")
-                yield from _back(bench, joint, sign)
+                    yield from back_off(bench, joint, sign)
+                    yield from touch_stop(bench, joint, sign, TOUCH_RAD_S, f"touch/{joint.name}/{end}/{touch}")
+                yield from back_off(bench, joint, sign)
             middle = (joint.lower_rad + joint.upper_rad) / 2
             yield from bench.move({joint.name: 0.0 if joint.lower_rad < 0 < joint.upper_rad else middle}, POSTURE_RAD_S)
         bench.progress = 1.0
@@ -119,7 +119,7 @@ def _hit(recording: Recording, name: str, motor: int) -> float:
     return float(recording.of(name)["q"][-STILL_TICKS:, motor].mean())
 
 
-def _back(bench: Bench, joint: Joint, sign: float) -> Steps[None]:
+def back_off(bench: Bench, joint: Joint, sign: float) -> Steps[None]:
     """Off the stop, by the target as well as by the joint."""
     motor = joint.motor
     bench.target[motor, Q] = bench.state.q[motor]
@@ -128,7 +128,7 @@ def _back(bench: Bench, joint: Joint, sign: float) -> Steps[None]:
     yield from bench.hold(0.1)
 
 
-def _touch(bench: Bench, joint: Joint, sign: float, speed: float, name: str) -> Steps[None]:
+def touch_stop(bench: Bench, joint: Joint, sign: float, speed: float, name: str) -> Steps[None]:
     """Run the target towards a stop until the joint stands and is pressed; recorded where it has a name.
 
     Raises:

@@ -60,8 +60,8 @@ class Mapping:
 
     def plan(self) -> list[str]:
         looked = ", ".join(row.name for row in self._looked_at) or "none"
-        return [f"all joints together by {PATTERN_RAD + SWEEP_RAD:g} rad around where they hang, {PATTERNS} patterns of "
-                f"{4 * SWEEP_RAD / SWEEP_RAD_S:.0f} s",
+        return [f"all joints together by {PATTERN_RAD + SWEEP_RAD:g} rad around where they hang, {PATTERNS} patterns "
+                f"of {4 * SWEEP_RAD / SWEEP_RAD_S:.0f} s",
                 f"then by {SHOW_RAD:g} rad, one after the other, and you say what moved: {looked}",
                 "the robot hangs free, its torso held; before it stiffens, you hold its arms off its body"]
 

@@ -1,7 +1,7 @@
 """Slow sweeps of all joints at once around poses, forth and back: torques free of friction.
 
-A joint that creeps forward shows gravity plus its friction, and creeping back gravity less it, whatever the friction is,
-so half the sum is gravity's. All joints creep at once, for one that is held still hides what it does not report.
+A joint that creeps forward shows gravity plus its friction, and creeping back gravity less it, whatever it is, so half
+the sum is gravity's. All joints creep at once, for one that is held still hides what it does not report.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STIFF_RAD, DAMPED_S = 0.05, 0.065
 END_TICKS = 20
 """Whose mean is the speed at either end of a way."""
 LEAD_RAD_S, LEAD_S = 0.6, 0.8
-"""From pose to pose: the fastest joint's mean speed, and the time that it takes at least, lest light limbs be shaken."""
+"""From pose to pose: the fastest joint's mean speed, and the least time, lest light limbs be shaken."""
 
 
 @dataclass(frozen=True)

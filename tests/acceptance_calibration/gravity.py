@@ -1,4 +1,4 @@
-"""Joint zeros by gravity, all joints of a seed together; those that gravity does not tell of are counted, not judged."""
+"""Joint zeros by gravity, all joints of a seed together; those that gravity does not tell of are not judged."""
 
 from __future__ import annotations
 
