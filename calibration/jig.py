@@ -1,4 +1,4 @@
-"""Joint zeros by a known pose: the robot, or a limb of it, is put into a jig several times; offset = measured - known."""
+"""Joint zeros by a known pose: the robot, or a limb, is put into a jig several times; offset = measured - known."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from calibration.assistant import Assistant
 from calibration.bench import recording_dtype
 from calibration.conductor import RATE_HZ, Conductor
+from calibration.raw import TOPIC
 from calibration.routine import Routine
 from firmware_bridge.ailments import Ailments
 from firmware_bridge.motor_bus import Reading
@@ -46,8 +48,9 @@ class CalibrationRun:
     def __init__(
         self, routine: Routine, robot: Robot, simulated: SimulatedRobot, raw: Path | None = None,
         about: dict[str, Any] | None = None, is_held: Callable[[], bool] = lambda: True,
+        finished: Iterable[str] = (),
     ) -> None:
-        self.conductor = Conductor(routine, robot, is_held)
+        self.conductor = Conductor(routine, robot, is_held, finished)
         self.gate = Gate(robot, 1 / RATE_HZ, policy_hz=RATE_HZ)
         self.robot, self._simulated = robot, simulated
         self.ailments: Ailments | None = None
@@ -59,7 +62,8 @@ class CalibrationRun:
         if raw is not None:
             self._log = LogWriter(raw, about or {})
             self._log.add_channel("gate", self._gate_log.dtype)
-            self._log.add_channel("routine", recording_dtype(robot.motors))
+            self._log.add_channel(TOPIC, recording_dtype(robot.motors))
+            self.conductor.bench.sink = partial(self._log.write, TOPIC)
 
     def tick(self) -> None:
         """One gate period."""
@@ -79,10 +83,12 @@ class CalibrationRun:
             self._gate_log.fill(self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, 0,
                                 sample.temperature_c)
             self._log.write("gate", self._gate_log.record.tobytes())
-        before = conductor.bench.ticks
-        conductor.tick(self.gate.machine.mode, self.gate.state, self.now_ns)
-        if self._log is not None and conductor.bench.ticks > before:
-            self._log.write("routine", conductor.bench.last_row())
+        conductor.bench.temperature_c[:] = sample.temperature_c
+        steps = len(conductor.bench.finished)
+        machine = self.gate.machine
+        conductor.tick(machine.mode, self.gate.state, self.now_ns, machine.cause)
+        if self._log is not None and len(conductor.bench.finished) > steps:
+            self._log.flush()  # a finished step outlives a kill
         if self.assistant.look(conductor.bench.question):
             conductor.bench.question, conductor.bench.answer = None, self.assistant.answer
 

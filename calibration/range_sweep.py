@@ -2,7 +2,7 @@
 
 A single encoder on the motor's side of a gear N reads the same at every 2 pi / N of the joint. So a reading stands for
 several places, and only one that lies within the joint's travel, near where a person put it, may be believed: none, or
-more than one, and nothing moves. Zeros are `joint-zero`'s; this routine says whether there is a range to take them from.
+more than one, and nothing moves. Zeros are `joint-zero`'s; this routine says whether there is a range to take from.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Range:
             if row.name in self._turn_rad:
                 place = _near_zero(row)
                 yield from bench.be_led(np.array([row.motor]), Question(
-                    f"lead {row.name} by hand to {place:.2f} rad, by eye, and hold it", places_rad=((row.name, place),)))
+                    f"lead {row.name} by hand to {place:.2f} rad, by eye, and hold it",
+                    places_rad=((row.name, place),)))
                 bench.begin(f"led/{row.name}")
                 yield from bench.hold(0.2)
                 bench.end()
@@ -103,8 +104,9 @@ class Range:
                 found.verdicts.append(verdict)
                 if not verdict.ok:
                     continue
-            lower, upper = (float(recording.of(f"sweep/{row.name}/{end}")["q"][-STILL_TICKS:, row.motor].mean()) - offset
-                            for end in ("lower", "upper"))
+            lower, upper = (
+                float(recording.of(f"sweep/{row.name}/{end}")["q"][-STILL_TICKS:, row.motor].mean()) - offset
+                for end in ("lower", "upper"))
             table[row.name] = {"min_rad": round(lower, 4), "max_rad": round(upper, 4),
                                "table_rad": [row.lower_rad, row.upper_rad]}
             found.verdicts += self._range_verdicts(row, lower, upper)
@@ -133,7 +135,7 @@ class Range:
                         f"{table:.3f} +- {TRAVEL_RAD} rad of the table", f"look what was in the way, and repeat{hint}"),
                 Verdict(f"{row.name}: ends", off <= END_RAD, f"{lower:.3f} to {upper:.3f} rad",
                         f"{row.lower_rad:.3f} to {row.upper_rad:.3f} +- {END_RAD} rad",
-                        "run `joint-zero` for this joint" if abs(travel - table) <= TRAVEL_RAD else "as for its travel")]
+                        "run `joint-zero` for this joint, if its travel is right")]
 
 
 def turns_lost(q: float, row: Joint, turn_rad: float) -> list[int]:

@@ -36,6 +36,7 @@ at most. In between what it has taken of late counts, and a quarter more."""
 COLLECT_PARTS = 16
 CLOSE_S, CLOSE_TIMES = 0.02, 3
 """Torque is taken three times over, with this between, as one frame may be lost."""
+LOOK_CYCLES = 5
 
 
 class SerialBus:
@@ -270,16 +271,52 @@ class SerialBus:
         """Take the torque and let every port go."""
         self._is_open = False
         with self._lock:
-            there = [line for line in self.lines if line.is_open]
-            for _ in range(CLOSE_TIMES if there else 0):
-                for line in there:
-                    line.disarm()
-                self.pump(time.monotonic_ns() + round(CLOSE_S * 1e9))
+            self._take_torque()
             for line in self.lines:
                 if line.port is not None:
                     line.port.close()
             if self.imu is not None:
                 self.imu.close()
+
+
+    def _take_torque(self) -> None:
+        there = [line for line in self.lines if line.is_open]
+        for _ in range(CLOSE_TIMES if there else 0):
+            for line in there:
+                line.disarm()
+            self.pump(time.monotonic_ns() + round(CLOSE_S * 1e9))
+
+    def let_go(self) -> list[str]:
+        """Instead of `connect`: take the torque of every drive that can be reached, however it is set.
+
+        Returns:
+            Who may still have torque, in words: ports that cannot be opened, drives that say nothing or say that they
+            have it. Empty when each drive was heard to have none.
+        """
+        doubts = []
+        for line in self.lines:
+            try:
+                line.port = open_port(line.path, line.language.baud)
+            except BridgeError as error:
+                doubts.append(f"{', '.join(drive.name for drive in line.drives)}: {error}")
+        self._take_torque()
+        there = [line for line in self.lines if line.port is not None]
+        for line in there:
+            assert line.port is not None
+            line.language.connect(line.port.exchange, self._watchdog_s)
+            line.opened(line.port)
+        self._take_torque()
+        before = [line.language.states.answers.copy() for line in there]
+        for _ in range(LOOK_CYCLES):
+            self.watch()
+            self.pump(time.monotonic_ns() + round(CLOSE_S * 1e9))
+        for line, answers in zip(there, before, strict=True):
+            states = line.language.states
+            doubts += [f"{drive.name}: {'still has torque' if said else 'says nothing'}"
+                       for drive, said, is_driving in zip(line.drives, (states.answers != answers).tolist(),
+                                                          states.is_driving.tolist(), strict=True)
+                       if is_driving or not said]
+        return doubts
 
 
 def _refuse_a_long_cycle(line: Line, period_s: float) -> None:

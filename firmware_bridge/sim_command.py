@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -213,8 +214,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run until a signal or `--seconds`."""
+def run(args: argparse.Namespace, beside: Callable[[SimulatedRobot], Callable[[], None]] | None = None) -> int:
+    """Run until a signal or `--seconds`; what `beside` makes of the robot is called once a period too."""
     stop = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -243,6 +244,7 @@ def run(args: argparse.Namespace) -> int:
     print(json.dumps({"event": "ready", "domain": args.domain, "interface": where, "motors": robot.motors,
                       "pid": os.getpid()}), flush=True)
     watch = _Watch(robot, args)
+    tick_beside = None if beside is None else beside(robot)
     period = 1 / RATE_HZ
     deadline = time.monotonic()
     end = deadline + args.seconds if args.seconds else float("inf")
@@ -253,6 +255,8 @@ def run(args: argparse.Namespace) -> int:
         if hands is not None:
             hands.tick()
         watch.look()
+        if tick_beside is not None:
+            tick_beside()
         if args.follow and end == float("inf") and os.getppid() != args.follow:
             end = time.monotonic() + ORPHAN_S
         deadline += period

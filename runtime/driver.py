@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from runtime.child import Child
 from runtime.console import Console
 from runtime.faults import Mode, Request
 from runtime.mux import Source
@@ -39,14 +41,22 @@ class Driver(Protocol):
         name: of the process, for people and files.
         module: what `python -m` starts, with the file of the settings (`runtime.target_process`).
         robot: as the gate has it.
+        robot_module: what `python -m` starts for a simulated robot of the run's own.
+        told: the processes that lines can be written to (`Child.tell`).
     """
 
     name: str
     module: str
     robot: Robot
+    robot_module: Sequence[str]
+    told: Collection[str]
 
-    def share(self, settings: RunSettings) -> None:
-        """Make what it needs of shared memory besides status, target and control."""
+    def share(self, settings: RunSettings, children: Mapping[str, Child]) -> None:
+        """Make what it needs of shared memory besides status, target and control; `children` will be the processes."""
+        ...
+
+    def awaited(self) -> str:
+        """What nothing is armed without, in words; empty when it is there."""
         ...
 
     def started(self, settings: RunSettings, ready: dict[str, Any], notes: dict[str, Any]) -> RunSettings:
@@ -58,7 +68,7 @@ class Driver(Protocol):
         ...
 
     def hear(self, event: dict[str, Any]) -> None:
-        """An event of the process that is none of every process's own."""
+        """An event of any process besides errors and warnings."""
         ...
 
     def look(self, seen: Seen) -> Request:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from firmware_bridge.wiring import Wiring, read_wiring, wiring_path
 from runtime.errors import Refused
 from runtime.robot import Robot
 from runtime.settings import GATE_HZ, SERIAL, RunSettings
+
+if TYPE_CHECKING:
+    from firmware_bridge.serial_bus import SerialBus
 
 GAIN_SLACK = 1.001
 """Beyond what its protocol carries by a thousandth, a gain is still the same."""
@@ -61,10 +64,18 @@ def open_gate_bus(settings: RunSettings, robot: Robot) -> GateBus:
     if settings.target != SERIAL:
         dds = DdsSettings(settings.domain, settings.interface, settings.peers)
         return UnitreeBus(dds, robot.wire, robot.motors, profile_of(settings), "exoactor-gate")
+    return open_serial_bus(settings, robot)
+
+
+def open_serial_bus(settings: RunSettings, robot: Robot) -> SerialBus:
+    """The bus of a wiring file, connected: watchdogs set, no torque.
+
+    Raises:
+        BridgeError: a port or a drive is missing, or is not as the file says.
+    """
     from firmware_bridge.serial_robot import make_serial_bus
 
-    wiring = refuse_misfit(read_wiring(wiring_path(settings.wiring or "")), robot)
-    bus = make_serial_bus(wiring, 1 / GATE_HZ)
+    bus = make_serial_bus(refuse_misfit(read_wiring(wiring_path(settings.wiring or "")), robot), 1 / GATE_HZ)
     bus.connect()
     return bus
 

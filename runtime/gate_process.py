@@ -20,6 +20,7 @@ import numpy as np
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.libddsc import library
 from firmware_bridge.motor_bus import Reading, SafeCommand
+from firmware_bridge.remote import buttons_in
 from runtime.calibration_file import calibration_of
 from runtime.child import SPARE
 from runtime.errors import Refused
@@ -239,6 +240,9 @@ class GateProcess:
         record = status.record
         record["now_ns"], record["flags"], record["target_sequence"] = now, gate.flags, gate.target_sequence
         record["mode"], record["cause"] = gate.machine.mode, gate.machine.cause
+        record["temperature_c"][0] = self._bus.sample.temperature_c
+        remote = self._bus.sample.remote
+        record["buttons"] = buttons_in(int(remote[2]), int(remote[3]))
         self._status_state[0] = gate.state.record[0]
         status.publish()
         self._log.fill(now, command, written, int(self._target.record["state_ns"][0]), late_ns, tick_ns,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from runtime.chain_notes import read_chain_notes
+from runtime.child import Child
 from runtime.driver import Seen
 from runtime.faults import Mode, Request
 from runtime.hand import load_hand
@@ -29,6 +31,8 @@ class PolicyDriver:
     """
 
     name, module = "policy", "runtime.policy_process"
+    robot_module: Sequence[str] = ("exoactor", "sim")
+    told: Collection[str] = ()
 
     def __init__(self, settings: RunSettings, manifest: Manifest) -> None:
         self.robot = manifest.robot
@@ -37,7 +41,7 @@ class PolicyDriver:
         self._ready_since: float | None = None
         self._play_started: float | None = None
 
-    def share(self, settings: RunSettings) -> None:
+    def share(self, settings: RunSettings, children: Mapping[str, Child]) -> None:
         """A stream's ring and slot, the hands' slot and ring."""
         if settings.is_streamed:
             self._stream = StreamView(settings, self._manifest)
@@ -45,6 +49,10 @@ class PolicyDriver:
             shared, hands = Path(settings.shared), load_hand(settings.hands)
             order_slot(shared, settings.run, hands, create=True)
             hand_ring(shared, settings.run, hands, create=True)
+
+    def awaited(self) -> str:
+        """Nothing: it is told to move later, by whoever steers."""
+        return ""
 
     def started(self, settings: RunSettings, ready: dict[str, Any], notes: dict[str, Any]) -> RunSettings:
         """With the sizes of its records, and what its networks run on."""

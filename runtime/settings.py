@@ -122,8 +122,9 @@ class RunSettings:
 
     @property
     def has_operator(self) -> bool:
-        """Whether the run has an operator's process: somebody may command, or stop, from outside the robot."""
-        return self.teleop is not None or bool(self.estops)
+        """Whether the run has an operator's process: somebody may command, stop or hold from outside the robot."""
+        is_held = self.deadman is not None and not self.deadman.startswith("remote")
+        return self.teleop is not None or bool(self.estops) or is_held
 
     @property
     def operator(self) -> tuple[str, ...]:

@@ -74,10 +74,10 @@ class Supervisor:
         self._control = Slot(self._shared / "control", CONTROL_DTYPE, run, create=True)
         Ring(self._shared / "gate_ring", gate_log_dtype(motors), run, GATE_RING, create=True)
         self._operator: OperatorView | None = None
-        if self.settings.operator:
+        if self.settings.has_operator:
             self._operator = OperatorView(self._shared, run, self.settings.operator, len(driver.robot.joints))
-        driver.share(self.settings)
         self.children: dict[str, Child] = {}
+        driver.share(self.settings, self.children)
         self._spare: Child | None = None
         self.notes: dict[str, Any] = {"warnings": [], "errors": [], "gate_restarts": 0, "alarms": []}
         rates_hz = {"gate": float(GATE_HZ), driver.name: settings.rate_hz}
@@ -119,7 +119,8 @@ class Supervisor:
         print(f"WARNING: {line}", file=sys.stderr)
 
     def _spawn(self, name: str, arguments: list[str]) -> dict[str, Any]:
-        self.children[name] = Child(name, arguments, self.out / f"{name}.err")
+        waits = name in self._driver.told
+        self.children[name] = Child(name, arguments, self.out / f"{name}.err", waits=waits)
         if name in OOM_SCORES:
             set_oom_score(OOM_SCORES[name], self.children[name].pid)
         return self._await_ready(name)
@@ -142,7 +143,7 @@ class Supervisor:
     def _start(self) -> None:
         settings = self.settings
         if settings.target == "sim":
-            self._spawn("sim", ["-m", "exoactor", "sim", "--follow", str(os.getpid()), *self._sim_arguments])
+            self._spawn("sim", ["-m", *self._driver.robot_module, "--follow", str(os.getpid()), *self._sim_arguments])
         module = ["-m", self._driver.module, self._save("driver", settings)]
         ready = self._spawn(self._driver.name, module)
         self.settings = settings = self._driver.started(settings, ready, self.notes)
@@ -177,24 +178,30 @@ class Supervisor:
                           what_to_do="type MOVE in a terminal when the robot may move")
 
     def _await_stops(self) -> None:
-        """Every emergency-stop source has to be alive and released before anything is armed."""
-        if self._operator is None:
-            return
-        if self.settings.terminal is not None:
-            self._console.lend()
-        self._ask(Request.NONE)  # the operator's process takes the terminal from here on
+        """Every emergency-stop source has to be alive and released before anything is armed, a dead-man to be held."""
+        if self._operator is not None:
+            if self.settings.terminal is not None:
+                self._console.lend()
+            self._ask(Request.NONE)  # the operator's process takes the terminal from here on
         began, said = time.monotonic(), ""
-        while (up := ", ".join(self._operator.up())) and not self._stop:
+        while (up := self._awaited()) and not self._stop:
             self._service.beat()
             waited_s = time.monotonic() - began
             if waited_s > STOPS_GRACE_S and up != said:
                 said = up
-                self._console.say(f"waiting for emergency stops: {said}")
-            if waited_s > STOPS_TIMEOUT_S or not self.children["operator"].is_alive():
-                self._hear()
+                self._console.say(f"waiting for {said}")
+            self._hear()
+            operator = self.children.get("operator")
+            if waited_s > STOPS_TIMEOUT_S or (operator is not None and not operator.is_alive()):
                 raise Refused("emergency stops", expected="every source alive and released", found=up,
                               what_to_do="switch it on or release it; see docs/teleop.md")
             time.sleep(POLL_S)
+
+    def _awaited(self) -> str:
+        """What nothing is armed without, in words; empty when it is all there."""
+        up = self._operator.up() if self._operator is not None else []
+        stops = f"emergency stops: {', '.join(up)}" if up else ""
+        return "; ".join(filter(None, (stops, self._driver.awaited())))
 
     def _ask(self, request: Request) -> None:
         self._asked, self._asked_at = request, time.monotonic()
@@ -268,7 +275,7 @@ class Supervisor:
                     self.notes["errors"].append(f"{name}: {event['message']}")
                 elif event["event"] == "warning":
                     self._warn(str(event["message"]))
-                elif name == self._driver.name:
+                else:
                     self._driver.hear(event)
 
     def _end_a_stuck_gate(self, gate: Child) -> None:

@@ -12,11 +12,12 @@ import pytest
 for library in ("serial", "mujoco", "onnxruntime", "mcap"):
     pytest.importorskip(library, reason=f"missing dependency: {library}")
 
+import exoactor
 from firmware_bridge.wiring import read_wiring
 from runtime.errors import Refused
 from runtime.gate_bus import refuse_clipped_gains, refuse_misfit
 from runtime.robot import JointOrder, load_robot
-from runtime.run_command import robot_target
+from runtime.targets import TARGETS, target_among
 from tests.serial_run import Emulator, demo_wiring, run_serial
 
 
@@ -49,7 +50,7 @@ def test_nothing_has_torque_without_an_operator_s_word(tmp_path: Path) -> None:
 
 
 def test_a_robot_is_named_by_target_or_wiring_file(tmp_path: Path) -> None:
-    wiring = demo_wiring(tmp_path)
+    wiring, robot_target = demo_wiring(tmp_path), target_among(TARGETS)
     assert robot_target("g1") == "g1" and robot_target(str(wiring)) == str(wiring)
     assert robot_target("g1_serial_demo") == "g1_serial_demo"
     with pytest.raises(argparse.ArgumentTypeError, match="wiring file"):
@@ -82,3 +83,27 @@ def test_gains_that_a_drive_cannot_take_are_refused_and_not_clipped(tmp_path: Pa
     path.write_text(json.dumps(data))
     with pytest.raises(Refused, match=r"left_knee_joint: expected kd 6\.31.*at most 5\.00"):
         refuse_clipped_gains(read_wiring(path), robot, kp, kd)
+
+
+@pytest.mark.realtime
+def test_check_and_damp_look_at_every_drive_and_none_gets_torque(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    wiring = demo_wiring(tmp_path)
+    emulator = Emulator(wiring)
+    try:
+        exoactor.main(["check", "--robot", str(wiring), "--json"])
+        found = {line["check"]: line for line in json.loads(capsys.readouterr().out)}
+        assert found["ports and drives"]["measured"] == "4 ports, 29 drives"
+        assert found["torque"]["ok"] and found["robot state"]["ok"] and found["IMU against gravity"]["ok"]
+        assert sum(name.startswith("answers on") for name in found) == 4
+        assert found["e-stop sources"]["measured"] == "none", "a serial robot has no wireless remote"
+        assert exoactor.main(["damp", "--robot", str(wiring)]) == 0
+        assert "none of 29 drives has any" in capsys.readouterr().err
+    finally:
+        assert emulator.end()["driven"] == 0
+    assert exoactor.main(["damp", "--robot", str(wiring)]) == 1
+    assert "left_knee_joint" in capsys.readouterr().err, "who could not be reached is named"
+    assert exoactor.main(["check", "--robot", str(wiring), "--json"]) == 2
+    last = json.loads(capsys.readouterr().out)[-1]
+    assert not last["ok"] and "port" in last["check"]
