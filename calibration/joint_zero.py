@@ -35,6 +35,8 @@ AHEAD_RAD = 1.2
 TRAVEL_RAD = 0.03
 """Measured against the table's travel: half of it, at most, would go into the zero."""
 MOST_HALF_WIDTH_RAD = 0.01
+UNEQUAL_RAD = 0.0005
+"""Half-width of what repeats do not show: both ends give way alike, but a limb's weight presses one of them harder."""
 
 
 class JointZero:
@@ -46,7 +48,7 @@ class JointZero:
     hangs = True
 
     def prepare(self, robot: Robot, joints: Sequence[str], offsets: F64) -> None:
-        self._robot = robot
+        self._robot, self._offsets = robot, offsets
         self._joints: list[Joint] = [row for row in robot.joints if row.name in joints]
         endless = [row.name for row in self._joints if row.upper_rad - row.lower_rad > 2 * np.pi]
         if endless:
@@ -67,7 +69,9 @@ class JointZero:
             if bench.is_finished(joint.name):
                 continue
             bench.said.append(f"{joint.name}: {done + 1} of {len(self._joints)}")
-            yield from bench.move(posture_for(self._robot, joint.name), POSTURE_RAD_S)
+            posture = posture_for(self._robot, joint.name)
+            yield from bench.move({name: place + float(self._offsets[bench.motor(name)])
+                                   for name, place in posture.items()}, POSTURE_RAD_S)
             for end, sign in (("lower", -1.0), ("upper", 1.0)):
                 yield from touch_stop(bench, joint, sign, SWEEP_RAD_S,
                                   f"sweep/{joint.name}/{end}" if sign > 0 else "")
@@ -114,7 +118,8 @@ def _offset(joint: Joint, hits: dict[str, list[float]], which: slice) -> tuple[f
     """Encoder offset and half-width from touches of both ends."""
     lower, lower_width = interval(hits["lower"][which])
     upper, upper_width = interval(hits["upper"][which])
-    return ((lower - joint.lower_rad) + (upper - joint.upper_rad)) / 2, float(np.hypot(lower_width, upper_width)) / 2
+    width = float(np.hypot(np.hypot(lower_width, upper_width) / 2, UNEQUAL_RAD))
+    return ((lower - joint.lower_rad) + (upper - joint.upper_rad)) / 2, width
 
 
 def _hit(recording: Recording, name: str, motor: int) -> float:

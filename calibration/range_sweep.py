@@ -85,7 +85,9 @@ class Range:
         bench.progress = 1.0
 
     def _both_ends(self, bench: Bench, row: Joint) -> Steps[None]:
-        yield from bench.move(posture_for(self._robot, row.name), POSTURE_RAD_S)
+        posture = posture_for(self._robot, row.name)
+        yield from bench.move({name: place + float(self._offsets[bench.motor(name)])
+                               for name, place in posture.items()}, POSTURE_RAD_S)
         ends = [float("nan"), float("nan")]
         for i, (end, sign) in enumerate((("lower", -1.0), ("upper", 1.0))):
             yield from touch_stop(bench, row, sign, SWEEP_RAD_S, f"sweep/{row.name}/{end}")
