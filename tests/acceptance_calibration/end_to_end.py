@@ -38,7 +38,8 @@ def trial(seed: int, folder: Path) -> Iterator[Measured | Check]:
         code = main(["calibrate", routine, *words, *hidden, "--file", kept, "--yes", "--out", str(folder / routine)])
         report = json.loads((folder / routine / "report.json").read_text("utf-8"))
         bad = [f"{row['name']} {row['measured']}" for row in report.get("verdicts", []) if not row["ok"]]
-        yield Check(f"{routine} writes the file", code == 0, f"{report['outcome']} {report['stopped']} {'; '.join(bad)}")
+        why = f"{report['outcome']} {report['stopped']} {'; '.join(bad)}"
+        yield Check(f"{routine} writes the file", code == 0, why)
     errors = {}
     for name, words in (("perfect", []), ("raw", hidden), ("calibrated", [*hidden, "--calibration", kept])):
         errors[name] = _walked(folder / name, words)
