@@ -134,13 +134,14 @@ class Judge:
 
     def search(self, start: Wiring, free: Sequence[int]) -> tuple[Wiring, dict[int, Judged]]:
         """The best wiring from `start` on, changing `free` motors only, and how sure each of these is."""
-        best, cost = start, float(self.cost(start).sum())
+        best, known = start, set[tuple[float, ...]]()
         while True:
             self.look_from(best)
-            cost = float(self.cost(best).sum())
+            known.add((*best.joint.tolist(), *best.sign.tolist()))
             wiring, found = min(((other, float(self.cost(other).sum())) for _, other in best.neighbours(free)),
                                 key=lambda pair: pair[1])
-            if found >= cost:
+            # The model's slopes are those of the wiring they were taken at, so that two could each prefer the other.
+            if found >= float(self.cost(best).sum()) or (*wiring.joint.tolist(), *wiring.sign.tolist()) in known:
                 return best, self._judge(best, free)
             best = wiring
 
