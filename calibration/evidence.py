@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.hanging import Hanging
 from calibration.sweeps import Swept
 from runtime.rotation import conjugate_many, multiply_many, quat_from_matrix_many, rotation_vector_many
+
+if TYPE_CHECKING:
+    from firmware_bridge.hanging import Hanging
 
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.bench import Bench, Question, Recording, Steps
 from calibration.envelope import Envelope
-from calibration.hanging import Hanging, apart, safe_poses
+from calibration.hanging import apart, hanging, safe_poses
 from calibration.routine import Curve, Found, Value, Verdict
 from calibration.sweeps import Swept, seconds, stiffen, sweep, swept
 from runtime.robot import Joint, Robot
+
+if TYPE_CHECKING:
+    from firmware_bridge.hanging import Hanging
 
 F64 = npt.NDArray[np.float64]
 POSES, HELD_OUT_EVERY, POSE_SEED = 24, 6, 1
@@ -47,7 +51,7 @@ class Gravity:
     def prepare(self, robot: Robot, joints: Sequence[str], offsets: F64) -> None:
         self._robot, self._before = robot, np.asarray(offsets, np.float64)
         self._joints: list[Joint] = [row for row in robot.joints if row.name in joints]
-        self._model = Hanging(robot)
+        self._model = hanging(robot)
         self._poses = safe_poses(self._model, robot, POSES, REACH_RAD, END_RAD, POSE_SEED)
 
     def plan(self) -> list[str]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from calibration.bench import Bench, Question, Recording, Steps
 from calibration.envelope import Envelope
 from calibration.evidence import Judge, Judged, Seen, Wiring, sure
-from calibration.hanging import Hanging, apart
+from calibration.hanging import apart, hanging
 from calibration.routine import Found, Verdict
 from calibration.sweeps import stiffen, sweep, swept
 from firmware_bridge.motor_bus import Q
@@ -46,7 +46,7 @@ class Mapping:
         self._names = [""] * robot.motors
         for row in robot.joints:
             self._names[row.motor] = row.name
-        self._model = Hanging(robot)
+        self._model = hanging(robot)
         signs = np.sign(np.random.default_rng(PATTERN_SEED).standard_normal((PATTERNS, robot.motors)))
         self._patterns: F64 = PATTERN_RAD * signs * robot.used
         motors = [row.motor for row in robot.joints]

@@ -17,7 +17,7 @@ from calibration.bench import Recording
 from calibration.envelope import enclose
 from calibration.evidence import Judge, Seen, Wiring
 from calibration.gravity import Gravity, fit_gravity, why_unseen
-from calibration.hanging import Hanging, safe_poses
+from calibration.hanging import hanging, safe_poses
 from calibration.jig import Pose
 from calibration.lockstep import CalibrationRun
 from calibration.mapping import PERSON, Mapping
@@ -26,6 +26,7 @@ from calibration.recording import recording_dtype
 from calibration.routine import Found, Routine
 from calibration.sweeps import Swept, swept
 from exoactor import main
+from firmware_bridge.errors import BridgeError
 from firmware_bridge.simulated_robot import SimulatedRobot
 from firmware_bridge.truth import Truth, read_truth
 from runtime.errors import Refused
@@ -35,7 +36,7 @@ from runtime.rotation import quat_from_matrix_many
 G1 = enclose("g1_29dof", Gravity.envelope)
 NAMES = [row.name for row in sorted(G1.joints, key=lambda row: row.motor)]
 N = len(NAMES)
-MODEL = Hanging(G1)
+MODEL = hanging(G1)
 ELBOW, KNEE, WRIST = "left_elbow_joint", "left_knee_joint", "left_wrist_pitch_joint"
 NOISE = {"q_rad": 2e-4, "dq_rad_s": 0.02, "tau_n_m": 0.1}
 
@@ -145,8 +146,8 @@ def test_no_pose_brings_limbs_together_on_the_way() -> None:
 def test_a_robot_without_a_plant_is_refused() -> None:
     from dataclasses import replace
 
-    with pytest.raises(Refused, match="plant"):
-        Hanging(replace(G1, name="somebody"))
+    with pytest.raises(BridgeError, match="plant"):
+        hanging(replace(G1, name="somebody"))
 
 
 # Mapping
