@@ -43,7 +43,7 @@ class Assistant:
         if question is not self._question:
             self._begin(question)
         self._ticks += 1
-        done = [self._tilt(question), self._place(question)]
+        done = [self._tilt(question), self._place(question), self._lower(question)]
         if not all(done):
             return False
         q = self._robot.joint_positions()
@@ -67,6 +67,9 @@ class Assistant:
         self._at = self._from + share * (np.array(question.tilt_rad) - self._from)
         self._robot.tilt(self._at)
         return share >= 1
+
+    def _lower(self, question: Question) -> bool:
+        return question.down is None or self._robot.lower(down=question.down)
 
     def _place(self, question: Question) -> bool:
         way = max(float(np.abs(self._end - self._start).max(initial=0)), 1e-3)

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 from calibration import history
 from calibration.closed_chain import ClosedChain, ClosedChainHands
+from calibration.contacts import Contacts
 from calibration.gravity import Gravity
 from calibration.imu import Imu
 from calibration.jig import Pose
@@ -22,7 +23,7 @@ from calibration.thermal import Thermal
 from runtime.errors import Refused
 
 ROUTINES: dict[str, type[Routine]] = {kind.name: kind for kind in (
-    Mapping, Range, JointZero, Pose, Gravity, Imu, ClosedChain, ClosedChainHands, Thermal)}
+    Mapping, Range, JointZero, Pose, Gravity, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal)}
 KEEPING = {"list": "the versions of --file", "diff": "what its last version changed",
            "undo": "bring back the one before",
            "export": "what it knows of the plant, as a truth for the simulated robot"}
@@ -95,10 +96,11 @@ def _keep(args: argparse.Namespace) -> int:
     versions = history.open_data(args.file)["versions"]
     if args.what == "list":
         for number, version in enumerate(versions, 1):
+            parts = " ".join(part for part in ("imu", "feet", "hands", "plant") if part in version)
             last = version.get("records", [{}])[-1].get("routine", "")
             text = f"brings back {version['undoes'] - 1}" if "undoes" in version else last
             print(f"{number:>3}  {version['created_utc']}  {len(version['joints']):>3} joints  "
-                  f"{'imu' if 'imu' in version else '   '}  {text}  {version.get('operator', '')}".rstrip())
+                  f"{parts:<14}  {text}  {version.get('operator', '')}".rstrip())
     elif args.what == "diff":
         old = history.flat(versions[-2]) if len(versions) > 1 else {}
         for key, before, after in history.differences(old, history.flat(versions[-1])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ class Line:
         without_watchdog: drives that have none are accepted: when nobody speaks to them they go on by themselves.
         misses: (drives,) cycles without an answer, in a row.
         missed: (drives,) all of them.
+        most_misses: (drives,) the longest row of them.
         lost: (drives,) those of them that were no mere lateness: the answer was not there `LATE_CYCLES` later either.
         is_armed: an operator gave torque; a reconnect never sets it, and never gives torque.
     """
@@ -64,6 +66,8 @@ class Line:
         self._zero[:, Q] = self.offset
         self.misses = np.zeros(n, np.int64)
         self.missed, self.lost = np.zeros(n, np.uint32), np.zeros(n, np.uint32)
+        self.most_misses = np.zeros(n, np.int64)
+        self._opened_ns, self._at_first = 0, np.zeros(n, np.uint32)
         self._before, self._taken_ns = np.zeros(n, np.uint32), np.zeros(n, np.int64)
         self._jumps, self.is_shut_out = np.zeros(n, np.int64), np.zeros(n, np.bool_)
         self._reach_per_ns = np.full(n, SPEED_RATIO * USUAL_RAD_S * 1e-9)
@@ -153,6 +157,8 @@ class Line:
         """A port was connected; what its drives said while that went on is no news."""
         self.port = port
         self._before[:] = self.language.states.answers
+        if not self._opened_ns:
+            self._opened_ns, self._at_first[:] = time.monotonic_ns(), self._before
         self._armed_cycles = ENABLE_CYCLES
         if self.turns is not None:
             self.turns.forget()
@@ -214,6 +220,7 @@ class Line:
         self.misses += 1
         self.misses[came] = 0
         self.missed += ~came
+        np.maximum(self.most_misses, self.misses, out=self.most_misses)
         self.lost += self.misses > LATE_CYCLES
 
     def _is_plausible(self, q: F64, now_ns: npt.NDArray[np.int64]) -> bool:
@@ -251,13 +258,16 @@ class Line:
         sample.motor_error[self._where], sample.motor_lost[self._where] = errors, self.lost
 
     def statistics(self, now_ns: int) -> dict[str, Any]:
-        """What a monitor shows of this port."""
+        """What a monitor shows of this port, and a run's report; `rate_hz` since the port was first opened."""
         states, port, turns = self.language.states, self.port, self.turns
         heard = states.answered_ns > 0
         ages = np.where(heard, (now_ns - states.answered_ns) * 1e-9, np.nan)
+        open_s = max((now_ns - self._opened_ns) * 1e-9, 1e-6) if self._opened_ns else np.inf
+        rates_hz = (states.answers - self._at_first) / open_s
         drives = [
             {"joint": drive.name, "motor": drive.motor, "id": drive.id, "answers": int(states.answers[at]),
-             "missed": int(self.missed[at]), "lost": int(self.lost[at]),
+             "rate_hz": round(float(rates_hz[at]), 1),
+             "missed": int(self.missed[at]), "most_missed": int(self.most_misses[at]), "lost": int(self.lost[at]),
              "age_s": round(float(ages[at]), 6) if heard[at] else None, "faults": int(states.faults[at]),
              "is_driving": bool(states.is_driving[at]), "is_shut_out": bool(self.is_shut_out[at])}
             for at, drive in enumerate(self.drives)

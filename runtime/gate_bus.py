@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -43,6 +43,10 @@ class GateBus(MotorBus, Protocol):
 
     def watch(self) -> None:
         """A tick that commands nothing: a bus whose states are asked for asks."""
+        ...
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """Of each port of drives, for the report; nothing where there are none."""
         ...
 
     def pump(self, until_ns: int) -> None:

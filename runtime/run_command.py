@@ -335,7 +335,7 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         wiring=args.wiring,
         **calibration_settings(args),
         **operator_settings(args),
-        **hand_settings(args),
+        **hand_settings(args, None if wiring is None else wiring.hands),
     )
 
 

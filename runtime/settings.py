@@ -55,6 +55,7 @@ class RunSettings:
             the publisher's secret key.
         hands: file of the hands, None for a run without; `hands_on_damp`: what they do then. hands_required: somebody
             wants a run refused that has nothing to move them with; the gate's is set only where the motion moves them.
+        hand_ports: of hands on serial ports, left and right; an empty one is a missing hand.
         log: file of the log in `out`.
         routine: file that says what routine of calibration stands in the policy's place; None for a controller.
         deadman: what has to be held while a routine moves (`runtime.deadman`); None for nothing.
@@ -106,6 +107,7 @@ class RunSettings:
     hands: str | None = None
     hands_required: bool = False
     hands_on_damp: str | None = None
+    hand_ports: tuple[str, str] | None = None
     log: str = "log.mcap"
     routine: str | None = None
     deadman: str | None = None
@@ -149,8 +151,8 @@ class RunSettings:
             data: dict[str, Any] = json.loads(path.read_bytes().decode("utf-8"))
             odd = set(data) ^ {field.name for field in fields(RunSettings)}
             if not odd:
-                for name in ("command", "peers", "estops"):
-                    data[name] = tuple(data[name])
+                for name in ("command", "peers", "estops", "hand_ports"):
+                    data[name] = None if data[name] is None else tuple(data[name])
                 return RunSettings(**data)
             found = f"unknown or missing: {', '.join(sorted(odd))}"
         except (ValueError, TypeError, RecursionError) as error:

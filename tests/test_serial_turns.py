@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -317,3 +318,15 @@ def test_a_line_fills_its_own_motors_wherever_they_stand(motors: list[int]) -> N
     expected[motors] = [0.1, 0.2, 0.3]
     np.testing.assert_allclose(sample.q, expected, rtol=1e-6)
     np.testing.assert_allclose(line.to_drive(block), block[motors])
+
+
+def test_what_a_line_missed_is_counted_for_the_report(told: Told, line: Line) -> None:
+    sample = MotorSample.zeros(3)
+    line.opened(cast(SerialPort, Wire()))
+    for cycle in range(1, 21):
+        told.say([0, 0, 0], cycle * 2 * MS, (0, 2) if 5 <= cycle < 9 or cycle == 12 else (0, 1, 2))
+        line.take(sample, True)
+    first, second, _ = line.statistics(time.monotonic_ns())["drives"]
+    assert (first["answers"], first["missed"], first["most_missed"]) == (20, 0, 0)
+    assert (second["answers"], second["missed"], second["most_missed"], second["lost"]) == (15, 5, 4, 1)
+    assert first["rate_hz"] > second["rate_hz"] > 0
