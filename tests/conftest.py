@@ -23,6 +23,7 @@ atexit.register(shutil.rmtree, os.environ["EXOACTOR_CONFIG"], ignore_errors=True
 # CI draws the same examples every time: a find of chance belongs to a developer's run, not to somebody's submission.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("developer", deadline=None)
+settings.register_profile("mutants", derandomize=True, deadline=None, database=None, max_examples=30)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "developer")
 
 # CI installs every dependency, so there such a skip is a hole. The second reason is importorskip's own.

@@ -1,0 +1,158 @@
+"""What may be written: every command within every limit of the robot, whatever was asked for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
+from runtime.enforce import READY_RATE_RAD_S, Enforcer
+from runtime.faults import Mode, Request
+from runtime.gate import Gate
+from runtime.robot import Robot
+from runtime.state import Calibration
+from tests.gate_rig import G1, G1_23, PERIOD, Rig, with_limits
+
+
+@pytest.mark.parametrize(("ratio", "is_capped"), [(0.1, True), (math.inf, False)])
+def test_a_capped_spring_asks_for_no_more_than_its_share_of_the_effort(ratio: float, is_capped: bool) -> None:
+    """For a calibration: a target far beyond an obstacle presses on it with so much, without a cap with all of it."""
+    rig = Rig(with_limits(spring_ratio=ratio)).track()
+    rig.target[:, Q] += 0.3
+    rig.ticks(50)
+    assert rig.command is not None
+    block, effort, used = rig.command.block, rig.robot.column("effort_n_m"), rig.robot.used
+    torque = np.abs(block[:, KP] * (block[:, Q] - rig.gate.state.q))[used]
+    assert bool((torque <= 0.1 * effort[used] + 1e-3).all()) is is_capped
+    assert torque.max() > 1
+
+
+def test_a_joint_beyond_its_torque_is_held_back_to_what_its_effort_allows() -> None:
+    rig = Rig().track()
+    rig.target[2, Q] = rig.pose[2] + 2
+    rig.target[2, KP] = 200
+    rig.ticks(5)
+    rig.sample.tau[2] = 1.3 * G1.joints[2].effort_n_m
+    rig.ticks(5)
+    assert rig.command is not None
+    assert rig.has("TORQUE_HIGH")
+    assert rig.command.block[2, Q] == pytest.approx(rig.pose[2] + G1.joints[2].effort_n_m / 200, abs=1e-5)
+    assert rig.command.block[3, Q] == pytest.approx(rig.pose[3])
+
+
+def test_holding_back_touches_only_stiff_joints_that_are_too_strong_and_works_both_ways() -> None:
+    enforcer, n = Enforcer(G1, PERIOD * 1e-9), G1.motors
+    effort, q = G1.column("effort_n_m"), np.zeros(n, np.float32)
+    target = np.zeros((n, 5), np.float32)
+    target[:, Q], target[:, KP] = 3, 100
+    target[1, Q], target[2, KP], target[3, KP], target[5, Q] = -3, 0, 0.5, 0.01
+    joints = np.zeros(n, np.bool_)
+    joints[[0, 1, 2, 3, 5]] = True
+    before = target.copy()
+    q[0] = 0.25
+    enforcer.hold_back(joints, q, target)
+    assert target[0, Q] == pytest.approx(0.25 + effort[0] / 100)
+    assert target[1, Q] == pytest.approx(-effort[1] / 100)
+    assert target[2, Q] == 3, "without stiffness there is no torque to hold back"
+    assert target[3, Q] == pytest.approx(min(3, effort[3] / 0.5))
+    assert target[5, Q] == pytest.approx(0.01), "what it may do it may do"
+    np.testing.assert_array_equal(target[~joints], before[~joints])
+    np.testing.assert_array_equal(target[:, DQ:], before[:, DQ:])
+
+
+def test_a_joint_whose_torque_is_within_its_limit_again_is_no_longer_held_back() -> None:
+    rig = Rig().track()
+    rig.target[2, Q], rig.target[2, KP] = rig.pose[2] + 1, 200
+    rig.sample.tau[2] = 1.3 * G1.joints[2].effort_n_m
+    rig.ticks(5)
+    rig.sample.tau[2] = 0
+    rig.ticks(20)
+    assert rig.command is not None
+    assert rig.command.block[2, Q] == pytest.approx(rig.pose[2] + 1, abs=1e-5)
+
+
+def test_huge_but_finite_targets_are_limited_not_dropped() -> None:
+    rig = Rig().track()
+    rig.target[:] = 3e38
+    assert rig.ticks(10) is Mode.TRACK
+    assert rig.has("TARGET_LIMITED")
+    assert rig.command is not None
+    assert rig.command.block[3, Q] == pytest.approx(G1.joints[3].upper_rad)
+
+
+def test_offsets_of_the_calibration_come_in_and_go_out() -> None:
+    calibration = Calibration(29)
+    calibration.encoder_offset_rad[3], calibration.command_offset_rad[3] = 0.1, 0.05
+    rig = Rig(calibration=calibration).track()
+    rig.ticks(50)
+    assert rig.gate.state.q[3] == pytest.approx(rig.pose[3] - 0.1)
+    assert rig.command is not None
+    assert rig.command.block[3, Q] == pytest.approx(rig.pose[3] + 0.05)
+
+
+@pytest.mark.parametrize("robot", [G1, G1_23], ids=lambda robot: robot.name)
+def test_damping_is_no_stiffness_and_the_tables_damping(robot: Robot) -> None:
+    rig = Rig(robot).track()
+    rig.target[:, DQ:KP] = 1
+    rig.tick()
+    rig.tick(Request.DAMP)
+    for _ in range(50):
+        command = rig.command
+        assert command is not None
+        assert command.enabled
+        assert not command.block[:, [Q, DQ, TAU, KP]].any()
+        np.testing.assert_array_equal(command.block[:, KD], robot.column("damping_kd"))
+        rig.tick()
+
+
+def test_damp_now_needs_no_state() -> None:
+    command = Gate(G1, 0.002).damp_now()
+    np.testing.assert_array_equal(command.block[:, KD], G1.column("damping_kd"))
+    assert not command.block[:, [Q, DQ, TAU, KP]].any()
+
+
+def test_zero_turns_the_drives_off() -> None:
+    rig = Rig().track()
+    rig.tick(Request.DAMP)
+    assert rig.tick(Request.ZERO) is Mode.ZERO
+    assert rig.command is not None
+    assert rig.command.enabled is False
+    assert not rig.command.block.any()
+
+
+def test_on_the_way_to_the_start_pose_targets_move_slowly_from_the_measured_pose() -> None:
+    rig = Rig()
+    rig.tick()
+    rig.target[:, Q] += 0.2
+    rig.tick(Request.ARM)
+    last = rig.pose.copy()
+    for _ in range(40):
+        rig.tick()
+        assert rig.command is not None
+        q = rig.command.block[:, Q].copy()
+        assert np.abs(q - last).max() <= READY_RATE_RAD_S * PERIOD * 1e-9 + 1e-6
+        last = q
+    np.testing.assert_allclose(last, rig.target[:, Q], atol=1e-6)
+
+
+def test_a_pose_beyond_the_range_starts_from_the_range() -> None:
+    rig = Rig()
+    rig.sample.q[0] = G1.joints[0].upper_rad + 0.5
+    rig.tick()
+    rig.tick(Request.ARM)
+    rig.tick()
+    assert rig.command is not None
+    assert rig.command.block[0, Q] <= G1.joints[0].upper_rad
+
+
+def test_slots_without_a_joint_are_never_driven() -> None:
+    rig = Rig(G1_23).track()
+    unused = ~G1_23.used
+    assert unused.sum() == 4
+    rig.target[:] = 100
+    for request in (Request.NONE, Request.STAND, Request.DAMP, Request.ZERO):
+        rig.tick(request)
+        assert rig.command is not None
+        assert not rig.command.block[unused].any()
