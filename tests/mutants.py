@@ -11,8 +11,8 @@ the first test. Here one session collects once, and each mutant is a fork of it 
 changed function, those that caught another change of that function first, until one fails. One that survives costs all
 of its tests; one that is caught, some milliseconds.
 
-A mutant that exhausts its processor time counts as caught. Prints how many were caught and survived in each file, then
-the survivors; exit code 1 where less than `--least` of all was caught.
+A mutant with which a test takes ten times its processor time counts as caught. Prints how many were caught and
+survived in each file, then the survivors; exit code 1 where less than `--least` of all was caught.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from mutmut.mutation.data import SourceFileMutationData
 from mutmut.stats import status_by_exit_code
 
 TREE = Path("mutants")
-SURVIVED, CAUGHT, UNREACHED, EXHAUSTED = 0, 1, 33, -signal.SIGXCPU
+SURVIVED, CAUGHT, UNREACHED, EXHAUSTED = 0, 1, 33, 36
 """Exit codes by which mutmut knows a verdict."""
-SPARE_S = 2.0
-"""Processor time that a mutant may take on top of twice what its tests take on sound code."""
+SPARE_S, SLOWER = 0.5, 10
+"""Processor time that a test may take with a mutant: so much, and so many times what it takes on sound code."""
 
 
 @dataclass
@@ -166,12 +166,11 @@ class Trial:
         order = function.order()
 
         def run() -> int | None:
-            limit = round(2 * sum(self._took[test] for test in order) + SPARE_S + 1)
-            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
             module, owner, _, _ = _split(name)
             holder = getattr(sys.modules[module], owner) if owner else sys.modules[module]
             function.bind(getattr(holder, name.rpartition(".")[2]))
             for test in order:
+                signal.setitimer(signal.ITIMER_PROF, SPARE_S + SLOWER * self._took[test])
                 _run(session, session.items[test])
                 if session.testsfailed:
                     return test
@@ -186,7 +185,7 @@ class Trial:
         if not function.tests:
             verdict = UNREACHED
         elif exit_code or not answer:
-            verdict = EXHAUSTED if exit_code in (-signal.SIGXCPU, -signal.SIGKILL) else CAUGHT
+            verdict = EXHAUSTED if exit_code == -signal.SIGPROF else CAUGHT
         else:
             test = pickle.loads(answer)
             verdict = SURVIVED if test is None else CAUGHT

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
 from runtime.enforce import READY_RATE_RAD_S, Enforcer
@@ -156,3 +158,108 @@ def test_slots_without_a_joint_are_never_driven() -> None:
         rig.tick(request)
         assert rig.command is not None
         assert not rig.command.block[unused].any()
+
+
+ABSURD_RAD = G1.limits.target_far_rad
+
+
+def ask_for(enforcer: Enforcer, rad: float, ticks: int, *, doubts: bool = False) -> np.ndarray:
+    """Ask for one angle of joint 0, zero elsewhere, for so long; its commands."""
+    target = np.zeros((G1.motors, 5), np.float32)
+    target[0, Q] = rad
+    return np.array([enforcer.follow(target, Mode.STAND, doubts=doubts).block[0, Q] for _ in range(ticks)])
+
+
+def test_a_joint_of_which_absurd_things_are_asked_goes_back_slowly_to_what_was_believed() -> None:
+    """One arm pressed against its stop toppled a walking robot that was told to stand."""
+    upper = np.float32(G1.joints[0].upper_rad)
+    enforcer = Enforcer(G1, PERIOD * 1e-9)
+    enforcer.start_from(np.zeros(G1.motors, np.float32))
+    ask_for(enforcer, 0.3, 10)
+    absurd = upper + ABSURD_RAD + 0.01
+    assert ask_for(enforcer, absurd, 100)[-1] == upper, "until it is doubted, it is followed as far as it may be"
+    way = ask_for(enforcer, absurd, 1000, doubts=True)
+    assert way[-1] == np.float32(0.3)
+    assert np.abs(np.diff(way, prepend=upper)).max() <= READY_RATE_RAD_S * PERIOD * 1e-9 + 1e-6
+    assert ask_for(enforcer, 0.5, 10, doubts=True)[-1] == np.float32(0.5), "what is sane again is followed again"
+
+
+def test_what_was_believed_before_any_target_is_the_pose_at_arming() -> None:
+    enforcer = Enforcer(G1, PERIOD * 1e-9)
+    enforcer.start_from(np.full(G1.motors, 0.2, np.float32))
+    absurd = G1.joints[0].lower_rad - ABSURD_RAD - 0.01
+    ask_for(enforcer, absurd, 50)
+    assert ask_for(enforcer, absurd, 2000, doubts=True)[-1] == np.float32(0.2)
+
+
+def test_a_target_that_is_far_and_not_absurd_is_followed_to_its_limit_even_when_doubted() -> None:
+    enforcer = Enforcer(G1, PERIOD * 1e-9)
+    for end, sign in ((G1.joints[0].upper_rad, 1), (G1.joints[0].lower_rad, -1)):
+        enforcer.start_from(np.zeros(G1.motors, np.float32))
+        assert ask_for(enforcer, end + sign * (ABSURD_RAD - 0.01), 100, doubts=True)[-1] == np.float32(end)
+
+
+def test_a_gate_that_finds_targets_absurd_lets_the_arm_back() -> None:
+    rig = Rig().track()
+    arm = next(joint for joint in G1.joints if joint.name == "left_shoulder_roll_joint")
+    rig.target[arm.motor, Q] = arm.upper_rad + 2
+    rig.ticks(90)
+    assert rig.command is not None
+    assert rig.command.block[arm.motor, Q] == np.float32(arm.upper_rad)
+    rig.ticks(500)
+    assert rig.gate.machine.mode is Mode.STAND
+    assert rig.command.block[arm.motor, Q] == pytest.approx(rig.pose[arm.motor])
+
+
+@given(st.lists(st.tuples(st.floats(-4, 4, width=32), st.integers(0, 28), st.integers(1, 12)), min_size=1, max_size=12),
+       st.booleans())
+def test_a_target_that_has_been_reached_would_give_the_same_command_again(
+    asked: list[tuple[float, int, int]], is_ready: bool
+) -> None:
+    """So the gate may repeat it: 9 of 10 ticks see no new target."""
+    enforcer, target = Enforcer(G1, PERIOD * 1e-9), np.zeros((G1.motors, 5), np.float32)
+    enforcer.start_from(np.zeros(G1.motors, np.float32))
+    for rad, motor, ticks in asked:
+        target[motor] = rad
+        for _ in range(ticks):
+            before = enforcer.follow(target, Mode.READY if is_ready else Mode.TRACK).block.copy()
+            if enforcer.has_arrived:
+                for mode in (Mode.READY, Mode.TRACK):
+                    np.testing.assert_array_equal(enforcer.follow(target, mode).block, before)
+
+
+def test_a_target_that_does_not_change_is_approached_until_it_is_reached_and_then_repeated() -> None:
+    rate = 0.05 / (G1.joints[0].velocity_rad_s * PERIOD * 1e-9)
+    rig = Rig(with_limits(target_s=10, target_rate_ratio=rate)).track()
+    rig.target[0, Q] += 0.3
+    rig.tick()
+    rig.thinks = False
+    assert rig.command is not None
+    way = []
+    for _ in range(8):
+        way.append(float(rig.command.block[0, Q] - rig.pose[0]))
+        rig.tick()
+    assert way == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.3, 0.3], abs=1e-5)
+
+
+def test_torque_beyond_its_limit_holds_a_joint_back_though_its_target_was_reached_long_ago() -> None:
+    rig = Rig(with_limits(target_s=10)).track()
+    rig.target[2, Q], rig.target[2, KP] = rig.pose[2] + 1, 200
+    rig.ticks(10)
+    rig.thinks = False
+    rig.ticks(5)
+    rig.sample.tau[2] = 1.3 * G1.joints[2].effort_n_m
+    rig.ticks(3)
+    assert rig.command is not None
+    assert rig.command.block[2, Q] == pytest.approx(rig.pose[2] + G1.joints[2].effort_n_m / 200, abs=1e-5)
+
+
+def test_damping_is_not_mistaken_for_a_target_that_was_reached() -> None:
+    enforcer, target = Enforcer(G1, PERIOD * 1e-9), np.zeros((G1.motors, 5), np.float32)
+    for other in (enforcer.damp, enforcer.off):
+        enforcer.start_from(np.zeros(G1.motors, np.float32))
+        assert not enforcer.has_arrived
+        enforcer.follow(target, Mode.TRACK)
+        assert enforcer.has_arrived
+        other()
+        assert not enforcer.has_arrived
