@@ -50,10 +50,14 @@ SPARE_S, SLOWER = 0.5, 10
 
 @dataclass
 class Function:
-    """A function of the code under test, the places that name it, and the tests that reach it, cheapest first."""
+    """A function of the code under test, the places that name it, and the tests that reach it, cheapest first.
+
+    `catchers` are the tests that caught a change of it, `near` those that caught one in its file.
+    """
 
     sound: Callable[..., Any]
     places: list[tuple[Any, str]]
+    near: Counter[int]
     tests: list[int] = field(default_factory=list)
     catchers: Counter[int] = field(default_factory=Counter)
 
@@ -63,9 +67,10 @@ class Function:
             setattr(holder, name, code)
 
     def order(self) -> list[int]:
-        """Its tests: those that have caught most, then the cheapest."""
-        known = [test for test, _ in self.catchers.most_common()]
-        return known + [test for test in self.tests if test not in self.catchers]
+        """Its tests: those that have caught most of its changes, then of its file's, then the cheapest."""
+        reach = set(self.tests)
+        likely = [test for test, _ in self.catchers.most_common() + self.near.most_common() if test in reach]
+        return list(dict.fromkeys(likely + self.tests))
 
 
 def _split(mutant: str) -> tuple[str, str, str, str]:
@@ -92,6 +97,7 @@ class Trial:
         self._names, self._jobs = names, jobs
         self._functions: dict[str, Function] = {}
         self._took: list[float] = []
+        self._near: defaultdict[str, Counter[int]] = defaultdict(Counter)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -111,10 +117,10 @@ class Trial:
         holder = getattr(module, owner) if owner else module
         switch, sound = getattr(holder, function), getattr(holder, f"{stem}__mutmut_orig")
         if owner:
-            return Function(sound, [(holder, function)])
+            return Function(sound, [(holder, function)], self._near[module_name])
         named = [(other, key) for other in list(sys.modules.values()) if isinstance(other, type(os))
                  for key, value in list(vars(other).items()) if value is switch]
-        return Function(sound, named)
+        return Function(sound, named, self._near[module_name])
 
     def _look_who_reaches_what(self, session: pytest.Session) -> None:
         """Run every test once on sound code, in a process of its own, and keep its time and what it called."""
@@ -191,6 +197,7 @@ class Trial:
             verdict = SURVIVED if test is None else CAUGHT
             if test is not None:
                 function.catchers[test] += 1
+                function.near[test] += 1
         data.exit_code_by_key[name] = verdict
         data.save()
 

@@ -50,6 +50,7 @@ def test_holding_back_touches_only_stiff_joints_that_are_too_strong_and_works_bo
     target = np.zeros((n, 5), np.float32)
     target[:, Q], target[:, KP] = 3, 100
     target[1, Q], target[2, KP], target[3, KP], target[5, Q] = -3, 0, 0.5, 0.01
+    target[3, Q] = 1000
     joints = np.zeros(n, np.bool_)
     joints[[0, 1, 2, 3, 5]] = True
     before = target.copy()
@@ -58,7 +59,7 @@ def test_holding_back_touches_only_stiff_joints_that_are_too_strong_and_works_bo
     assert target[0, Q] == pytest.approx(0.25 + effort[0] / 100)
     assert target[1, Q] == pytest.approx(-effort[1] / 100)
     assert target[2, Q] == 3, "without stiffness there is no torque to hold back"
-    assert target[3, Q] == pytest.approx(min(3, effort[3] / 0.5))
+    assert target[3, Q] == pytest.approx(effort[3] / 0.5)
     assert target[5, Q] == pytest.approx(0.01), "what it may do it may do"
     np.testing.assert_array_equal(target[~joints], before[~joints])
     np.testing.assert_array_equal(target[:, DQ:], before[:, DQ:])
@@ -149,6 +150,40 @@ def test_a_pose_beyond_the_range_starts_from_the_range() -> None:
     assert rig.command.block[0, Q] <= G1.joints[0].upper_rad
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("margin_rad", [0.0, 0.2])
+def test_every_number_of_a_command_is_within_its_limit_at_both_ends(sign: int, margin_rad: float) -> None:
+    enforcer = Enforcer(with_limits(target_margin_rad=margin_rad), PERIOD * 1e-9)
+    enforcer.start_from(np.zeros(G1.motors, np.float32))
+    for _ in range(100):
+        command = enforcer.follow(np.full((G1.motors, 5), sign * 1e6, np.float32), Mode.TRACK)
+    end = G1.column("upper_rad") if sign > 0 else G1.column("lower_rad")
+    np.testing.assert_allclose(command.block[:, Q], end + sign * margin_rad, atol=1e-6)
+    np.testing.assert_allclose(command.block[:, DQ], sign * G1.column("velocity_rad_s"))
+    np.testing.assert_allclose(command.block[:, TAU], sign * G1.column("effort_n_m"))
+    np.testing.assert_allclose(command.block[:, KP], np.full(G1.motors, G1.kp_max) * (sign > 0))
+    np.testing.assert_allclose(command.block[:, KD], np.full(G1.motors, G1.kd_max) * (sign > 0))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_pose_beyond_the_range_is_left_from_its_end(sign: int) -> None:
+    """A joint that stands 0.5 rad outside is not told to stay there while the rate limit brings it back."""
+    enforcer = Enforcer(G1, PERIOD * 1e-9)
+    end = G1.joints[0].upper_rad if sign > 0 else G1.joints[0].lower_rad
+    enforcer.start_from(np.full(G1.motors, end + sign * 0.5, np.float32))
+    step = READY_RATE_RAD_S * PERIOD * 1e-9
+    target = np.zeros((G1.motors, 5), np.float32)
+    assert enforcer.follow(target, Mode.READY).block[0, Q] == pytest.approx(end - sign * step, abs=1e-6)
+
+
+def test_drives_that_were_off_are_on_again_when_they_are_to_damp_or_follow() -> None:
+    enforcer = Enforcer(G1, PERIOD * 1e-9)
+    assert enforcer.off().enabled is False
+    assert enforcer.damp().enabled is True
+    enforcer.off()
+    assert enforcer.follow(np.zeros((G1.motors, 5), np.float32), Mode.TRACK).enabled is True
+
+
 def test_slots_without_a_joint_are_never_driven() -> None:
     rig = Rig(G1_23).track()
     unused = ~G1_23.used
@@ -187,9 +222,12 @@ def test_a_joint_of_which_absurd_things_are_asked_goes_back_slowly_to_what_was_b
 def test_what_was_believed_before_any_target_is_the_pose_at_arming() -> None:
     enforcer = Enforcer(G1, PERIOD * 1e-9)
     enforcer.start_from(np.full(G1.motors, 0.2, np.float32))
-    absurd = G1.joints[0].lower_rad - ABSURD_RAD - 0.01
+    lower = np.float32(G1.joints[0].lower_rad)
+    absurd = lower - ABSURD_RAD - 0.01
     ask_for(enforcer, absurd, 50)
-    assert ask_for(enforcer, absurd, 2000, doubts=True)[-1] == np.float32(0.2)
+    way = ask_for(enforcer, absurd, 1000, doubts=True)
+    assert way[-1] == np.float32(0.2)
+    assert np.abs(np.diff(way, prepend=lower)).max() <= READY_RATE_RAD_S * PERIOD * 1e-9 + 1e-6
 
 
 def test_a_target_that_is_far_and_not_absurd_is_followed_to_its_limit_even_when_doubted() -> None:
