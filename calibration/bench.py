@@ -6,19 +6,21 @@ time, over DDS and over serial ports, because whoever drives it only ticks.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from calibration.recording import Recording, recording_dtype, split
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
 from runtime.pilot import min_jerk
-from runtime.records import Dtype
+from runtime.records import STRETCH_BYTES
 from runtime.robot import Robot
-from runtime.state import RobotState, state_dtype
+from runtime.state import RobotState
 
+__all__ = ["Bench", "Question", "Recording", "Steps", "Stopped", "recording_dtype"]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 T = TypeVar("T")
@@ -41,35 +43,12 @@ class Question:
     Attributes:
         text: for the person.
         tilt_rad: (3,) rotation vector, the attitude wanted of what the robot hangs on; None: nothing of that kind.
+        down: to be let down onto its feet and steadied (True), or pulled up again (False); None: nothing of that kind.
     """
 
     text: str
     tilt_rad: tuple[float, float, float] | None = None
-
-
-def recording_dtype(motors: int) -> Dtype:
-    """One tick: when the routine ran, the state it saw, the target it set."""
-    state = state_dtype(motors)
-    return np.dtype([("now_ns", "<i8"), *((name, state[name]) for name in state.names or ()),
-                     ("target", "<f4", (motors, 5))])
-
-
-@dataclass
-class Recording:
-    """What was seen: (ticks,) of `recording_dtype`, and named stretches of it, from and to."""
-
-    rows: npt.NDArray[np.void]
-    stretches: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    def of(self, name: str) -> npt.NDArray[np.void]:
-        """The rows of one stretch, each state once."""
-        start, end = self.stretches[name]
-        rows = self.rows[start:end]
-        return rows[np.concatenate([[True], np.diff(rows["sequence"].astype(np.int64)) > 0])] if len(rows) else rows
-
-    def named(self, prefix: str) -> list[str]:
-        """The stretches whose names begin so, in order."""
-        return [name for name in self.stretches if name.startswith(prefix)]
+    down: bool | None = None
 
 
 class Bench:
@@ -81,27 +60,33 @@ class Bench:
 
     Attributes:
         state: newest, raw: no calibration is applied under a routine.
+        temperature_c: (motors,) float32, newest; NaN where whoever drives it hears none.
         target: (motors, 5), what is asked for; a routine changes it in place.
         question: what a person is being asked; None when nobody is.
         torque_ratio: (motors,) share of the envelope's effort beyond which a torque is an obstacle.
         said: lines for the person who watches; `progress` from 0 to 1.
+        finished: steps that need not be done again: they were, now or before an interruption.
+        sink: takes each record's bytes; without another one they are kept for `recording`.
     """
 
-    def __init__(self, robot: Robot, period_s: float) -> None:
+    def __init__(self, robot: Robot, period_s: float, finished: Iterable[str] = ()) -> None:
         n = robot.motors
         self.robot, self.period_s = robot, period_s
         self.state = RobotState(n)
+        self.temperature_c = np.full(n, np.nan, np.float32)
         self.target = np.zeros((n, 5), np.float32)
         self.question: Question | None = None
         self.torque_ratio = np.full(n, USUAL_TORQUE, np.float32)
         self.said: list[str] = []
         self.progress = 0.0
         self._effort = robot.column("effort_n_m")
-        self._strong = np.zeros(n, np.int64)
-        self._rows = np.zeros(4096, recording_dtype(n))
-        self._count = 0
-        self._stretches: dict[str, tuple[int, int]] = {}
-        self._open: tuple[str, int] | None = None
+        self._strong, self._hot = np.zeros(n, np.int64), 0
+        self.finished = set(finished)
+        self._rows: list[bytes] = []
+        self.sink: Callable[[bytes], None] = self._rows.append
+        self._row = np.zeros(1, recording_dtype(n))
+        self._open = False
+        self._number = self._stretch = 0
 
     def motor(self, joint: str) -> int:
         """The slot of a joint."""
@@ -140,39 +125,49 @@ class Bench:
 
     def begin(self, name: str) -> None:
         """What follows is a stretch of this name."""
-        self._open = (name, self._count)
+        self._stretch += 1
+        self._open = True
+        self._row["stretch"] = self._stretch
+        self._name(name)
 
     def end(self) -> None:
         """The stretch ends."""
-        assert self._open is not None
-        name, start = self._open
-        self._stretches[name], self._open = (start, self._count), None
+        self._open = False
+
+    def is_finished(self, step: str) -> bool:
+        """Whether a step's stretches stand in the recording of an earlier part: it may be left out."""
+        return step in self.finished
+
+    def finish(self, step: str) -> None:
+        """All that was recorded since the last finished step stays good, even if the routine is interrupted later."""
+        self.finished.add(step)
+        self._row["stretch"] = 0
+        self._name(step)
+        self._put(int(self._row["now_ns"][0]))
+
+    def _name(self, name: str) -> None:
+        data = name.encode("ascii")
+        assert len(data) <= STRETCH_BYTES, name
+        self._row["name"][0, : len(data)] = np.frombuffer(data, np.uint8)
+        self._row["name"][0, len(data):] = 0
 
     def record(self, now_ns: int) -> None:
         """Note this tick, the state just seen and the target just set, where a stretch is open."""
-        if self._open is None:
-            return
-        if self._count == len(self._rows):
-            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
-        row = self._rows[self._count]
-        row["now_ns"] = now_ns
+        if self._open:
+            self._put(now_ns)
+
+    def _put(self, now_ns: int) -> None:
+        row = self._row
+        self._number += 1
+        row["now_ns"], row["number"] = now_ns, self._number
         for name in self.state.record.dtype.names or ():
-            row[name] = self.state.record[name][0]
-        row["target"] = self.target
-        self._count += 1
-
-    @property
-    def ticks(self) -> int:
-        """Recorded so far."""
-        return self._count
-
-    def last_row(self) -> bytes:
-        """The newest tick's record."""
-        return bytes(self._rows[self._count - 1].tobytes())
+            row[name] = self.state.record[name]
+        row["target"], row["temperature_c"] = self.target, self.temperature_c
+        self.sink(row.tobytes())
 
     def recording(self) -> Recording:
-        """All of it so far."""
-        return Recording(self._rows[: self._count], dict(self._stretches))
+        """All that was kept so far."""
+        return split(np.frombuffer(b"".join(self._rows), self._row.dtype))[0]
 
     def look_for_obstacles(self) -> None:
         """Once a tick.
@@ -186,3 +181,16 @@ class Bench:
             motor = int(self._strong.argmax())
             name = next((row.name for row in self.robot.joints if row.motor == motor), f"motor {motor}")
             raise Stopped(f"{name} pressed with {self.state.tau[motor]:.1f} N m where nothing should be: an obstacle")
+
+    def look_for_heat(self) -> None:
+        """Once a tick. The gate filters heat over a second; a robot that nobody balances need not wait for that.
+
+        Raises:
+            Stopped: a motor has been too hot for some ticks.
+        """
+        hottest = float(self.temperature_c.max())
+        self._hot = self._hot + 1 if hottest >= self.robot.limits.temperature_high_c else 0
+        if self._hot >= STRONG_TICKS:
+            motor = int(self.temperature_c.argmax())
+            name = next((row.name for row in self.robot.joints if row.motor == motor), f"motor {motor}")
+            raise Stopped(f"{name} is at {hottest:.0f} C")

@@ -21,6 +21,9 @@ SLACK_RAD = 0.6
 TARGET_S = 0.016
 """A target older than this damps: a routine makes one every gate period, and whatever stops it is answered in 20 ms."""
 
+LOST_S = 0.016
+"""No state for so long damps: eight periods of a robot that speaks 500 times a second."""
+
 
 @dataclass(frozen=True)
 class Envelope:
@@ -69,7 +72,8 @@ def enclosed(robot: str, envelope: Envelope) -> bytes:
     data["limits"] = {
         **data["limits"], "target_rate_ratio": 1.0, "target_margin_rad": envelope.margin_rad, "spring_ratio": 1.0,
         "overspeed_ratio": OBSERVED_RATIO, "range_slack_rad": SLACK_RAD, "target_far_rad": 10.0,
-        "tilt_rad": envelope.tilt_rad, "target_s": TARGET_S, "encoder_jump_ratio": _jump_ratio(before, envelope),
+        "tilt_rad": envelope.tilt_rad, "target_s": TARGET_S, "state_hold_s": LOST_S, "state_damp_s": LOST_S,
+        "encoder_jump_ratio": _jump_ratio(before, envelope),
     }
     return json.dumps(data, indent=1).encode()
 

@@ -13,11 +13,13 @@ import numpy as np
 
 from calibration.routine import Value
 from runtime.calibration_file import OFFSETS, SCHEMA, TIME, parse_calibration, with_version, write_data
+from runtime.classical_estimator import AIR_N
 from runtime.errors import Refused
 from runtime.rotation import quat_from_vector_many, rotation_vector_many
 
 NEUTRAL_IMU: dict[str, Any] = {"mounting_wxyz": [1.0, 0.0, 0.0, 0.0], "gyro_bias_rad_s": [0.0, 0.0, 0.0],
                                "accel_bias_m_s2": [0.0, 0.0, 0.0], "accel_scale": [1.0, 1.0, 1.0]}
+NEUTRAL_FOOT: dict[str, float] = {"air_force_n": AIR_N, "force_scale": 1.0}
 MOUNTING = "imu.mounting_rad."
 TRUTH = "exoactor-truth/1"
 
@@ -94,6 +96,9 @@ def put(version: dict[str, Any], values: Sequence[Value]) -> None:
         elif part == "imu":
             imu = version.setdefault("imu", copy.deepcopy(NEUTRAL_IMU))
             imu[way[0]][int(way[1])] = round(value.value, 9)
+        elif part == "feet":
+            foot = version.setdefault("feet", {}).setdefault(way[0], copy.deepcopy(NEUTRAL_FOOT))
+            foot[way[1]] = round(value.value, 9)
         else:
             version.setdefault("plant", {}).setdefault(way[0], {})[way[1]] = round(value.value, 9)
     if mounting:
@@ -133,8 +138,9 @@ def flat(version: Mapping[str, Any]) -> dict[str, float]:
         out.update({f"{MOUNTING}{axis}": float(vector[axis]) for axis in range(3)})
         for key in ("gyro_bias_rad_s", "accel_bias_m_s2", "accel_scale"):
             out.update({f"imu.{key}.{axis}": imu[key][axis] for axis in range(3)})
-    for joint, row in version.get("plant", {}).items():
-        out.update({f"plant.{joint}.{name}": value for name, value in row.items()})
+    for part in ("feet", "plant"):
+        for name, row in version.get(part, {}).items():
+            out.update({f"{part}.{name}.{key}": value for key, value in row.items()})
     return out
 
 

@@ -77,6 +77,27 @@ class Imu:
         for row in bench.robot.joints:
             if row.effort_n_m >= STRONG_N_M:
                 bench.gains(row.name, row.kp, DAMPED_KD)
+        if not bench.is_finished("waist"):
+            yield from self._waist_steps(bench)
+            bench.finish("waist")
+        tilts = [*(("pose", tilt) for tilt in TILTS), *(("held-out pose", tilt) for tilt in HELD_OUT)]
+        for i, (kind, tilt) in enumerate(tilts):
+            bench.progress = i / len(tilts)
+            if bench.is_finished(f"attitude {i}"):
+                continue
+            degrees = ", ".join(f"{np.degrees(angle):.0f}" for angle in tilt[:2])
+            yield from bench.ask(Question(f"attitude {i + 1} of {len(tilts)}: turn it by about {degrees} degrees "
+                                          "(to its right side, forwards) and let it come to rest", tilt))
+            yield from _settle(bench)
+            bench.begin(f"{kind}/{i}")
+            yield from bench.hold(POSE_S)
+            bench.end()
+            bench.finish(f"attitude {i}")
+        yield from bench.ask(Question("let the robot hang upright again", (0.0, 0.0, 0.0)))
+        bench.progress = 1.0
+
+    def _waist_steps(self, bench: Bench) -> Steps[None]:
+        """Rest, and the swings."""
         yield from _settle(bench)
         bench.begin("rest")
         yield from bench.hold(REST_S)
@@ -85,18 +106,6 @@ class Imu:
             yield from _swing(bench, {row.name: _reach(row.lower_rad, row.upper_rad)}, f"swing/{row.name}")
         all_at_once = {row.name: 0.6 * _reach(row.lower_rad, row.upper_rad) for row in self._waist}
         yield from _swing(bench, all_at_once, "held-out swing")
-        tilts = [*(("pose", tilt) for tilt in TILTS), *(("held-out pose", tilt) for tilt in HELD_OUT)]
-        for i, (kind, tilt) in enumerate(tilts):
-            bench.progress = i / len(tilts)
-            degrees = ", ".join(f"{np.degrees(angle):.0f}" for angle in tilt[:2])
-            yield from bench.ask(Question(f"attitude {i + 1} of {len(tilts)}: turn it by about {degrees} degrees "
-                                          "(to its right side, forwards) and let it come to rest", tilt))
-            yield from _settle(bench)
-            bench.begin(f"{kind}/{i}")
-            yield from bench.hold(POSE_S)
-            bench.end()
-        yield from bench.ask(Question("let the robot hang upright again", (0.0, 0.0, 0.0)))
-        bench.progress = 1.0
 
     def fit(self, recording: Recording) -> Found:
         found = Found()

@@ -64,6 +64,8 @@ class JointZero:
         yield from bench.hold(0.2)
         for done, joint in enumerate(self._joints):
             bench.progress = done / len(self._joints)
+            if bench.is_finished(joint.name):
+                continue
             bench.said.append(f"{joint.name}: {done + 1} of {len(self._joints)}")
             yield from bench.move(posture_for(self._robot, joint.name), POSTURE_RAD_S)
             for end, sign in (("lower", -1.0), ("upper", 1.0)):
@@ -75,6 +77,7 @@ class JointZero:
                 yield from _back(bench, joint, sign)
             middle = (joint.lower_rad + joint.upper_rad) / 2
             yield from bench.move({joint.name: 0.0 if joint.lower_rad < 0 < joint.upper_rad else middle}, POSTURE_RAD_S)
+            bench.finish(joint.name)
         bench.progress = 1.0
 
     def fit(self, recording: Recording) -> Found:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from calibration.bench import Question, recording_dtype
 from calibration.conductor import RATE_HZ, Conductor
+from calibration.raw import TOPIC
 from calibration.routine import Routine
 from firmware_bridge.ailments import Ailments
-from firmware_bridge.motor_bus import Reading
+from firmware_bridge.motor_bus import MotorCommand, Reading
 from firmware_bridge.simulated_robot import SimulatedRobot
 from runtime.errors import Refused
 from runtime.faults import Mode, Request, flag_names
@@ -43,6 +45,8 @@ class Assistant:
         if question is not self._question:
             self._question, self._from, self._ticks = question, self._at, 0
         self._ticks += 1
+        if question.down is not None:
+            return self._robot.lower(down=question.down)
         if question.tilt_rad is None:
             return True
         way = max(float(np.linalg.norm(np.array(question.tilt_rad) - self._from)), 1e-3)
@@ -65,16 +69,19 @@ class CalibrationRun:
     Attributes:
         conductor, gate: to look at.
         ailments: what happens to states on their way.
+        command: the gate's newest, None while nothing is armed.
     """
 
     def __init__(
         self, routine: Routine, robot: Robot, simulated: SimulatedRobot, raw: Path | None = None,
         about: dict[str, Any] | None = None, is_held: Callable[[], bool] = lambda: True,
+        finished: Iterable[str] = (),
     ) -> None:
-        self.conductor = Conductor(routine, robot, is_held)
+        self.conductor = Conductor(routine, robot, is_held, finished)
         self.gate = Gate(robot, 1 / RATE_HZ, policy_hz=RATE_HZ)
         self.robot, self._simulated = robot, simulated
         self.ailments: Ailments | None = None
+        self.command: MotorCommand | None = None
         self.now_ns, self.ticks = 1_000_000_000, 0
         self._assistant = Assistant(simulated)
         self._gate_log = GateLog(self.gate, robot.motors)
@@ -83,7 +90,8 @@ class CalibrationRun:
         if raw is not None:
             self._log = LogWriter(raw, about or {})
             self._log.add_channel("gate", self._gate_log.dtype)
-            self._log.add_channel("routine", recording_dtype(robot.motors))
+            self._log.add_channel(TOPIC, recording_dtype(robot.motors))
+            self.conductor.bench.sink = partial(self._log.write, TOPIC)
 
     def tick(self) -> None:
         """One gate period."""
@@ -97,16 +105,19 @@ class CalibrationRun:
         conductor, target = self.conductor, self.conductor.target
         command = self.gate.tick(reading, sample, target["block"][0], int(target["sequence"][0]),
                                  int(target["made_ns"][0]), self._request(), int(target["flags"][0]), self.now_ns)
+        self.command = command
         if command is not None:
             self._simulated.command(command)
         if self._log is not None:
             self._gate_log.fill(self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, 0,
                                 sample.temperature_c)
             self._log.write("gate", self._gate_log.record.tobytes())
-        before = conductor.bench.ticks
-        conductor.tick(self.gate.machine.mode, self.gate.state, self.now_ns)
-        if self._log is not None and conductor.bench.ticks > before:
-            self._log.write("routine", conductor.bench.last_row())
+        conductor.bench.temperature_c[:] = sample.temperature_c
+        steps = len(conductor.bench.finished)
+        machine = self.gate.machine
+        conductor.tick(machine.mode, self.gate.state, self.now_ns, machine.cause)
+        if self._log is not None and len(conductor.bench.finished) > steps:
+            self._log.flush()  # a finished step outlives a kill
         if self._assistant.look(conductor.bench.question):
             conductor.bench.question = None
 

@@ -36,8 +36,10 @@ def write_report(
         report["values"] = [asdict(value) for value in found.values]
         report["verdicts"] = [asdict(verdict) for verdict in found.verdicts]
         report["facts"] = found.facts
-    (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-    (out / "report.html").write_text(_page(report, found), encoding="utf-8")
+    for name, text in (("report.html", _page(report, found)), ("report.json", json.dumps(report, indent=1))):
+        fresh = out / f"{name}.tmp"
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(out / name)
     return report
 
 

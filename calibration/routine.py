@@ -86,6 +86,7 @@ class Routine(Protocol):
         name, version, summary: for people and files.
         envelope: what it may do at most.
         hangs: the robot has to hang, feet off the floor.
+        fixture: (where there is one) what holds two of its limbs to each other.
     """
 
     name: str
@@ -121,9 +122,13 @@ def interval(samples: Sequence[float]) -> tuple[float, float]:
     n = len(values)
     if n < 2:
         return float(values.mean()), float("inf")
-    quantile = _T95[n - 2] if n - 2 < len(_T95) else _T95[-1]
     error = float(values.std(ddof=1)) / float(np.sqrt(n))
-    return float(values.mean()), quantile * error
+    return float(values.mean()), t_quantile(n - 1) * error
+
+
+def t_quantile(freedom: int) -> float:
+    """Two-sided 95 % quantile of Student's t; that of 30 degrees of freedom for more."""
+    return _T95[min(freedom, len(_T95)) - 1]
 
 
 _T95: tuple[float, ...] = (

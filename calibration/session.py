@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,46 +12,59 @@ from typing import Any
 
 import numpy as np
 
-from calibration import history
+from calibration import history, parts
 from calibration.envelope import enclosed
-from calibration.lockstep import CalibrationRun
+from calibration.order import SIMULATED_SERIAL, Order
+from calibration.parts import RAW
+from calibration.raw import finished_steps, read_recording, sha256
+from calibration.recording import WHOLE, Recording
 from calibration.report import write_report
 from calibration.routine import Found, Routine
-from firmware_bridge.motor_table import read_motor_table
-from firmware_bridge.simulated_robot import PLANTS, SimulatedRobot
-from firmware_bridge.truth import Truth, load_truth
 from runtime.errors import Refused
-from runtime.robot import load_robot, read_robot
+from runtime.robot import Robot, load_robot, read_robot
 
-RAW, ROBOT = "raw.mcap", "robot.json"
-SIMULATED_SERIAL = "simulated"
+__all__ = ["SIMULATED_SERIAL", "Order", "carry_out"]
+ROBOT, ROUTINE = "robot.json", "routine.json"
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Order:
-    """What was asked for.
+class Ran:
+    """How a routine's motion ended.
 
     Attributes:
-        robot: name or file of the robot's table.
-        joints: names; empty for all.
-        truth: file of the simulated robot's truth, or None.
-        file: the calibration file to read and write, or None: report only.
-        yes: accept without asking; in simulation only.
+        is_done: to its end; otherwise `stopped` says why not.
+        robot_s: how long on the robot's clock.
+        notes: of the processes, for the report.
     """
 
-    robot: str
-    out: Path
-    joints: tuple[str, ...] = ()
-    truth: str | None = None
-    file: Path | None = None
-    serial: str = SIMULATED_SERIAL
-    operator: str = ""
-    valid_days: float = 90.0
-    yes: bool = False
+    is_done: bool
+    stopped: str
+    robot_s: float
+    notes: dict[str, Any]
 
 
-def carry_out(routine: Routine, order: Order, say: Callable[[str], None], ask: Callable[[str], bool]) -> dict[str, Any]:
-    """Run a routine on a simulated robot; returns its report, which also lies in the order's folder.
+@dataclass(frozen=True)
+class Prepared:
+    """A routine that may run.
+
+    Attributes:
+        robot: within its envelope, as in the folder's `robot.json`.
+        offsets: (motors,) encoder offsets in force, rad.
+        finished: steps that an interrupted start has done already.
+        about: what report and recording say about it.
+    """
+
+    routine: Routine
+    robot: Robot
+    joints: tuple[str, ...]
+    offsets: Any
+    finished: tuple[str, ...]
+    about: dict[str, Any]
+
+
+def carry_out(routine: Routine, order: Order, say: Say, ask: Callable[[str], bool]) -> dict[str, Any]:
+    """Run a routine; returns its report, which also lies in the order's folder.
 
     Args:
         say: shows a line to the person.
@@ -64,43 +76,103 @@ def carry_out(routine: Routine, order: Order, say: Callable[[str], None], ask: C
     order.out.mkdir(parents=True, exist_ok=True)
     table = load_robot(order.robot)
     data = None if order.file is None else history.read_data(order.file, table.name, order.serial)
-    version = history.in_force(data) if data is not None else history.in_force({"versions": []})
+    written = data is not None and _is_written(data, order.out)
+    version = history.in_force({"versions": [] if data is None else data["versions"][: -1 if written else None]})
     robot_bytes = enclosed(order.robot, routine.envelope)
-    (order.out / ROBOT).write_bytes(robot_bytes)
     robot = read_robot(ROBOT, robot_bytes)
-    joints = _joints(order, [row.name for row in robot.joints])
-    routine.prepare(robot, joints, _offsets(version, robot.joints, robot.motors))
-    for line in (f"{routine.name}: {routine.summary}", *routine.plan(), *routine.envelope.lines()):
+    joints, offsets = _joints(order, [row.name for row in robot.joints]), _offsets(version, robot)
+    routine.prepare(robot, joints, offsets)
+    for line in plan_lines(routine):
         say(line)
-    if not ask("go?"):
-        raise Refused(routine.name, expected="a yes", found="none", what_to_do="start it again when the robot may move")
-    began = time.monotonic()
-    simulated = SimulatedRobot(PLANTS / f"{table.name}.xml", table=read_motor_table(order.out / ROBOT),
-                               hangs=routine.hangs, truth=load_truth(order.truth) if order.truth else Truth())
+    identity = {"routine": routine.name, "version": routine.version, "offsets": offsets.round(9).tolist(),
+                "envelope_sha256": hashlib.sha256(robot_bytes).hexdigest(), **order.identity()}
+    earlier = parts.begin(order.out, identity)
+    finished = tuple(finished_steps(earlier))
+    if finished:
+        say(f"going on with what was interrupted: {len(finished)} steps are recorded already "
+            "(name another --out to begin anew)")
+    (order.out / ROBOT).write_bytes(robot_bytes)
     about: dict[str, Any] = {
         "routine": routine.name, "version": routine.version, "robot": table.name, "serial": order.serial,
         "operator": order.operator, "at_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "joints": list(joints), "file": None if order.file is None else str(order.file), "raw": RAW,
     }
-    run = CalibrationRun(routine, robot, simulated, order.out / RAW, about)
-    _show(run, say)
-    about.update(seconds=round(time.monotonic() - began, 1), simulated_seconds=round(run.ticks / 500, 1),
-                 stopped=run.conductor.stopped, raw_sha256=_sha256(order.out / RAW))
-    if not run.conductor.is_done:
-        return write_report(order.out, {**about, "outcome": "stopped"}, None, [])
-    found = _fit(routine, run)
+    began = time.monotonic()
+    if WHOLE in finished:
+        about["raw"] = earlier.pop().name
+    else:
+        if not ask("go?"):
+            raise Refused(routine.name, expected="a yes", found="none",
+                          what_to_do="start it again when the robot may move")
+        ran = _run(Prepared(routine, robot, joints, offsets, finished, about), order, say)
+        about.update(stopped=ran.stopped, simulated_seconds=round(ran.robot_s, 1), **ran.notes)
+        if not ran.is_done:
+            about.update(seconds=round(time.monotonic() - began, 1))
+            return write_report(order.out, {**about, "outcome": "stopped"}, None, [])
+    about.update(seconds=round(time.monotonic() - began, 1), raw_sha256=sha256(order.out / about["raw"]),
+                 stopped="", parts=[{"raw": path.name, "raw_sha256": sha256(path)} for path in earlier])
+    found = _fit(routine, read_recording(order.out / about["raw"], earlier))
+    if written:
+        report = write_report(order.out, {**about, "outcome": "written"}, found, _changes(version, found))
+    else:
+        report = _judge(order, about, found, version, data, say, ask)
+    parts.end(order.out, identity)
+    return report
+
+
+def dry_run(routine: Routine, order: Order) -> list[str]:
+    """What would move, how far, how hard and how long; nothing is written or moved.
+
+    Raises:
+        Refused: as `carry_out`.
+    """
+    data = None if order.file is None else history.read_data(order.file, load_robot(order.robot).name, order.serial)
+    robot = read_robot(ROBOT, enclosed(order.robot, routine.envelope))
+    version = history.in_force(data if data is not None else {"versions": []})
+    routine.prepare(robot, _joints(order, [row.name for row in robot.joints]), _offsets(version, robot))
+    return plan_lines(routine)
+
+
+def plan_lines(routine: Routine) -> list[str]:
+    """What a prepared routine will do, and within what."""
+    return [f"{routine.name}: {routine.summary}", *routine.plan(), *routine.envelope.lines()]
+
+
+def _run(prepared: Prepared, order: Order, say: Say) -> Ran:
+    """Lazily: a robot's own computer has no simulator, a simulation no wire."""
+    if order.lockstep:
+        from calibration.simulated_run import run_simulated
+
+        return run_simulated(prepared, order, say)
+    from calibration.real_run import run_real
+
+    return run_real(prepared, order, say)
+
+
+def _judge(
+    order: Order, about: dict[str, Any], found: Found, version: dict[str, Any], data: dict[str, Any] | None,
+    say: Say, ask: Callable[[str], bool],
+) -> dict[str, Any]:
+    """Show what would change, and write it where everything is well and somebody says so."""
     changes = _changes(version, found)
     outcome = "refused" if not found.ok else "measured"
     if found.ok and order.file is not None and data is not None:
         for key, before, after in changes:
             say(f"  {key}: {'-' if before is None else f'{before:.5f}'} -> {'-' if after is None else f'{after:.5f}'}")
+        record = {key: about[key] for key in ("routine", "version", "at_utc", "raw", "raw_sha256", "parts")}
         outcome = "declined"
         if ask("write this?"):
-            record = {key: about[key] for key in ("routine", "version", "at_utc", "raw", "raw_sha256")}
             history.add(order.file, data, found.values, record, now=datetime.now(timezone.utc),
                         valid_days=order.valid_days, operator=order.operator)
             outcome = "written"
     return write_report(order.out, {**about, "outcome": outcome}, found, changes)
+
+
+def _is_written(data: dict[str, Any], out: Path) -> bool:
+    """Whether the version in force came out of this folder's recording, by a start that was killed right after."""
+    records = history.in_force(data).get("records", []) if parts.is_open(out) else []
+    last = records[-1].get("raw_sha256") if records else None
+    return last is not None and any(sha256(path) == last for path in out.glob("raw*.mcap"))
 
 
 def _joints(order: Order, known: list[str]) -> tuple[str, ...]:
@@ -111,35 +183,16 @@ def _joints(order: Order, known: list[str]) -> tuple[str, ...]:
     return order.joints or tuple(known)
 
 
-def _offsets(version: dict[str, Any], joints: Any, motors: int) -> Any:
-    offsets = np.zeros(motors)
-    for joint in joints:
+def _offsets(version: dict[str, Any], robot: Robot) -> Any:
+    offsets = np.zeros(robot.motors)
+    for joint in robot.joints:
         offsets[joint.motor] = version["joints"].get(joint.name, {}).get("encoder_offset_rad", 0.0)
     return offsets
 
 
-def _show(run: CalibrationRun, say: Callable[[str], None]) -> None:
-    """Run it, passing on what the routine says and asks."""
-    bench, said = run.conductor.bench, 0
-    is_terminal = sys.stderr.isatty()
-
-    def look() -> None:
-        nonlocal said
-        while said < len(bench.said):
-            say(bench.said[said])
-            said += 1
-        if is_terminal and run.ticks % 250 == 0:
-            done = int(30 * bench.progress)
-            print(f"\r[{'#' * done}{'.' * (30 - done)}] {100 * bench.progress:3.0f} %", end="", file=sys.stderr)
-
-    run.run(look=look)
-    if is_terminal:
-        print(file=sys.stderr)
-
-
-def _fit(routine: Routine, run: CalibrationRun) -> Found:
+def _fit(routine: Routine, recording: Recording) -> Found:
     try:
-        return routine.fit(run.conductor.bench.recording())
+        return routine.fit(recording)
     except ValueError as error:  # LinAlgError is one
         raise Refused(routine.name, expected="a recording that determines what is asked for", found=str(error),
                       what_to_do="look at the raw recording, then repeat the routine") from error
@@ -151,5 +204,6 @@ def _changes(version: dict[str, Any], found: Found) -> list[tuple[str, float | N
             if before.get(value.key) != round(value.value, 9)]
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def truth_path(order: Order) -> str | None:
+    """The truth's file for another process."""
+    return None if order.truth is None else str(Path(order.truth).absolute())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from firmware_bridge.drives.inspire_far_end import InspireFarEnd
 from firmware_bridge.drives.language import F64, Drive
 from firmware_bridge.drives.mcu_far_end import McuFarEnd
 from firmware_bridge.drives.protocols import MCU, PROTOCOLS, make_far_end, make_imu_far_end
@@ -130,6 +131,9 @@ class EmulatedRobot:
                 self._add(bus.port, EmulatedPort(
                     make_far_end(bus.protocol, list(bus.drives), self.motors, rows), self._link(bus.port)))
             self._mcu: McuFarEnd | None = None
+            if wiring.hands is not None:
+                for port in filter(None, (wiring.hands.left, wiring.hands.right)):
+                    self._add(port, EmulatedPort(InspireFarEnd(1, lambda: self.motors.now_s), self._link(port)))
             if wiring.imu is not None:
                 self._into_imu = into_base(wiring.imu.mounting_wxyz).T
                 self._add_imu(wiring.imu)

@@ -61,6 +61,10 @@ class Imperfections:
         self._turn = _matrix(truth.imu.mounting_wxyz).T
         self._past: deque[tuple[float, MotorSample]] = deque()
         self._temperature_c = np.full(n, truth.heat.ambient_c)
+        self._heating, self._cooling = (
+            np.array([general if own is None else own for own in (getattr(row, name) for row in rows)])
+            for name, general in (("heat_c_per_n2m2s", truth.heat.c_per_n2m2s),
+                                  ("heat_cooling_per_s", truth.heat.cooling_per_s)))
 
     def _shape(self, model: Any) -> None:
         """Physics: of the joints, whatever slot they hang on."""
@@ -125,9 +129,8 @@ class Imperfections:
             sample.tick[0] = tick
 
     def _heat(self, tau: F64, dt_s: float) -> None:
-        heat = self.truth.heat
-        self._temperature_c += dt_s * (heat.c_per_n2m2s * tau**2
-                                       - heat.cooling_per_s * (self._temperature_c - heat.ambient_c))
+        above = self._temperature_c - self.truth.heat.ambient_c
+        self._temperature_c += dt_s * (self._heating * tau**2 - self._cooling * above)
 
     def accelerate(self, accel: npt.NDArray[np.float32]) -> None:
         """Specific force (3,) of the base into what its accelerometer says; in place, without the states' delay."""

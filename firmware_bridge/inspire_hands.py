@@ -167,7 +167,7 @@ class InspireBus:
         hand = self._hands[side]
         return hand is not None and hand.write(command, side)
 
-    def other_writers(self) -> list[str]:
+    def other_writers(self, side: int) -> list[str]:
         """Ports are locked for us alone while they are open."""
         return []
 

@@ -111,6 +111,12 @@ class Kinematics:
             mujoco.mj_jac(model, data, translation, turn, point, body)
         return self.jacobian
 
+    def is_free(self) -> bool:
+        """Whether, where the robot stands, nothing touches anything."""
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_collision(self.model, self.data)
+        return int(self.data.ncon) == 0
+
     @property
     def centre_of_mass(self) -> F64:
         """(3,) in world, as of the last `differentiate`."""

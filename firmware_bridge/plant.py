@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.fixture import Fixture
 from firmware_bridge.motor_table import MotorTable
 from firmware_bridge.scene import Scene
 
@@ -23,6 +24,8 @@ Index = npt.NDArray[np.intp]
 START_KEY = "start"
 GANTRY, GANTRY_S = "gantry", 0.004
 """The body a hanging robot is welded to, and the time constant of the weld."""
+STIFF = [0.9999, 0.9999, 0.001, 0.5, 2]
+"""How firmly welds hold (`solimp`)."""
 CLEARANCE_M = 0.002
 """Between the lowest point of a hanging robot and the floor."""
 
@@ -48,7 +51,8 @@ class Plant:
 
 
 def load_plant(
-    path: Path, table: MotorTable | None = None, scene: Scene | None = None, *, hangs: bool = False
+    path: Path, table: MotorTable | None = None, scene: Scene | None = None, *, hangs: bool = False,
+    fixture: Fixture | None = None,
 ) -> Plant:
     """Compile a plant and wire its joints to a robot's motor slots.
 
@@ -56,6 +60,7 @@ def load_plant(
         table: the motors by joint name; None takes the plant's own actuators, in their order, as motors.
         scene: what stands around the robot.
         hangs: the torso, or the base of a robot without, is welded to a body that can be moved (mocap 0).
+        fixture: holds two of its bodies to each other.
 
     Raises:
         BridgeError: it does not compile; no floating base first; joints that the robot has and the plant lacks, or the
@@ -69,8 +74,8 @@ def load_plant(
                           what_to_do="use a floating-base plant, the robot as its first body")
     if table is not None:
         model = _complete(path, model, table)
-    if hangs or (scene is not None and scene.things):
-        model = _furnish(path, model, scene or Scene(), hangs=hangs)
+    if hangs or fixture is not None or (scene is not None and scene.things):
+        model = _furnish(path, model, scene or Scene(), fixture, hangs=hangs)
     _refuse_other_transmissions(model)
     driven = {model.joint(int(j)).name: a for a, j in enumerate(model.actuator_trnid[:, 0])}
     names = tuple(driven) if table is None else table.joints
@@ -127,8 +132,8 @@ def _complete(path: Path, model: Any, table: MotorTable) -> Any:
     return spec.compile()
 
 
-def _furnish(path: Path, model: Any, scene: Scene, *, hangs: bool) -> Any:
-    """The model with a scene and a gantry around it, its actuators as `_complete` left them."""
+def _furnish(path: Path, model: Any, scene: Scene, fixture: Fixture | None, *, hangs: bool) -> Any:
+    """The model with a scene, a gantry and a fixture around it, its actuators as `_complete` left them."""
     spec = mujoco.MjSpec.from_file(str(path))
     there = {actuator.name for actuator in spec.actuators}
     for a in range(model.nu):
@@ -136,18 +141,32 @@ def _furnish(path: Path, model: Any, scene: Scene, *, hangs: bool) -> Any:
             spec.add_actuator(name=model.actuator(a).name, target=model.joint(int(model.actuator_trnid[a, 0])).name,
                               trntype=mujoco.mjtTrn.mjTRN_JOINT)
     scene.add_to(spec)
+    names = [model.body(b).name for b in range(1, model.nbody)]
+    if fixture is not None:
+        _hold(spec, fixture, names)
     if hangs:
-        names = [model.body(b).name for b in range(1, model.nbody)]
         spec.worldbody.add_body(name=GANTRY, mocap=True)
         weld = spec.add_equality(type=mujoco.mjtEq.mjEQ_WELD, objtype=mujoco.mjtObj.mjOBJ_BODY, name1=GANTRY,
                                  name2="torso_link" if "torso_link" in names else names[0])
         weld.data[:11] = [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]  # where they are, as they are turned; torque counts as force
-        weld.solref, weld.solimp = [GANTRY_S, 1], [0.9999, 0.9999, 0.001, 0.5, 2]
+        weld.solref, weld.solimp = [GANTRY_S, 1], STIFF
     try:
         return spec.compile()
     except ValueError as error:
         raise BridgeError(f"plant {path} with its scene", expected="a model that compiles", found=str(error),
                           what_to_do="correct the scene") from error
+
+
+def _hold(spec: Any, fixture: Fixture, names: list[str]) -> None:
+    """Weld the two bodies of a fixture to each other."""
+    missing = [body for body in fixture.bodies if body not in names]
+    if missing:
+        raise BridgeError(f"fixture {fixture.name}", expected=f"bodies {' and '.join(fixture.bodies)}",
+                          found=f"no {' and no '.join(missing)}", what_to_do="this robot does not fit into it")
+    weld = spec.add_equality(name=f"fixture {fixture.name}", type=mujoco.mjtEq.mjEQ_WELD,
+                             objtype=mujoco.mjtObj.mjOBJ_BODY, name1=fixture.bodies[0], name2=fixture.bodies[1])
+    weld.data[:11] = [0, 0, 0, *fixture.position_m, *fixture.quat_wxyz, 1]
+    weld.solref, weld.solimp = [GANTRY_S, 1], STIFF
 
 
 def _refuse_other_transmissions(model: Any) -> None:

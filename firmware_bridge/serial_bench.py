@@ -1,10 +1,11 @@
 """What a cycle over a serial port costs beside the field's own libraries, and what a dead drive or a bad CRC costs.
 
 Both sides talk to the same emulated drives, each on a pty of its own with the far end in a process of its own, and take
-turns of twenty cycles. A cycle is from targets as numbers to all states as numbers. With one drive dead, or one answer
-damaged, ours ends when all others have answered, as no cycle waits for who is missing; a library's ends when it gives
-up. What that takes longer than usual is the cost; lost samples are those that the other drives could have given
-meanwhile at 500 Hz, and those missed.
+turns of twenty cycles. A cycle is from targets as numbers to all states as numbers: position, velocity and torque of
+every drive on either side (ours also has temperature, faults and whether the drive has torque). With one drive dead,
+or one answer damaged, ours ends when all others have answered, as no cycle waits for who is missing; a library's ends
+when it gives up. What that takes longer than usual is the cost; lost samples are those that the other drives could
+have given meanwhile at 500 Hz, and those missed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from firmware_bridge.serial_bench_drives import bench_drives
 from firmware_bridge.serial_bench_far_end import FarEndProcess, undisturbed
 from firmware_bridge.serial_bus import SerialBus
 from firmware_bridge.serial_line import Line
+from firmware_bridge.serial_turns import BITS_A_BYTE
 from firmware_bridge.stock_hosts import F64, STOCK_HOSTS, StockHost
 
 NAMES = {"moteus-fdcanusb": "moteus", "damiao-slcan": "slcan", "dynamixel": "dynamixel"}
@@ -58,13 +60,14 @@ class OurHost:
         wanted = int(answers.sum()) + len(answers) - missing
         begin = time.perf_counter()
         self._bus.write(self._command)
-        end_ns = time.monotonic_ns() + round(PATIENCE_S * 1e9)
-        while True:
+        now_ns = time.monotonic_ns()
+        due_ns = end_ns = now_ns + round(PATIENCE_S * 1e9)
+        while now_ns < end_ns and line.port is not None:
+            select.select([line.port.descriptor], [], [], max(due_ns - now_ns, 0) * 1e-9)
             now_ns = time.monotonic_ns()
-            due_ns = line.hear(now_ns)
-            if int(answers.sum()) >= wanted or now_ns > end_ns or line.port is None:
+            due_ns = line.hear(now_ns) or end_ns
+            if int(answers.sum()) >= wanted:
                 break
-            select.select([line.port.descriptor], [], [], max((due_ns or end_ns) - now_ns, 0) * 1e-9)
         self._bus.read()
         return time.perf_counter() - begin
 
@@ -104,15 +107,41 @@ def _measure(protocol: str, command: SafeCommand) -> dict[str, Any]:
             end.tell("remember")
             host.run(WARM)
         _refuse_another_robot(protocol, ours.positions(), theirs.positions())
-        took: dict[str, list[float]] = {"ours": [], "stock": []}
-        for _ in range(ROUNDS):
-            took["ours"] += ours.run(AT_ONCE)
-            took["stock"] += theirs.run(AT_ONCE)
-        p50 = {side: statistics.median(times) for side, times in took.items()}
-        result: dict[str, Any] = {f"{side}_cycle_p50_us": p50[side] * 1e6 for side in p50}
-        result |= {f"{side}_cycle_p99_us": float(np.percentile(times, 99)) * 1e6 for side, times in took.items()}
-        result["cycle_ratio"] = p50["stock"] / p50["ours"]
-        return result | _our_faults(ours, ends[0], p50["ours"]) | _stock_faults(theirs, ends[1], p50["stock"])
+        result = _cycles({"ours": (ours, ends[0]), "stock": (theirs, ends[1])})
+        if protocol in BAUDS:
+            result |= _with_line(result, BAUDS[protocol])
+        return result | _our_faults(ours, ends[0], result["ours_cycle_p50_us"] * 1e-6) | _stock_faults(
+            theirs, ends[1], result["stock_cycle_p50_us"] * 1e-6)
+
+
+def _cycles(sides: dict[str, tuple[OurHost | StockHost, FarEndProcess]]) -> dict[str, Any]:
+    """What usual cycles take, in time and in time of the processor, and how many bytes they send and hear."""
+    took: dict[str, list[float]] = {side: [] for side in sides}
+    cpu_s, carried = dict.fromkeys(sides, 0.0), dict.fromkeys(sides, 0)
+    for side, (_, end) in sides.items():
+        carried[side] -= int(end.tell("count"))
+    for _ in range(ROUNDS):
+        for side, (host, _) in sides.items():
+            began_s = time.process_time()
+            took[side] += host.run(AT_ONCE)
+            cpu_s[side] += time.process_time() - began_s
+    result: dict[str, Any] = {}
+    for side, (_, end) in sides.items():
+        cycles = len(took[side])
+        result |= {f"{side}_cycle_p50_us": statistics.median(took[side]) * 1e6,
+                   f"{side}_cycle_p99_us": float(np.percentile(took[side], 99)) * 1e6,
+                   f"{side}_cycle_cpu_us": cpu_s[side] * 1e6 / cycles,
+                   f"{side}_cycle_bytes": (carried[side] + int(end.tell("count"))) / cycles}
+    return result | {"cycle_ratio": result["stock_cycle_p50_us"] / result["ours_cycle_p50_us"],
+                     "cycle_cpu_ratio": cpu_s["stock"] / cpu_s["ours"]}
+
+
+def _with_line(result: dict[str, Any], baud: int) -> dict[str, Any]:
+    """What the bytes take on a real pair of wires, which a pty has not, and what is left of the ratio then."""
+    line_us = {side: result[f"{side}_cycle_bytes"] * BITS_A_BYTE * 1e6 / baud for side in ("ours", "stock")}
+    whole_us = {side: result[f"{side}_cycle_p50_us"] + line_us[side] for side in line_us}
+    return {f"{side}_line_us": line_us[side] for side in line_us} | {
+        "cycle_ratio_with_line": whole_us["stock"] / whole_us["ours"]}
 
 
 def _refuse_another_robot(protocol: str, ours: F64, theirs: F64) -> None:

@@ -58,12 +58,12 @@ class FarEndProcess:
                  trace: TracebackType | None) -> None:
         self._process.communicate()  # its input closes, and it ends
 
-    def tell(self, what: str) -> None:
-        """`remember`, `dead N`, `alive`, `damage` (the next answer); returns once that is so."""
+    def tell(self, what: str) -> str:
+        """`remember`, `dead N`, `alive`, `damage` (the next answer) or `count`; bytes carried, once that is so."""
         assert self._process.stdin is not None
         self._process.stdin.write(what.encode() + b"\n")
         self._process.stdin.flush()
-        self._line()
+        return self._line()
 
     def _line(self) -> str:
         assert self._process.stdout is not None
@@ -94,7 +94,7 @@ def serve(protocol: str) -> None:
     tty.setraw(slave)
     print(os.ttyname(slave), flush=True)
     memory: dict[bytes, bytes] = {}
-    remembers = is_damaging = False
+    remembers, is_damaging, carried = False, False, 0
     while True:
         ready = select.select([master, 0], [], [])[0]
         if master in ready:
@@ -105,6 +105,7 @@ def serve(protocol: str) -> None:
             if is_damaging:
                 hurt = damaged(answer, protocol)
                 is_damaging, answer = hurt == answer, hurt
+            carried += len(data) + len(answer)
             if answer:
                 os.write(master, answer)
         elif 0 in ready:
@@ -113,12 +114,12 @@ def serve(protocol: str) -> None:
                 return
             remembers |= command[0] == "remember"
             is_damaging = command[0] == "damage"
-            memory = memory if is_damaging else {}
+            memory = memory if command[0] in ("damage", "count") else {}
             if command[0] == "dead":
                 motors.is_dead[int(command[1])] = True
             elif command[0] == "alive":
                 motors.is_dead[:] = False
-            print("ok", flush=True)
+            print(carried, flush=True)
 
 
 if __name__ == "__main__":

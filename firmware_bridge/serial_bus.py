@@ -36,6 +36,7 @@ at most. In between what it has taken of late counts, and a quarter more."""
 COLLECT_PARTS = 16
 CLOSE_S, CLOSE_TIMES = 0.02, 3
 """Torque is taken three times over, with this between, as one frame may be lost."""
+LOOK_CYCLES = 5
 
 
 class SerialBus:
@@ -50,6 +51,9 @@ class SerialBus:
         imu: of the base; None leaves the sample upright and at rest. While it is stale there is no new reading at all.
         mode_machine: the variant its robot's file says it is.
 
+    Attributes:
+        lines: the ports.
+
     Raises:
         BridgeError: a cycle does not fit the period.
     """
@@ -59,10 +63,10 @@ class SerialBus:
         imu: BaseImu | None = None, *, velocity_rad_s: npt.NDArray[np.floating[Any]] | None = None,
         mode_machine: int = 0,
     ) -> None:
-        self._lines, self.imu = list(lines), imu
-        self._in_turns = [line for line in self._lines if line.turns is not None]
+        self.lines, self.imu = list(lines), imu
+        self._in_turns = [line for line in self.lines if line.turns is not None]
         self._watchdog_s = watchdog_s
-        for line in self._lines:
+        for line in self.lines:
             _refuse_a_long_cycle(line, period_s)
             if velocity_rad_s is not None:
                 line.limit_speed(velocity_rad_s)
@@ -85,7 +89,7 @@ class SerialBus:
                 be set.
         """
         try:
-            for line in self._lines:
+            for line in self.lines:
                 line.port = open_port(line.path, line.language.baud)
                 self._check(line, line.language.connect(line.port.exchange, self._watchdog_s))
                 line.opened(line.port)
@@ -115,7 +119,7 @@ class SerialBus:
     def enable(self) -> None:
         """Give the drives torque: an operator's doing, never a reconnect's."""
         self._may_command = True
-        for line in self._lines:
+        for line in self.lines:
             line.arm()
 
     def open_writer(self) -> None:
@@ -139,7 +143,7 @@ class SerialBus:
         """What the drives answered since the last read, into `sample`."""
         now_ns = time.monotonic_ns()
         has_new = False
-        for line in self._lines:
+        for line in self.lines:
             line.hear(now_ns)
             has_new |= line.take(self.sample, self._has_written)
         self._has_written = False
@@ -151,7 +155,7 @@ class SerialBus:
 
     def _has_heard_all(self) -> bool:
         """Whether every drive has told its position at least once: nobody may be armed on zeros."""
-        self._is_complete = self._is_complete or all(line.is_complete for line in self._lines)
+        self._is_complete = self._is_complete or all(line.is_complete for line in self.lines)
         return self._is_complete
 
     def _hear_imu(self, now_ns: int) -> bool:
@@ -187,7 +191,7 @@ class SerialBus:
         self._has_written = True
 
     def _command(self, command: MotorCommand) -> bool:
-        is_taken = all([line.command(command) for line in self._lines])
+        is_taken = all([line.command(command) for line in self.lines])
         now_ns = time.monotonic_ns()
         for line in self._in_turns:
             line.hear(now_ns)
@@ -208,7 +212,7 @@ class SerialBus:
                 break
             select.select(waiting, [], [], max(next_ns - time.monotonic_ns(), 0) * 1e-9)
         now_ns = time.monotonic_ns()
-        for line in self._lines:
+        for line in self.lines:
             line.hear(now_ns)
         if self.imu is not None:
             self.imu.hear(now_ns)
@@ -221,25 +225,25 @@ class SerialBus:
 
     def link_is_up(self) -> bool:
         """Whether every port is there."""
-        return all(line.is_open for line in self._lines) and (self.imu is None or self.imu.is_open)
+        return all(line.is_open for line in self.lines) and (self.imu is None or self.imu.is_open)
 
     def gain_reach(self) -> npt.NDArray[np.float64]:
         """(motors, 2) kp and kd that each motor's drive can take, in the joint's terms; infinite where nobody says."""
         out = np.full((len(self.sample.q), 2), np.inf)
-        for line in self._lines:
+        for line in self.lines:
             out[line.motors] = line.gain_reach()
         return out
 
     def statistics(self) -> list[dict[str, Any]]:
         """Of each port, for a monitor."""
         now_ns = time.monotonic_ns()
-        return [line.statistics(now_ns) for line in self._lines]
+        return [line.statistics(now_ns) for line in self.lines]
 
     def _seek(self) -> None:
         """Opens again what has gone; its drives come back without torque, and stay so."""
         while self._is_open:
             time.sleep(REOPEN_S)
-            for line in self._lines:
+            for line in self.lines:
                 if self._is_open and line.port is not None and not line.port.is_open:
                     self._reopen(line)
             if self._is_open and self.imu is not None and not self.imu.is_open:
@@ -267,16 +271,52 @@ class SerialBus:
         """Take the torque and let every port go."""
         self._is_open = False
         with self._lock:
-            there = [line for line in self._lines if line.is_open]
-            for _ in range(CLOSE_TIMES if there else 0):
-                for line in there:
-                    line.disarm()
-                self.pump(time.monotonic_ns() + round(CLOSE_S * 1e9))
-            for line in self._lines:
+            self._take_torque()
+            for line in self.lines:
                 if line.port is not None:
                     line.port.close()
             if self.imu is not None:
                 self.imu.close()
+
+
+    def _take_torque(self) -> None:
+        there = [line for line in self.lines if line.is_open]
+        for _ in range(CLOSE_TIMES if there else 0):
+            for line in there:
+                line.disarm()
+            self.pump(time.monotonic_ns() + round(CLOSE_S * 1e9))
+
+    def let_go(self) -> list[str]:
+        """Instead of `connect`: take the torque of every drive that can be reached, however it is set.
+
+        Returns:
+            Who may still have torque, in words: ports that cannot be opened, drives that say nothing or say that they
+            have it. Empty when each drive was heard to have none.
+        """
+        doubts = []
+        for line in self.lines:
+            try:
+                line.port = open_port(line.path, line.language.baud)
+            except BridgeError as error:
+                doubts.append(f"{', '.join(drive.name for drive in line.drives)}: {error}")
+        self._take_torque()
+        there = [line for line in self.lines if line.port is not None]
+        for line in there:
+            assert line.port is not None
+            line.language.connect(line.port.exchange, self._watchdog_s)
+            line.opened(line.port)
+        self._take_torque()
+        before = [line.language.states.answers.copy() for line in there]
+        for _ in range(LOOK_CYCLES):
+            self.watch()
+            self.pump(time.monotonic_ns() + round(CLOSE_S * 1e9))
+        for line, answers in zip(there, before, strict=True):
+            states = line.language.states
+            doubts += [f"{drive.name}: {'still has torque' if said else 'says nothing'}"
+                       for drive, said, is_driving in zip(line.drives, (states.answers != answers).tolist(),
+                                                          states.is_driving.tolist(), strict=True)
+                       if is_driving or not said]
+        return doubts
 
 
 def _refuse_a_long_cycle(line: Line, period_s: float) -> None:

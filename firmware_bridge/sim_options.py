@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.fixture import FIXTURES
 from firmware_bridge.remote import BUTTONS, button_mask
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def add_robot_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-gantry", action="store_true", help="start free, not hanging")
     parser.add_argument("--hang", action="store_true", help="hang by the torso for good, as on a test bench")
+    parser.add_argument("--fixture", choices=tuple(FIXTURES), help="a plate that holds both feet to each other, or a "
+                        "bar that holds both hands (docs/calibration.md)")
     parser.add_argument("--truth", metavar="FILE.json", help="in what it differs from a perfect robot, for "
                         "calibration to find out (docs/calibration.md)")
 
@@ -59,6 +62,7 @@ def robot_option_words(args: argparse.Namespace) -> list[str]:
         words += ["--press", args.press]
     if args.truth:
         words += ["--truth", str(Path(args.truth).absolute())]
+    words += ["--fixture", args.fixture] if args.fixture else []
     words += ["--hang"] if args.hang else []
     return [*words, "--no-gantry"] if args.no_gantry else words
 
@@ -105,7 +109,8 @@ def make_robot(args: argparse.Namespace) -> SimulatedRobot:
     table = read_motor_table(Path(args.robot_file)) if args.robot_file else None
     return SimulatedRobot(args.plant, table=table, disturbance=disturbance, gantry=not args.no_gantry,
                           mode_machine=args.mode_machine, scene=load_scene(args.scene) if args.scene else None,
-                          hangs=args.hang, truth=load_truth(args.truth) if args.truth else None)
+                          hangs=args.hang, truth=load_truth(args.truth) if args.truth else None,
+                          fixture=FIXTURES[args.fixture] if args.fixture else None)
 
 
 def make_ailments(args: argparse.Namespace, robot: SimulatedRobot) -> Ailments | None:

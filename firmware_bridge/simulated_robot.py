@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.fixture import Fixture
+from firmware_bridge.hook import Hook
 from firmware_bridge.imperfections import SUBSTEP_S, Imperfections
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorCommand, MotorSample, Q
 from firmware_bridge.motor_table import PREFERRED_MODE, MotorTable
@@ -75,6 +77,7 @@ class SimulatedRobot:
         scene: what stands around it; None: nothing.
         hangs: by its torso and for good, its feet off the floor, as on a test bench; `tilt` turns what it hangs on.
         truth: in what it differs from a perfect robot; None: in nothing.
+        fixture: holds two of its limbs to each other; None: nothing.
     """
 
     GANTRY_MIN_S = 1.0
@@ -94,8 +97,9 @@ class SimulatedRobot:
         scene: Scene | None = None,
         hangs: bool = False,
         truth: Truth | None = None,
+        fixture: Fixture | None = None,
     ) -> None:
-        loaded = load_plant(Path(plant), table, scene, hangs=hangs)
+        loaded = load_plant(Path(plant), table, scene, hangs=hangs, fixture=fixture)
         self.scene = scene or Scene()
         self.model, self.joint_names = loaded.model, loaded.joints
         self._slot, self._actuator = loaded.slot, loaded.actuator
@@ -133,18 +137,17 @@ class SimulatedRobot:
         if hangs:
             self.data.qpos[2] += HANGING_M
         mujoco.mj_forward(self.model, self.data)
-        if hangs:
-            self._hook = np.concatenate([self.data.xpos[self._torso], self.data.xquat[self._torso]])
-            self.tilt(np.zeros(3))
+        self._hook = Hook(self.model, self.data, self._torso, self._base) if hangs else None
         self._sense()
 
     def tilt(self, turn_rad: F64) -> None:
         """Turn what a robot that hangs is held by: a rotation vector (3,) in world axes, rad, from upright."""
-        turn, pose = np.zeros(4), np.zeros(4)
-        angle = float(np.linalg.norm(turn_rad))
-        mujoco.mju_axisAngle2Quat(turn, turn_rad / angle if angle else np.array([1.0, 0, 0]), angle)
-        mujoco.mju_mulQuat(pose, turn, self._hook[3:])
-        self.data.mocap_pos[0], self.data.mocap_quat[0] = self._hook[:3], pose
+        if self._hook is not None:
+            self._hook.turn(turn_rad)
+
+    def lower(self, *, down: bool) -> bool:
+        """A period of letting a robot that hangs down onto its feet, or of pulling it up; whether that is done."""
+        return self._hook is None or self._hook.lower(self._period_s, down=down)
 
     def _find_parts(self) -> None:
         model = self.model
@@ -259,6 +262,8 @@ class SimulatedRobot:
             self._push()
         self._velocity_before[:] = self.data.qvel[:6]
         self._since_s = periods * self._period_s
+        if self._hook is not None:
+            self._hook.steady()
         if self._imperfections is not None:
             self._step_imperfectly(self._imperfections, periods * self._substeps)
             return self.sample

@@ -52,8 +52,8 @@ class MoteusHost:
 
     def __init__(self, path: str, drives: list[Drive]) -> None:
         moteus = _library("moteus", "moteus")
-        self._register = moteus.Register.POSITION
-        self._q = np.full(len(drives), np.nan)
+        self._registers = moteus.Register.POSITION, moteus.Register.VELOCITY, moteus.Register.TORQUE
+        self._state = np.full((len(drives), 3), np.nan)
         self._loop = asyncio.new_event_loop()
         self._ids = [drive.id for drive in drives]
 
@@ -69,18 +69,19 @@ class MoteusHost:
     async def _run(self, cycles: int) -> list[float]:
         took = []
         for _ in range(cycles):
-            self._q[:] = np.nan
+            self._state[:] = np.nan
             begin = time.perf_counter()
             results = await self._transport.cycle([
                 controller.make_position(position=0.0, velocity=0.0, feedforward_torque=0.0, kp_scale=0.5, kd_scale=0.5,
                                          query=True) for controller in self._controllers])
             for result in results:
-                self._q[self._ids.index(result.id)] = result.values[self._register] * TWO_PI
+                turns, turns_s, torque = (result.values[register] for register in self._registers)
+                self._state[self._ids.index(result.id)] = turns * TWO_PI, turns_s * TWO_PI, torque
             took.append(time.perf_counter() - begin)
         return took
 
     def positions(self) -> F64:
-        return self._q
+        return np.asarray(self._state[:, 0])
 
     def close(self) -> None:
         self._transport.close()
@@ -95,12 +96,12 @@ class SlcanHost:
         self._can = _library("can", "python-can")
         self._bus = self._can.Bus(interface="slcan", channel=path, bitrate=1_000_000, sleep_after_open=0.1)
         self._ids = [drive.id for drive in drives]
-        self._q = np.full(len(drives), np.nan)
+        self._state = np.full((len(drives), 3), np.nan)
 
     def run(self, cycles: int) -> list[float]:
         took = []
         for _ in range(cycles):
-            self._q[:] = np.nan
+            self._state[:] = np.nan
             begin = time.perf_counter()
             for number in self._ids:
                 self._bus.send(self._can.Message(arbitration_id=number, is_extended_id=False,
@@ -118,12 +119,11 @@ class SlcanHost:
                 continue
             if message is not None and message.arbitration_id - 0x10 in missing:
                 number = message.arbitration_id - 0x10
-                code = message.data[1] << 8 | message.data[2]
-                self._q[self._ids.index(number)] = code / 65535 * 25.0 - 12.5
+                self._state[self._ids.index(number)] = _mit_state(message.data)
                 missing.discard(number)
 
     def positions(self) -> F64:
-        return self._q
+        return np.asarray(self._state[:, 0])
 
     def close(self) -> None:
         self._bus.shutdown()
@@ -138,10 +138,21 @@ def _mit_word(q: float, dq: float, kp: float, kd: float, tau: float) -> bytes:
     return struct.pack(">Q", word)
 
 
-class DynamixelHost:
-    """ROBOTIS's dynamixel-sdk: a sync write of goals, a sync read of current, velocity and position."""
+def _mit_state(data: bytes) -> tuple[float, float, float]:
+    """What a DM4310 says: rad, rad/s, N m."""
+    q, dq, tau = data[1] << 8 | data[2], data[3] << 4 | data[4] >> 4, (data[4] & 15) << 8 | data[5]
+    return q / 65535 * 25.0 - 12.5, dq / 4095 * 60.0 - 30.0, tau / 4095 * 20.0 - 10.0
 
-    GOAL, PRESENT, PRESENT_BYTES, POSITION, COUNTS = 116, 126, 10, 132, 4096
+
+class DynamixelHost:
+    """ROBOTIS's dynamixel-sdk: a sync write of goals, a sync read of current, velocity and position.
+
+    Each value is asked for by `isAvailable` and `getData`, as in the library's own examples.
+    """
+
+    GOAL, PRESENT, PRESENT_BYTES = 116, 126, 10
+    POSITION, VELOCITY, CURRENT = (132, 4, TWO_PI / 4096), (128, 4, 0.229 * TWO_PI / 60), (126, 2, 2.69e-3 * 4.1 / 2.3)
+    """Address, bytes, and rad, rad/s or N m of a count of an XM430-W350."""
 
     def __init__(self, path: str, drives: list[Drive]) -> None:
         sdk = _library("dynamixel_sdk", "dynamixel-sdk")
@@ -149,7 +160,7 @@ class DynamixelHost:
         self._port.openPort()
         self._port.setBaudRate(4_000_000)
         self._ids = [drive.id for drive in drives]
-        self._q = np.full(len(drives), np.nan)
+        self._state = np.full((len(drives), 3), np.nan)
         self._write = sdk.GroupSyncWrite(self._port, packets, self.GOAL, 4)
         self._read = sdk.GroupSyncRead(self._port, packets, self.PRESENT, self.PRESENT_BYTES)
         for number in self._ids:
@@ -158,7 +169,7 @@ class DynamixelHost:
     def run(self, cycles: int) -> list[float]:
         took = []
         for _ in range(cycles):
-            self._q[:] = np.nan
+            self._state[:] = np.nan
             begin = time.perf_counter()
             self._write.clearParam()
             for number in self._ids:
@@ -166,14 +177,15 @@ class DynamixelHost:
             self._write.txPacket()
             self._read.txRxPacket()
             for at, number in enumerate(self._ids):
-                if self._read.isAvailable(number, self.POSITION, 4):
-                    code = self._read.getData(number, self.POSITION, 4)
-                    self._q[at] = (code - (1 << 32) * (code >> 31)) / self.COUNTS * TWO_PI
+                for column, (address, size, unit) in enumerate((self.POSITION, self.VELOCITY, self.CURRENT)):
+                    if self._read.isAvailable(number, address, size):
+                        code, bits = self._read.getData(number, address, size), 8 * size
+                        self._state[at, column] = (code - (code >> bits - 1 << bits)) * unit
             took.append(time.perf_counter() - begin)
         return took
 
     def positions(self) -> F64:
-        return self._q
+        return np.asarray(self._state[:, 0])
 
     def close(self) -> None:
         self._port.closePort()

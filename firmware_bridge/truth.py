@@ -40,6 +40,7 @@ class JointTruth:
         armature_kg_m2: reflected inertia.
         backlash_rad: free play between encoder and joint.
         lower_rad, upper_rad: hard stops.
+        heat_c_per_n2m2s, heat_cooling_per_s: of this motor, where it differs from `Heat`.
     """
 
     encoder_offset_rad: float = 0.0
@@ -54,6 +55,8 @@ class JointTruth:
     backlash_rad: float = 0.0
     lower_rad: float | None = None
     upper_rad: float | None = None
+    heat_c_per_n2m2s: float | None = None
+    heat_cooling_per_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "coulomb_n_m": (0, 100), "viscous_n_m_s_rad": (0, 100), "stribeck_n_m": (0, 100), "stribeck_rad_s": (1e-3, 10),
     "armature_kg_m2": (0, 10), "backlash_rad": (0, 0.5), "lower_rad": (-10, 10), "upper_rad": (-10, 10),
     "command_s": (0, 0.1), "state_s": (0, 0.1), "ambient_c": (-40, 80), "c_per_n2m2s": (0, 100),
-    "cooling_per_s": (0, 10), "accel_scale": (0.5, 2), "mounting_wxyz": (-1, 1),
+    "cooling_per_s": (0, 10), "heat_c_per_n2m2s": (0, 100), "heat_cooling_per_s": (0, 10),
+    "accel_scale": (0.5, 2), "mounting_wxyz": (-1, 1),
 }
 _ANY = (-100.0, 100.0)
 _NOISES = (0.0, 10.0)

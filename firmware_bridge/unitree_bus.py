@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -247,6 +248,10 @@ class UnitreeBus:
 
     def pump(self, until_ns: int) -> None:
         """Nothing to do: the DDS library has threads of its own."""
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """None: what was lost stands in the log, state by state."""
+        return []
 
     def other_writers(self) -> list[str]:
         """Who else announces commands for this robot."""

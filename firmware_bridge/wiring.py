@@ -15,7 +15,7 @@ from typing import Any
 
 from firmware_bridge.can_port import CAN
 from firmware_bridge.drives.language import Drive
-from firmware_bridge.drives.protocols import ESTOP_PROTOCOLS, IMU_PROTOCOLS, MCU, PROTOCOLS
+from firmware_bridge.drives.protocols import ESTOP_PROTOCOLS, HAND_PROTOCOLS, IMU_PROTOCOLS, MCU, PROTOCOLS
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.motor_table import MotorTable, read_motor_table
 from firmware_bridge.serial_port import USB
@@ -64,6 +64,15 @@ class ButtonWiring:
 
 
 @dataclass(frozen=True)
+class HandsWiring:
+    """A pair of hands, each on a port of its own; an empty one is a missing hand. `protocol` is the hands' name too."""
+
+    protocol: str
+    left: str
+    right: str
+
+
+@dataclass(frozen=True)
 class Wiring:
     """One robot's serial side.
 
@@ -79,6 +88,7 @@ class Wiring:
     buses: tuple[BusWiring, ...]
     imu: ImuWiring | None
     estop: ButtonWiring | None
+    hands: HandsWiring | None = None
 
     @property
     def motors(self) -> int:
@@ -162,7 +172,7 @@ def _baud(key: str, found: dict[str, Any]) -> int | None:
 
 
 def _wiring(path: Path, data: Any) -> Wiring:
-    _keys("keys", data, {"schema", "robot", "buses"}, {"watchdog_s", "imu", "estop", "description"})
+    _keys("keys", data, {"schema", "robot", "buses"}, {"watchdog_s", "imu", "estop", "hands", "description"})
     if data["schema"] != SCHEMA:
         raise _refuse("schema", SCHEMA, data["schema"])
     folder, name = path.absolute().parent, _text("robot", data["robot"])
@@ -171,10 +181,11 @@ def _wiring(path: Path, data: Any) -> Wiring:
     if not isinstance(data["buses"], list) or not data["buses"]:
         raise _refuse("buses", "a list of at least one bus", data["buses"])
     buses = tuple(_bus(f"buses[{at}]", bus, folder, table) for at, bus in enumerate(data["buses"]))
-    imu, estop = data.get("imu"), data.get("estop")
+    imu, estop, hands = data.get("imu"), data.get("estop"), data.get("hands")
     wiring = Wiring(
         path, robot_file, table, _number("watchdog_s", data.get("watchdog_s", 0.05), *WATCHDOG_S), buses,
         None if imu is None else _imu(imu, folder), None if estop is None else _estop(estop, folder),
+        None if hands is None else _hands(hands, folder),
     )
     _refuse_twice_or_never(wiring)
     return wiring
@@ -234,12 +245,22 @@ def _estop(found: Any, folder: Path) -> ButtonWiring:
                         _one_of("estop.protocol", estop["protocol"], ESTOP_PROTOCOLS))
 
 
+def _hands(found: Any, folder: Path) -> HandsWiring:
+    hands = _keys("hands", found, {"protocol"}, {"left", "right"})
+    if len(hands) < 2:
+        raise _refuse("hands", "a port of at least one, left or right", "none")
+    left, right = (_port(f"hands.{side}", hands[side], folder) if side in hands else "" for side in ("left", "right"))
+    return HandsWiring(_one_of("hands.protocol", hands["protocol"], HAND_PROTOCOLS), left, right)
+
+
 def _ports(wiring: Wiring) -> Iterator[str]:
     yield from (bus.port for bus in wiring.buses)
     if wiring.imu is not None and wiring.imu.protocol != MCU:
         yield wiring.imu.port
     if wiring.estop is not None:
         yield wiring.estop.port
+    if wiring.hands is not None:
+        yield from filter(None, (wiring.hands.left, wiring.hands.right))
 
 
 def _refuse_twice_or_never(wiring: Wiring) -> None:

@@ -2,8 +2,8 @@
 
 A file is JSON: schema, robot (the name in its table), serial (as on its label), versions. Versions are only ever added;
 the last is in force, and an undo adds an older one again. A version is created_utc, valid_days, joints (name ->
-encoder_offset_rad, command_offset_rad), perhaps imu, plant, uncertainty, operator, boards, records, and `before`, the
-digest of the version before, and `sha256` over the canonical form of all the rest with robot and serial, so that an
+encoder_offset_rad, command_offset_rad), perhaps imu, feet, plant, uncertainty, operator, boards, records, and `before`,
+the digest of the version before, and `sha256` over the canonical form of all the rest with robot and serial, so that an
 edit by hand is noticed anywhere in the chain. Encoder offsets are subtracted from what is measured, command offsets
 added to what is commanded; docs/calibration.md has every key.
 """
@@ -35,10 +35,12 @@ MOST_RAD = 0.5
 OFFSETS = ("encoder_offset_rad", "command_offset_rad")
 IMU = {"gyro_bias_rad_s": (-0.2, 0.2), "accel_bias_m_s2": (-3.0, 3.0), "accel_scale": (0.8, 1.25)}
 """Bounds of an IMU's numbers, three of each; a worse sensor is to be replaced."""
+FEET = {"air_force_n": (-200.0, 200.0), "force_scale": (0.3, 3.0)}
+"""Of each foot: what its leg's torques say of it in the air, and what they say over what is true."""
 UNIT_TOLERANCE = 1e-3
 _KEYS = {"schema", "robot", "serial", "versions"}
 _VERSION = {"created_utc", "valid_days", "joints", "before", "sha256"}
-_MAY = {"imu", "plant", "uncertainty", "operator", "boards", "records", "undoes"}
+_MAY = {"imu", "feet", "plant", "uncertainty", "operator", "boards", "records", "undoes"}
 _NEW = "calibrate the robot again, or name its own file"
 
 
@@ -49,6 +51,7 @@ class CalibrationFile:
     Attributes:
         offsets: joint -> (encoder_offset_rad, command_offset_rad).
         imu: of the base, or None.
+        feet: foot -> (air_force_n, force_scale).
         data: the whole file, for whoever adds to it.
     """
 
@@ -58,6 +61,7 @@ class CalibrationFile:
     valid_days: float
     offsets: Mapping[str, tuple[float, float]]
     imu: ImuCalibration | None = None
+    feet: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def for_robot(self, robot: Robot) -> Calibration:
@@ -139,8 +143,19 @@ def parse_calibration(name: str, data: bytes) -> CalibrationFile:
     return CalibrationFile(
         robot, serial, created.replace(tzinfo=timezone.utc),
         reader.number("valid_days", version["valid_days"], 0, 3650),
-        offsets, _imu(reader, version["imu"]) if "imu" in version else None, found,
+        offsets, _imu(reader, version["imu"]) if "imu" in version else None, _feet(reader, version.get("feet", {})),
+        found,
     )
+
+
+def _feet(reader: Reader, found: Any) -> dict[str, tuple[float, float]]:
+    reader.keys("feet", found, None)
+    feet = {}
+    for name, row in found.items():
+        reader.keys(f"feet.{name}", row, set(FEET), set(FEET))
+        air, scale = (reader.number(f"feet.{name}.{key}", row[key], *FEET[key]) for key in FEET)
+        feet[name] = (air, scale)
+    return feet
 
 
 def _imu(reader: Reader, found: Any) -> ImuCalibration:
@@ -189,9 +204,9 @@ def load_calibration(path: Path, robot: Robot, serial: str | None, now: datetime
         raise Refused(what, expected=f"robot {robot.name}", found=file.robot, what_to_do="name this robot's file")
     if serial is not None and file.serial != serial:
         raise Refused(what, expected=f"serial {serial}", found=file.serial, what_to_do="name this very robot's file")
-    unknown = sorted(set(file.offsets) - set(robot.order.names))
+    unknown = sorted(set(file.offsets) - set(robot.order.names) | set(file.feet) - {foot.name for foot in robot.feet})
     if unknown:
-        raise Refused(what, expected=f"joints of {robot.name}", found=", ".join(unknown), what_to_do=_NEW)
+        raise Refused(what, expected=f"joints and feet of {robot.name}", found=", ".join(unknown), what_to_do=_NEW)
     age, most = file.age_days(now), min(file.valid_days, robot.limits.calibration_days)
     if not timedelta(days=-1) / timedelta(days=1) <= age <= most:
         raise Refused(what, expected=f"made within the last {most:g} days", found=f"{age:.1f} days ago",
@@ -223,3 +238,8 @@ def calibration_of(path: str | None, robot: Robot, serial: str | None) -> Calibr
     if path is None:
         return Calibration(robot.motors)
     return load_calibration(Path(path), robot, serial, datetime.now(timezone.utc)).for_robot(robot)
+
+
+def feet_of(path: str | None, robot: Robot, serial: str | None) -> Mapping[str, tuple[float, float]]:
+    """What a run knows of its feet's forces: nothing without a file."""
+    return {} if path is None else load_calibration(Path(path), robot, serial, datetime.now(timezone.utc)).feet

@@ -24,8 +24,9 @@ from runtime.operator_options import operator_settings, with_wired_button
 from runtime.preflight import Check, check_controller
 from runtime.preflight_list import list_estops, list_machine, list_robot
 from runtime.robot import NO_WIRE
-from runtime.run_command import ALLOW_UNSIGNED_HELP, TARGETS
-from runtime.settings import RunSettings
+from runtime.run_command import ALLOW_UNSIGNED_HELP
+from runtime.settings import SERIAL, RunSettings
+from runtime.targets import TARGETS, named_target, target_among
 
 SIM_DOMAIN = 119
 """A domain of its own, so that a check never meets a running simulation."""
@@ -33,8 +34,10 @@ SIM_DOMAIN = 119
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `exoactor check`."""
-    parser.epilog = "example: exoactor check --robot g1 --interface eth0 --controller bundles/walk"
-    parser.add_argument("--robot", choices=TARGETS, default="sim")
+    parser.epilog = ("example: exoactor check --robot g1 --interface eth0 --controller bundles/walk\n"
+                     "         exoactor check --robot my_robot.json")
+    parser.add_argument("--robot", type=target_among(TARGETS), default="sim", metavar="TARGET",
+                        help="as of `exoactor run`; of a wiring file, each drive is asked and none gets torque")
     parser.add_argument("--controller", default=OWN_CONTROLLER,
                         help=f"name, manifest (.json) or bundle folder (default: {OWN_CONTROLLER})")
     parser.add_argument("--model", help="ONNX file")
@@ -60,11 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List the checks; 0 when nothing required is red, else 2."""
     domain = args.domain if args.domain is not None else {"g1": 0, "sim": SIM_DOMAIN}.get(args.robot, 1)
+    target, wiring = named_target(args.robot)
     settings = RunSettings(
         controller=args.controller, robot="", model=args.model, clip=motion_of(args), command=(0.0, 0.0, 0.0),
-        duration_s=None, target=args.robot, domain=domain, interface=args.interface, peers=tuple(args.peer), out="",
-        backend=args.backend, allow_unsigned=args.allow_unsigned, mode=args.mode, **calibration_settings(args),
-        **_operator(args),
+        duration_s=None, target=target, wiring=wiring, domain=domain, interface=args.interface,
+        peers=tuple(args.peer), out="", backend=args.backend, allow_unsigned=args.allow_unsigned, mode=args.mode,
+        **calibration_settings(args), **_operator(args),
     )
     checks = list(_checks(settings))
     bad = [check for check in checks if not check.ok and check.required]
@@ -98,7 +102,8 @@ def _operator(args: argparse.Namespace) -> dict[str, Any]:
 
 def _checks(settings: RunSettings) -> Iterator[Check]:
     manifest = load_manifest(settings.controller)
-    is_wired = manifest.robot.wire != NO_WIRE
+    is_serial = settings.target == SERIAL
+    is_wired = is_serial or manifest.robot.wire != NO_WIRE
     with _simulated_robot(settings, manifest) if is_wired and settings.target == "sim" else nullcontext() as sim:
         yield from list_machine(settings, manifest)
         yield from check_controller(settings)
@@ -106,11 +111,16 @@ def _checks(settings: RunSettings) -> Iterator[Check]:
         if not is_wired:
             yield Check("wire", True, "none: lock-step only", "a wire, or simulated time", "", False)
             return
+        if is_serial:
+            from runtime.preflight_serial import list_serial_robot
+
+            yield from list_serial_robot(settings, manifest)
+            return
         press = None
         if sim is not None:
             sim.await_ready(30.0, lambda line: None)
             press = partial(sim.process.send_signal, signal.SIGUSR1) if manifest.robot.estop_buttons else None
-        yield from list_robot(settings, manifest, press)
+        yield from list_robot(settings, manifest.robot, manifest, press)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class Child:
     """One process; its events arrive as dictionaries in `events`.
 
     Args:
-        waits: keep its standard input open, for `call`; otherwise it has none.
+        waits: keep its standard input open, for `call` and `tell`; otherwise it has none.
 
     It gets a session of its own, so that Ctrl-C reaches the supervisor alone and the order of stopping is ours.
     Start it from the main thread: the kernel's notice of a dead parent belongs to the thread that forked.
@@ -60,6 +60,13 @@ class Child:
                     continue
                 if isinstance(event, dict) and "event" in event:
                     self.events.put(event)
+
+    def tell(self, line: str) -> None:
+        """A line to a process that listens; one that is gone hears nothing."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
 
     def call(self) -> None:
         """One line to a process that waits for it; one that is gone hears nothing."""

@@ -11,6 +11,7 @@ three velocities.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,9 @@ LEVEL_M = 0.005
 LEVEL_LOGIT = 5.0
 """Contact log-odds: force / FORCE_N, and up to LEVEL_LOGIT / 2 for a foot as low as the lowest, down to minus that for
 one far above it (LEVEL_M is where 1/e of the way is left). A foot on a step carries by its force alone."""
+AIR_N, TOUCH_N = -20.0, 20.0
+"""What a nominal robot's legs say of a foot in the air, for the leg's own weight, and the force from which one rather
+carries than not: together the zero of `FORCE_N`'s scale. `exoactor calibrate contacts` measures a robot's own."""
 SUPPORT_M_S2 = 5.0
 """Vertical specific force from which some foot must carry; in free flight it is zero and levels say nothing."""
 SUPPORT_S = 0.04
@@ -52,6 +56,8 @@ class ClassicalEstimator:
     Args:
         robot: with `feet`.
         rate_hz: how often `update` is called.
+        feet: name of a foot -> what its leg says of it in the air, N, and how much more than true it says; of a
+            calibration. Feet left out are nominal.
 
     Attributes:
         odometry: of the last state.
@@ -61,8 +67,12 @@ class ClassicalEstimator:
 
     name = "classical"
 
-    def __init__(self, robot: Robot, rate_hz: float) -> None:
+    def __init__(
+        self, robot: Robot, rate_hz: float, feet: Mapping[str, tuple[float, float]] | None = None
+    ) -> None:
         self.odometry = LegOdometry(robot)
+        own = [(feet or {}).get(name, (AIR_N, 1.0)) for name in self.odometry.names]
+        self._touch = [(air + scale * TOUCH_N, scale * FORCE_N) for air, scale in own]
         self._feet = len(self.odometry.names)
         self._imu = 3 * robot.motors
         self._arm = robot.imu_in_base_m
@@ -126,9 +136,10 @@ class ClassicalEstimator:
         highest = max(heights)
         carried = min(max(self._support / SUPPORT_M_S2, 0.0), 1.0)
         out = []
-        for height, force in zip(heights, odometry.force.tolist(), strict=True):
+        forces = odometry.force.tolist()
+        for height, force, (threshold, width) in zip(heights, forces, self._touch, strict=True):
             level = carried * math.exp((height - highest) / LEVEL_M) - 0.5
-            logit = force / FORCE_N + LEVEL_LOGIT * level
+            logit = (force - threshold) / width + LEVEL_LOGIT * level
             out.append(1 / (1 + math.exp(-min(max(logit, -30.0), 30.0))))
         return out
 

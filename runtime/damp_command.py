@@ -2,7 +2,7 @@
 
 For people, and for the service manager after a run whose supervisor and gate died together: the drives then keep their
 last command. It is the gate process, started damping, without a run around it. It damps whoever else writes: damping
-that mixes with another's commands is still less than those alone.
+that mixes with another's commands is still less than those alone. Motors on serial ports are not damped but let go.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from firmware_bridge.dds import DdsSettings
 from firmware_bridge.motor_bus import Reading
 from firmware_bridge.motor_table import PREFERRED_MODE
 from firmware_bridge.unitree_bus import UnitreeBus
+from firmware_bridge.wiring import read_wiring, wiring_path
 from runtime.errors import Refused
 from runtime.gate_process import CORE, PRIORITY, GateProcess
 from runtime.realtime import go_real_time, protect_from_oom
 from runtime.records import CONTROL_DTYPE, GATE_RING, gate_log_dtype, status_dtype, target_dtype
 from runtime.robot import NO_WIRE, Robot, load_robot
-from runtime.settings import RunSettings
+from runtime.settings import GATE_HZ, RunSettings
 from runtime.slots import Ring, Slot
 from runtime.supervisor import SHARED_ROOT
+from runtime.targets import target_among
 
 TARGETS = ("g1", "dds")
 STATE_S = 1.0
@@ -40,8 +42,11 @@ CLEAN = ("success", "exit-code")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `exoactor damp`."""
-    parser.epilog = "example: exoactor damp --robot g1 --interface eth0"
-    parser.add_argument("--robot", choices=TARGETS, default="g1", help="g1: the real one; dds: one on the loopback")
+    parser.epilog = ("example: exoactor damp --robot g1 --interface eth0\n"
+                     "         exoactor damp --robot my_robot.json")
+    parser.add_argument("--robot", type=target_among(TARGETS), default="g1", metavar="TARGET",
+                        help="g1: the real one; dds: one on the loopback; FILE.json: of motors on serial ports the "
+                        "torque is taken, and it ends when each was heard to have none")
     parser.add_argument("--robot-file", default="g1_29dof", metavar="NAME|FILE.json",
                         help="its table, for the damping of each joint (default g1_29dof)")
     parser.add_argument("--domain", type=int, help="DDS domain (default 1, with --robot g1 0)")
@@ -58,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     if args.unless_clean and os.environ.get("SERVICE_RESULT") in CLEAN:
         print("exoactor damp: the run ended by itself, nothing to do", file=sys.stderr)
         return 0
+    if args.robot not in TARGETS:
+        return _let_go(args.robot)
     robot = load_robot(args.robot_file)
     _check_arguments(args, robot)
     domain = args.domain if args.domain is not None else (0 if args.robot == "g1" else 1)
@@ -83,6 +90,23 @@ def run(args: argparse.Namespace) -> int:
         with open(os.devnull, "w", encoding="ascii") as nobody, contextlib.redirect_stdout(nobody):  # a child's events
             gate.run()
     return 0 if heard is not None else 1
+
+
+def _let_go(robot: str) -> int:
+    """Drives on serial ports: most have let go by their own watchdogs by now, and none is given torque to damp with."""
+    from firmware_bridge.serial_robot import make_serial_bus
+
+    bus = make_serial_bus(read_wiring(wiring_path(robot)), 1 / GATE_HZ)
+    try:
+        doubts = bus.let_go()
+    finally:
+        bus.close()
+    drives = sum(len(line.drives) for line in bus.lines)
+    for line in doubts:
+        print(f"WARNING: {line}", file=sys.stderr)
+    said = f"not all of {drives} drives are known to have none" if doubts else f"none of {drives} drives has any"
+    print(f"exoactor damp: torque taken, {said}", file=sys.stderr)
+    return 1 if doubts else 0
 
 
 def _check_arguments(args: argparse.Namespace, robot: Robot) -> None:

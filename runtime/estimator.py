@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -81,16 +82,20 @@ def find_estimator(name_or_path: str) -> Path:
 
 
 def open_estimator(
-    name_or_path: str, robot: Robot, rate_hz: float, *, backend: str = "cpu", allow_unsigned: bool = False
+    name_or_path: str, robot: Robot, rate_hz: float, *, backend: str = "cpu", allow_unsigned: bool = False,
+    feet: Mapping[str, tuple[float, float]] | None = None,
 ) -> tuple[Estimator, tuple[str, ...]]:
     """The estimator of a run, and warnings to be said aloud.
+
+    Args:
+        feet: of a calibration, for the classical one; a network knows the forces that it was trained with.
 
     Raises:
         Refused: no such estimator; a bundle that is not whole, not trusted or of other golden vectors; another robot or
             rate; a robot without feet.
     """
     if name_or_path == CLASSICAL:
-        classical = ClassicalEstimator(robot, rate_hz)
+        classical = ClassicalEstimator(robot, rate_hz, feet)
         if classical.values.size != ESTIMATE_SIZE:
             raise Refused(f"robot {robot.name}", expected="two feet", found=f"{classical.values.size - 4}",
                           what_to_do="the terms are those of a biped")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from firmware_bridge.wiring import Wiring, read_wiring, wiring_path
 from runtime.errors import Refused
 from runtime.robot import Robot
 from runtime.settings import GATE_HZ, SERIAL, RunSettings
+
+if TYPE_CHECKING:
+    from firmware_bridge.serial_bus import SerialBus
 
 GAIN_SLACK = 1.001
 """Beyond what its protocol carries by a thousandth, a gain is still the same."""
@@ -42,6 +45,10 @@ class GateBus(MotorBus, Protocol):
         """A tick that commands nothing: a bus whose states are asked for asks."""
         ...
 
+    def statistics(self) -> list[dict[str, Any]]:
+        """Of each port of drives, for the report; nothing where there are none."""
+        ...
+
     def pump(self, until_ns: int) -> None:
         """The time until the next tick, for what the wire needs meanwhile; may return at once."""
         ...
@@ -61,10 +68,18 @@ def open_gate_bus(settings: RunSettings, robot: Robot) -> GateBus:
     if settings.target != SERIAL:
         dds = DdsSettings(settings.domain, settings.interface, settings.peers)
         return UnitreeBus(dds, robot.wire, robot.motors, profile_of(settings), "exoactor-gate")
+    return open_serial_bus(settings, robot)
+
+
+def open_serial_bus(settings: RunSettings, robot: Robot) -> SerialBus:
+    """The bus of a wiring file, connected: watchdogs set, no torque.
+
+    Raises:
+        BridgeError: a port or a drive is missing, or is not as the file says.
+    """
     from firmware_bridge.serial_robot import make_serial_bus
 
-    wiring = refuse_misfit(read_wiring(wiring_path(settings.wiring or "")), robot)
-    bus = make_serial_bus(wiring, 1 / GATE_HZ)
+    bus = make_serial_bus(refuse_misfit(read_wiring(wiring_path(settings.wiring or "")), robot), 1 / GATE_HZ)
     bus.connect()
     return bus
 

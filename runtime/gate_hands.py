@@ -20,7 +20,22 @@ from runtime.settings import GATE_HZ, RunSettings
 
 FIRST_STATE_S = 1.0
 """How long hands are waited for: both were heard within 0.1 s wherever there were any."""
-BUSES: dict[str, Callable[[DdsSettings], HandBus]] = {"dex3": lambda settings: Dex3Bus(settings)}
+
+
+def _dex3(settings: RunSettings) -> HandBus:
+    return Dex3Bus(DdsSettings(settings.domain, settings.interface, settings.peers))
+
+
+def _inspire(settings: RunSettings) -> HandBus:
+    from firmware_bridge.inspire_hands import InspireBus
+
+    if settings.hand_ports is None:
+        raise Refused("hands on serial ports", expected="their ports", found="none",
+                      what_to_do="name them by --hand-ports LEFT,RIGHT, or as `hands` in the wiring file")
+    return InspireBus(*settings.hand_ports)
+
+
+BUSES: dict[str, Callable[[RunSettings], HandBus]] = {"dex3": _dex3, "inspire": _inspire}
 """A hand's `bus` -> what opens it. Another make of hands is a row here and a file."""
 
 
@@ -28,12 +43,12 @@ def open_hand_bus(model: HandModel, settings: RunSettings) -> HandBus:
     """The bus of a hand's file.
 
     Raises:
-        Refused: one that nobody speaks.
+        Refused: one that nobody speaks, or whose ports nobody named.
     """
     if model.bus not in BUSES:
         raise Refused(f"hand {model.name}", expected=f"a bus among {', '.join(BUSES)}", found=model.bus,
                       what_to_do="correct `bus` in the hand's file")
-    return BUSES[model.bus](DdsSettings(settings.domain, settings.interface, settings.peers))
+    return BUSES[model.bus](settings)
 
 
 class GateHands:

@@ -20,6 +20,7 @@ import numpy as np
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.libddsc import library
 from firmware_bridge.motor_bus import Reading, SafeCommand
+from firmware_bridge.remote import buttons_in
 from runtime.calibration_file import calibration_of
 from runtime.child import SPARE
 from runtime.errors import Refused
@@ -30,7 +31,7 @@ from runtime.gate_bus import open_gate_bus, profile_of
 from runtime.gate_hands import GateHands
 from runtime.gate_log import GateLog
 from runtime.operator_watch import OperatorWatch
-from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time, protect_from_oom
+from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_first, go_real_time, protect_from_oom
 from runtime.records import (
     CONTROL_DTYPE,
     GATE_RING,
@@ -46,6 +47,7 @@ from runtime.slots import Ring, Slot
 from runtime.stream_watch import StreamWatch
 
 PRIORITY, CORE = 80, -1
+SPARE_NICE = -15
 FIRST_STATE_S, FRESH_S = 5.0, 0.02
 DISCOVERY_S = 0.6
 """How long to look for other writers before arming: discovery of a known participant takes milliseconds."""
@@ -199,9 +201,12 @@ class GateProcess:
             if self._is_over(now):
                 break
             self._bus.pump(metronome.deadline_ns)
+        ports = self._bus.statistics()
         self._bus.close()
         if self._hands is not None:
             self._hands.close()
+        if ports:
+            emit("buses", ports=ports)
         emit("done", flags=flag_names(gate.seen_flags), mode=gate.machine.mode.name, skipped=metronome.skipped)
         return 1 if gate.machine.cause >= 0 else 0
 
@@ -239,6 +244,9 @@ class GateProcess:
         record = status.record
         record["now_ns"], record["flags"], record["target_sequence"] = now, gate.flags, gate.target_sequence
         record["mode"], record["cause"] = gate.machine.mode, gate.machine.cause
+        record["temperature_c"][0] = self._bus.sample.temperature_c
+        remote = self._bus.sample.remote
+        record["buttons"] = buttons_in(int(remote[2]), int(remote[3]))
         self._status_state[0] = gate.state.record[0]
         status.publish()
         self._log.fill(now, command, written, int(self._target.record["state_ns"][0]), late_ns, tick_ns,
@@ -259,9 +267,11 @@ class GateProcess:
         return is_long and self._release
 
 
-def _is_called() -> bool:
+def _is_called(settings: RunSettings) -> bool:
     """Load what a gate needs, say so, and wait; False when the supervisor went without calling."""
     library()
+    if settings.real_time:
+        go_first(SPARE_NICE)  # waits at no cost, and has to wake at once
     emit("spare")
     return bool(sys.stdin.readline())
 
@@ -270,7 +280,7 @@ def main(argv: list[str]) -> int:
     """Entry of the process."""
     settings = RunSettings.load(Path(argv[0]))
     die_with_parent(signal.SIGTERM)
-    if SPARE in argv and not _is_called():
+    if SPARE in argv and not _is_called(settings):
         return 0
     lacking: list[str] = []
     if settings.real_time:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import termios
 import tty
+from collections.abc import Callable
 from typing import Any
 
 from runtime.errors import Refused
@@ -76,21 +77,22 @@ class Keys:
         return SPEEDS[self._key] if self.held(now_ns) else (0.0, 0.0, 0.0)
 
 
-class Keyboard:
+class Terminal:
     """A terminal, read key by key (cbreak) until it is closed; Ctrl-C goes on meaning what it meant.
 
+    Args:
+        feed: takes in what was typed, and when.
+
     Attributes:
-        keys: what was typed.
         is_open: false before `open` and once the terminal hung up.
         was_open: `open` was called.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, feed: Callable[[bytes, int], None]) -> None:
+        self._path, self._feed = path, feed
         self._descriptor = -1
         self._before: list[Any] | None = None
         self.was_open = False
-        self.keys = Keys()
 
     @property
     def is_open(self) -> bool:
@@ -126,7 +128,7 @@ class Keyboard:
         except OSError:
             data = b""
         if data:
-            self.keys.feed(data, now_ns)
+            self._feed(data, now_ns)
         else:
             self.close()
 
@@ -139,3 +141,15 @@ class Keyboard:
                 termios.tcsetattr(self._descriptor, termios.TCSANOW, self._before)
         os.close(self._descriptor)
         self._descriptor = -1
+
+
+class Keyboard(Terminal):
+    """A terminal whose keys stop, hold to run and command.
+
+    Attributes:
+        keys: what was typed.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.keys = Keys()
+        super().__init__(path, self.keys.feed)

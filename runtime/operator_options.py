@@ -48,7 +48,7 @@ def operator_settings(args: argparse.Namespace) -> dict[str, Any]:
         if spec.kind == "network" and spec.where:
             check_bind(parse_address(spec.where, "--estop network"), key, "--estop network")
     return {"teleop": args.teleop, "estops": estops, "operator_bind": args.teleop_bind,
-            "operator_key": args.teleop_key, "terminal": _terminal() if "keyboard" in kinds else None}
+            "operator_key": args.teleop_key, "terminal": own_terminal() if "keyboard" in kinds else None}
 
 
 def with_wired_button(robot: str, typed: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,7 +66,12 @@ def with_wired_button(robot: str, typed: tuple[str, ...]) -> tuple[str, ...]:
     return typed if estop is None else tuple(dict.fromkeys((*typed, f"{estop.protocol}:{estop.port}")))
 
 
-def _terminal() -> str:
+def own_terminal() -> str:
+    """Path of the terminal this command was started in.
+
+    Raises:
+        Refused: none.
+    """
     try:
         return os.ttyname(sys.stdin.fileno())
     except (OSError, ValueError) as error:

@@ -10,7 +10,6 @@ than half a core. What it publishes is decided in `runtime.operator_state`.
 
 from __future__ import annotations
 
-import os
 import secrets
 import select
 import sys
@@ -22,6 +21,7 @@ import numpy as np
 
 from firmware_bridge.errors import BridgeError
 from runtime.child_life import Life
+from runtime.deadman import ButtonDeadman, Deadman, GamepadDeadman, KeyboardDeadman, parse_deadman
 from runtime.errors import Refused
 from runtime.estop_sources import (
     ButtonStop,
@@ -35,13 +35,14 @@ from runtime.estop_sources import (
 )
 from runtime.events import emit, emit_refusal
 from runtime.gamepad import Gamepad
-from runtime.keyboard import Keyboard
+from runtime.keyboard import Keyboard, Terminal
 from runtime.lease import Lease
 from runtime.network_stop import StopEndpoint
 from runtime.operator_key import Address, check_bind, parse_address, read_key
 from runtime.operator_link import Link
 from runtime.operator_message import Count, Message, OtherJoints, Pose, pose_form, stream_form
 from runtime.operator_state import OperatorState, TeleopInput
+from runtime.realtime import go_first
 from runtime.records import CONTROL_DTYPE, OPERATOR_DTYPE, STREAM_RING, status_dtype, stream_dtype
 from runtime.robot import Robot, load_robot
 from runtime.settings import RunSettings
@@ -62,11 +63,15 @@ class Sources:
         teleop: what commands, or None.
         stops: the emergency stops, in the order of `RunSettings.operator`.
         lease: of the network source.
-        keyboard: the run's terminal, not taken yet, or None.
+        keyboard: the run's terminal for commands and stops, or None.
+        terminal: that, or the dead-man's, not taken yet; or None.
+        deadman: of a routine, or None.
     """
 
     def __init__(self, settings: RunSettings, robot: Robot) -> None:
         self.keyboard: Keyboard | None = None
+        self.terminal: Terminal | None = None
+        self.deadman: Deadman | None = None
         self._pads: dict[str | None, Gamepad] = {}
         self.links: list[Link] = []
         self.stops: list[EstopSource] = []
@@ -82,7 +87,7 @@ class Sources:
         specs = parse_estops(settings.estops)
         kinds = {settings.teleop, *(spec.kind for spec in specs)}
         if "keyboard" in kinds:
-            self.keyboard = Keyboard(_terminal(settings))
+            self.terminal = self.keyboard = Keyboard(_terminal(settings))
         self.lease = Lease(_draw)
         self.teleop: TeleopSource | None = self._teleop(settings, specs)
         self._own_link(settings, [spec for spec in specs if spec.kind == "network" and spec.where is None])
@@ -90,6 +95,17 @@ class Sources:
             self.stops.append(self._stop_of(spec))
         if self.teleop is not None:
             self.stops.append(TeleopStop(self.teleop))
+        if settings.deadman is not None:
+            self._hold(settings, settings.deadman)
+
+    def _hold(self, settings: RunSettings, deadman: str) -> None:
+        kind, where = parse_deadman(deadman)
+        if kind == "keyboard":
+            self.terminal = self.deadman = KeyboardDeadman(_terminal(settings))
+        elif kind == "gamepad":
+            self.deadman = GamepadDeadman(self._pad(where))
+        elif kind == "button":
+            self.deadman = ButtonDeadman(where or "")
 
     def _teleop(self, settings: RunSettings, specs: Iterable[EstopSpec]) -> TeleopSource | None:
         if settings.teleop == "network":
@@ -134,22 +150,22 @@ class Sources:
 
     def pump(self, now_ns: int) -> bool:
         """Take in what arrived; true when a link may hold more."""
-        if self.keyboard is not None:
-            self.keyboard.pump(now_ns)
+        if self.terminal is not None:
+            self.terminal.pump(now_ns)
         for pad in self._pads.values():
             pad.pump(now_ns)
         return any([link.pump(now_ns) for link in self.links])
 
     def wait(self, timeout_s: float) -> None:
         """Until something arrives or the time is over."""
-        devices = [self.keyboard, *self._pads.values()]
+        devices = [self.terminal, *self._pads.values()]
         open_devices = [device for device in devices if device and device.is_open]
         select.select([*open_devices, *(file for link in self.links for file in link.files)], [], [], timeout_s)
 
     def close(self) -> None:
         """Give everything back, the terminal above all."""
-        if self.keyboard is not None:
-            self.keyboard.close()
+        if self.terminal is not None:
+            self.terminal.close()
         for pad in self._pads.values():
             pad.close()
         for link in self.links:
@@ -157,13 +173,8 @@ class Sources:
         for stop in self.stops:
             if isinstance(stop, ButtonStop | GpioStop):
                 stop.close()
-
-
-def _ask_for_priority() -> None:
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
-    except OSError as error:
-        emit("warning", message=f"operator without nice {NICE}: {error}")
+        if isinstance(self.deadman, ButtonDeadman):
+            self.deadman.close()
 
 
 def _draw() -> int:
@@ -202,8 +213,11 @@ class OperatorProcess:
         stops = [stop.poll(now_ns) for stop in sources.stops]
         teleop = sources.teleop.look(now_ns) if sources.teleop is not None else None
         keys = sources.keyboard.keys if sources.keyboard is not None else None
-        state.update(now_ns, teleop, stops, keys.gestures + keys.resumes if keys is not None else 0)
-        self._publish(now_ns, teleop)
+        held, gestures = False, keys.gestures + keys.resumes if keys is not None else 0
+        if sources.deadman is not None:
+            held, gestures = sources.deadman.look(now_ns)
+        state.update(now_ns, teleop, stops, gestures)
+        self._publish(now_ns, teleop, held=held)
         for link in sources.links:
             for frame in link.frames:
                 self._push(frame, now_ns)
@@ -215,11 +229,11 @@ class OperatorProcess:
 
     def _take_the_terminal(self) -> None:
         """Only once the supervisor has asked for anything: until then the terminal is its own."""
-        keyboard = self._sources.keyboard
-        if keyboard is not None and not keyboard.was_open and self._control.read():
-            keyboard.open()
+        terminal = self._sources.terminal
+        if terminal is not None and not terminal.was_open and self._control.read():
+            terminal.open()
 
-    def _publish(self, now_ns: int, teleop: TeleopInput | None) -> None:
+    def _publish(self, now_ns: int, teleop: TeleopInput | None, *, held: bool) -> None:
         state, record, links = self._state, self._slot.record, self._sources.links
         record["beat_ns"], record["heard_ns"], record["engages"] = now_ns, state.heard_ns, state.engages
         for which in Count:
@@ -227,7 +241,7 @@ class OperatorProcess:
         record["dropped"] = sum(link.dropped for link in links)
         record["latency_s"] = teleop.age_s if teleop is not None else 0.0
         record["command"][0] = state.command
-        record["source"], record["held"] = state.source, state.held
+        record["source"], record["held"] = state.source, state.held or held
         record["stop"], record["silent"] = state.stop, state.silent
         self._slot.publish()
 
@@ -261,8 +275,8 @@ def main(argv: list[str]) -> int:
     except BridgeError as error:
         emit_refusal(error)
         return 2
-    if settings.real_time:
-        _ask_for_priority()
+    if settings.real_time and (lacking := go_first(NICE)):
+        emit("warning", message=f"operator without {lacking}")
     try:
         process = OperatorProcess(settings, robot, sources)
         emit("ready", sources=settings.operator, listens=[list(link.address) for link in sources.links])

@@ -79,7 +79,7 @@ class OperatorView:
         self._slot.read()
         record = self._slot.record
         if not int(record["beat_ns"][0]):
-            return [f"{name} silent" for name in self._names]
+            return [f"{name} silent" for name in self._names] or ["the operator's process silent"]
         words = {"stop": "pressed", "silent": "silent"}
         return [f"{name} {word}" for bit, name in enumerate(self._names) for field, word in words.items()
                 if int(record[field][0]) >> bit & 1]

@@ -112,10 +112,12 @@ class Policy:
         self._estimates = [controller.inputs.own[ESTIMATE] for controller in (self.controller, self._steered)
                            if controller is not None and ESTIMATE in controller.inputs.own]
         if manifest.estimator is not None:
+            from runtime.calibration_file import feet_of
             from runtime.estimator import open_estimator
 
             self.estimator, warnings = open_estimator(
-                manifest.estimator, manifest.robot, manifest.rate_hz, allow_unsigned=settings.allow_unsigned
+                manifest.estimator, manifest.robot, manifest.rate_hz, allow_unsigned=settings.allow_unsigned,
+                feet=feet_of(settings.calibration, manifest.robot, settings.serial),
             )
             self.warnings += warnings
         elif self._estimates:

@@ -9,17 +9,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from firmware_bridge.errors import BridgeError
-from runtime.child_life import Life
-from runtime.events import emit, emit_refusal
-from runtime.faults import BIT, Mode
+from runtime.events import emit
+from runtime.faults import Mode
 from runtime.loop_checks import Misses
 from runtime.needs import stream_needs
 from runtime.policy import Policy
-from runtime.realtime import Metronome, freeze_garbage, go_real_time
 from runtime.records import (
     OPERATOR_DTYPE,
     POLICY_RING,
@@ -32,8 +30,7 @@ from runtime.records import (
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
 from runtime.state import RobotState
-
-PRIORITY, CORE = 60, 0
+from runtime.target_process import run_maker
 
 
 class PolicyProcess:
@@ -45,6 +42,7 @@ class PolicyProcess:
 
     Attributes:
         target: what the gate reads.
+        period_ns, ready, warnings: see `target_process.Maker`.
     """
 
     def __init__(self, settings: RunSettings, policy: Policy) -> None:
@@ -67,7 +65,21 @@ class PolicyProcess:
             self._hands = Slot(shared / "hands", policy.hands.record.dtype, run)
         self._ring = Ring(shared / "policy_ring", policy.log.dtype, run, POLICY_RING, create=True)
         self._state = RobotState(robot.motors)
-        self._misses = Misses(robot.limits, round(1e9 / policy.manifest.rate_hz))
+        self.period_ns = round(1e9 / policy.manifest.rate_hz)
+        self._misses = Misses(robot.limits, self.period_ns)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """For the operator."""
+        return self._policy.warnings
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        """Sizes of the log's records, and on what the networks run."""
+        policy = self._policy
+        return {"joints": len(policy.manifest.order), "observation": int(policy.log["observation"].size),
+                "estimate": policy.estimate_size, "backend": policy.backend, "backend_note": policy.backend_note,
+                "hand_events": [] if policy.hands is None else policy.hands.events}
 
     def tick(self, now_ns: int, late_ns: int, clock: Callable[[], int] = time.monotonic_ns) -> None:
         """One control period that began at `now_ns`, so much later than it should have.
@@ -98,37 +110,18 @@ class PolicyProcess:
             emit("warning", message=policy.helm.notices.popleft())
 
 
+def open_policy(settings: RunSettings) -> PolicyProcess:
+    """The run's policy, loaded, between its slots.
+
+    Raises:
+        BridgeError: what does not fit.
+    """
+    return PolicyProcess(settings, Policy(settings))
+
+
 def main(argv: list[str]) -> int:
     """Entry of the process."""
-    life = Life(argv)
-    settings = life.settings
-    try:
-        policy = Policy(settings)
-    except BridgeError as error:
-        emit_refusal(error)
-        return 2
-    # Only now: loading a model takes tens of milliseconds, which at this priority would stall whoever else is armed.
-    if settings.real_time:
-        for line in go_real_time(PRIORITY, CORE):
-            emit("warning", message=f"policy without {line}")
-    process = PolicyProcess(settings, policy)
-    emit("ready", joints=len(policy.manifest.order), observation=int(policy.log["observation"].size),
-         estimate=policy.estimate_size, backend=policy.backend, backend_note=policy.backend_note,
-         hand_events=[] if policy.hands is None else policy.hands.events)
-    for line in policy.warnings:
-        emit("warning", message=line)
-    freeze_garbage()
-    metronome = Metronome(round(1e9 / policy.manifest.rate_hz))
-    try:
-        while not life.is_over:
-            now = metronome.wait()
-            process.tick(now, metronome.late_ns)
-    except Exception as error:  # the gate damps at once instead of waiting for the target to grow old
-        process.target.record["flags"] = BIT["POLICY_FAULT"]
-        process.target.publish()
-        emit("error", message=f"{type(error).__name__}: {error}")
-        return 1
-    return 0
+    return run_maker("policy", argv, open_policy)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from runtime.operator_message import TO_ROBOT, Challenge, Kind, Message, Reject,
 from runtime.operator_process import Sources
 from runtime.preflight import Check, refused_line
 from runtime.robot import Robot
-from runtime.settings import GATE_HZ, RunSettings
+from runtime.settings import GATE_HZ, SERIAL, RunSettings
 
 SOURCES_S = 2.0
 """How long the sources may take to come alive; a person switches them on before the check."""
@@ -68,7 +68,9 @@ def press_simulated_remote(bus: UnitreeBus, robot: Robot, press: Callable[[], No
 def check_sources(settings: RunSettings, robot: Robot) -> Iterator[Check]:
     """Every configured source: heard of, and not pressed."""
     if not settings.estops:
-        yield Check("e-stop sources", True, "the wireless remote alone", "those of --estop", "", False)
+        has_remote = settings.target != SERIAL
+        yield Check("e-stop sources", has_remote, "the wireless remote alone" if has_remote else "none",
+                    "those of --estop", "name one by --estop, or as `estop` in the wiring file", False)
         return
     try:
         sources = Sources(settings, robot)

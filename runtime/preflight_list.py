@@ -12,6 +12,7 @@ from runtime.preflight_estop import check_presses, check_remote, check_sources, 
 from runtime.preflight_machine import check_machine, read_machine
 from runtime.preflight_pose import check_imu, check_motors, check_pose
 from runtime.preflight_robot import check_link, check_peers, open_bus, profile_of, watch_robot
+from runtime.robot import Robot
 from runtime.settings import RunSettings
 
 WATCHED_BY_RUN = ("dds", "g1")
@@ -27,13 +28,16 @@ def list_machine(settings: RunSettings, manifest: Manifest) -> Iterator[Check]:
     yield check_calibration(settings, manifest.robot)
 
 
-def list_robot(settings: RunSettings, manifest: Manifest, press: Callable[[], None] | None = None) -> Iterator[Check]:
+def list_robot(
+    settings: RunSettings, robot: Robot, pose: Manifest | None = None, press: Callable[[], None] | None = None
+) -> Iterator[Check]:
     """The robot on the network.
 
     Args:
+        pose: the controller whose start pose the joints should be near; None: nobody knows where they are yet.
         press: presses a simulated robot's remote.
     """
-    robot, target = manifest.robot, settings.target
+    target = settings.target
     try:
         bus = open_bus(settings, robot)
     except BridgeError as error:
@@ -48,7 +52,8 @@ def list_robot(settings: RunSettings, manifest: Manifest, press: Callable[[], No
             return
         yield from check_peers(watch, target)
         yield from check_imu(watch, robot)
-        yield from check_pose(watch.sample, manifest)
+        if pose is not None:
+            yield from check_pose(watch.sample, pose)
         yield from check_motors(watch, robot, profile_of(settings).simulator_only)
         yield from check_remote(watch.sample, robot, strict=target in ("g1", "sim"))
         if press is not None:
@@ -72,4 +77,12 @@ def list_for_run(settings: RunSettings, manifest: Manifest) -> Iterator[Check]:
     yield from list_machine(settings, manifest)
     yield from check_presses(settings)
     if settings.target in WATCHED_BY_RUN:
-        yield from list_robot(settings, manifest)
+        yield from list_robot(settings, manifest.robot, manifest)
+
+
+def list_for_routine(settings: RunSettings, robot: Robot) -> Iterator[Check]:
+    """What `exoactor calibrate` looks at before it starts a process: as a run, but for what a routine will find out."""
+    yield from check_machine(read_machine(Path(settings.out), settings.interface), strict=settings.target == "g1")
+    yield from check_presses(settings)
+    if settings.target in WATCHED_BY_RUN:
+        yield from list_robot(settings, robot)

@@ -13,13 +13,16 @@ from runtime.fault_table import FLAGS
 from runtime.state import state_dtype
 
 Dtype = np.dtype[np.void]
-GATE_RING, POLICY_RING, STREAM_RING, HAND_RING = 1024, 256, 64, 256
-"""Records a ring keeps: for the logger 2 s of the gate, 5 s of a 50 Hz policy, 2.5 s of hands; for the policy 1 s of a
-60 Hz stream."""
+GATE_RING, POLICY_RING, STREAM_RING, HAND_RING, ROUTINE_RING = 1024, 256, 64, 256, 4096
+"""Records a ring keeps: for the logger 2 s of the gate, 5 s of a 50 Hz policy, 2.5 s of hands, 8 s of a routine; for
+the policy 1 s of a 60 Hz stream."""
 
 
 def status_dtype(motors: int) -> Dtype:
-    """Gate -> policy, telemetry, supervisor: the state and what the gate made of it."""
+    """Gate -> policy, telemetry, supervisor: the state and what the gate made of it.
+
+    buttons: of the remote; temperature_c: of each motor's hottest sensor.
+    """
     return np.dtype(
         [
             ("now_ns", "<i8"),
@@ -28,6 +31,8 @@ def status_dtype(motors: int) -> Dtype:
             ("state", state_dtype(motors)),
             ("mode", "<u4"),
             ("cause", "<i4"),
+            ("buttons", "<u4"),
+            ("temperature_c", "<i2", (motors,)),
         ]
     )
 
@@ -75,10 +80,10 @@ beat_ns: when that process last looked, monotonic. heard_ns: when the newest acc
 to take over and those to hand back. malformed, unauthorised, replayed, dropped: messages not taken, counted.
 latency_s: age of the commander's newest message at arrival, by the offset estimate. command: vx, vy (m/s), yaw rate
 (rad/s), zeros unless somebody is engaged. source: a `Source`, of the newest accepted gesture; NONE before the first,
-CLIP where it handed back to the run's own motion, and nobody is engaged. held: somebody is engaged and holds the
-dead-man; as it was while a commander is not heard, 0 from the moment one is heard again. stop, silent: bits of
-emergency-stop sources that are pressed (for half a second at least), or that have fallen silent, in the order of
-`RunSettings.operator`.
+CLIP where it handed back to the run's own motion, and nobody is engaged. held: somebody holds the dead-man, of a
+routine, or as the one who is engaged; as it was while a commander is not heard, 0 from the moment one is heard again.
+stop, silent: bits of emergency-stop sources that are pressed (for half a second at least), or that have fallen silent,
+in the order of `RunSettings.operator`.
 """
 
 
@@ -220,6 +225,29 @@ def policy_log_dtype(
             *([("stream_added_s", "<f4"), ("stream_age_s", "<f4"), ("source", "<u4")] if has_stream else []),
             ("phase", "<u4"),
             ("mode", "<u4"),
+        ]
+    )
+
+
+STRETCH_BYTES = 96
+"""Longest name of a stretch or step of a routine, ASCII, padded with zeros."""
+
+
+def routine_dtype(motors: int) -> Dtype:
+    """One tick of a calibration routine: when it ran, the state it saw, the target it set.
+
+    number: counts this file's records from 1, so that a lost one is noticed. stretch: counts the stretches that are
+    recorded, `name` is this one's; 0 in a record that only says that the step `name` is finished.
+    """
+    return np.dtype(
+        [
+            ("now_ns", "<i8"),
+            ("number", "<u8"),
+            *_fields(state_dtype(motors)),
+            ("target", "<f4", (motors, 5)),
+            ("temperature_c", "<f4", (motors,)),
+            ("stretch", "<u4"),
+            ("name", "u1", (STRETCH_BYTES,)),
         ]
     )
 

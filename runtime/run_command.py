@@ -15,7 +15,7 @@ import numpy as np
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.serial_port import find_port
 from firmware_bridge.sim_options import add_robot_options, robot_option_words
-from firmware_bridge.wiring import read_wiring, wiring_path
+from firmware_bridge.wiring import read_wiring
 from runtime.admission import Admitted, admit
 from runtime.backend import BACKEND_HELP, BACKENDS
 from runtime.calibration_file import add_calibration_options, calibration_of, calibration_settings
@@ -30,15 +30,15 @@ from runtime.operator_options import add_operator_options, operator_settings
 from runtime.preflight import refuse_red
 from runtime.preflight_list import WATCHED_BY_RUN, list_for_run
 from runtime.robot import NO_WIRE, robot_path
-from runtime.settings import SERIAL, RunSettings
+from runtime.settings import RunSettings
 from runtime.steered import NO_CONTROLLER, USUAL
 from runtime.stream_socket import check_address, check_stream
+from runtime.targets import TARGETS, named_target, target_among
 
 if TYPE_CHECKING:
     from firmware_bridge.simulated_robot import SimulatedRobot
     from runtime.policy import Policy
 
-TARGETS = ("sim", "dds", "g1", "unitree-mujoco")
 ALLOW_UNSIGNED_HELP = (
     "take a bundle that no trusted key has signed, or a bare manifest for a real robot; hashes still have to be right"
 )
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=float, metavar="S", help="play at most this long")
     parser.add_argument("--out", help="folder for report and log (default: runs/<time>)")
     parser.add_argument("--lockstep", action="store_true", help="one process, simulated time")
-    parser.add_argument("--robot", type=robot_target, default="sim", metavar="TARGET",
+    parser.add_argument("--robot", type=target_among(TARGETS), default="sim", metavar="TARGET",
                         help="sim: start a simulated one; dds: somebody else's on the network; g1: the real one; "
                         "unitree-mujoco: Unitree's own simulator, unchecked; FILE.json: motors on serial ports "
                         "(docs/serial.md)")
@@ -102,17 +102,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_hand_options(parser)
     add_operator_options(parser.add_argument_group("operator (not with --lockstep)"))
     add_robot_options(parser.add_argument_group("simulated robot (--robot sim)"))
-
-
-def robot_target(text: str) -> str:
-    """A target of `RunSettings`, or a wiring file.
-
-    Raises:
-        argparse.ArgumentTypeError: neither.
-    """
-    if text not in TARGETS and not wiring_path(text).is_file():
-        raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(TARGETS)}, or name a wiring file (.json)")
-    return text
 
 
 def run(args: argparse.Namespace) -> int:
@@ -146,9 +135,7 @@ def _run(args: argparse.Namespace, out: Path) -> dict[str, Any]:
         args.clip = str(find_chain(args.chain))
     if args.controller is None:
         args.controller, args.clip = OWN_CONTROLLER, args.clip or (None if args.stream else OWN_CLIP)
-    args.wiring = None
-    if args.robot not in TARGETS:
-        args.robot, args.wiring = SERIAL, str(wiring_path(args.robot).absolute())
+    args.robot, args.wiring = named_target(args.robot)
     _check_arguments(args)
     admitted = admit(args.controller, target=args.robot, allow_unsigned=args.allow_unsigned)
     warnings = [*admitted.warnings, *loosened(admitted.manifest.robot.limits)]
@@ -193,6 +180,7 @@ def _lockstep(args: argparse.Namespace, settings: RunSettings, out: Path) -> tup
 
 
 def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitted) -> tuple[None, dict[str, Any]]:
+    from runtime.policy_driver import PolicyDriver
     from runtime.supervisor import Supervisor
 
     admitted.model(settings.model)
@@ -212,7 +200,7 @@ def _processes(args: argparse.Namespace, settings: RunSettings, admitted: Admitt
         print("WARNING: profile unitree-mujoco: no CRC, no counter, no variant is checked. For that simulator only.",
               file=sys.stderr)
     warnings = _preflight(settings, admitted)
-    supervisor = Supervisor(settings, admitted.manifest, words)
+    supervisor = Supervisor(settings, PolicyDriver(settings, admitted.manifest), words)
     supervisor.notes["warnings"] += warnings
     supervisor.run()
     return None, supervisor.notes
@@ -273,15 +261,24 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if args.lockstep and args.robot != "sim":
         raise Refused("--lockstep", expected="--robot sim", found=f"--robot {args.robot}",
                       what_to_do="simulated time needs our own simulated robot: leave one of the two out")
-    if args.robot == "g1" and not args.interface:
-        raise Refused("--robot g1", expected="--interface NAME", found="none",
-                      what_to_do="name the network interface the robot's cable is on, e.g. --interface eth0")
+    check_interface(args.robot, args.interface)
     if args.robot == "unitree-mujoco" and args.interface not in (None, "lo"):
         raise Refused("--robot unitree-mujoco", expected="loopback", found=f"--interface {args.interface}",
                       what_to_do="this unchecked profile is for a simulator on this machine only")
     if args.duration is not None and not 0 < args.duration <= 3600:
         raise Refused("--duration", expected="seconds between 0 and 3600", found=f"{args.duration}",
                       what_to_do="give a time in that range")
+
+
+def check_interface(robot: str, interface: str | None) -> None:
+    """A real robot is looked for on a network that somebody named.
+
+    Raises:
+        Refused: nobody did.
+    """
+    if robot == "g1" and not interface:
+        raise Refused("--robot g1", expected="--interface NAME", found="none",
+                      what_to_do="name the network interface the robot's cable is on, e.g. --interface eth0")
 
 
 def _robot_file(admitted: Admitted, out: Path) -> str:
@@ -338,7 +335,7 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         wiring=args.wiring,
         **calibration_settings(args),
         **operator_settings(args),
-        **hand_settings(args),
+        **hand_settings(args, None if wiring is None else wiring.hands),
     )
 
 

@@ -12,6 +12,7 @@ from runtime.errors import Refused
 GATE_HZ = 500
 SERIAL = "serial"
 """Target of a run whose robot's motors hang on serial ports."""
+REAL = ("g1", SERIAL)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class RunSettings:
             the publisher's secret key.
         hands: file of the hands, None for a run without; `hands_on_damp`: what they do then. hands_required: somebody
             wants a run refused that has nothing to move them with; the gate's is set only where the motion moves them.
+        hand_ports: of hands on serial ports, left and right; an empty one is a missing hand.
+        log: file of the log in `out`.
+        routine: file that says what routine of calibration stands in the policy's place; None for a controller.
+        deadman: what has to be held while a routine moves (`runtime.deadman`); None for nothing.
     """
 
     controller: str
@@ -102,6 +107,15 @@ class RunSettings:
     hands: str | None = None
     hands_required: bool = False
     hands_on_damp: str | None = None
+    hand_ports: tuple[str, str] | None = None
+    log: str = "log.mcap"
+    routine: str | None = None
+    deadman: str | None = None
+
+    @property
+    def moves_a_robot(self) -> bool:
+        """Whether a real robot may move: nothing is armed without a person's word."""
+        return self.target in REAL and not self.dry_run
 
     @property
     def is_streamed(self) -> bool:
@@ -110,8 +124,9 @@ class RunSettings:
 
     @property
     def has_operator(self) -> bool:
-        """Whether the run has an operator's process: somebody may command, or stop, from outside the robot."""
-        return self.teleop is not None or bool(self.estops)
+        """Whether the run has an operator's process: somebody may command, stop or hold from outside the robot."""
+        is_held = self.deadman is not None and not self.deadman.startswith("remote")
+        return self.teleop is not None or bool(self.estops) or is_held
 
     @property
     def operator(self) -> tuple[str, ...]:
@@ -136,8 +151,8 @@ class RunSettings:
             data: dict[str, Any] = json.loads(path.read_bytes().decode("utf-8"))
             odd = set(data) ^ {field.name for field in fields(RunSettings)}
             if not odd:
-                for name in ("command", "peers", "estops"):
-                    data[name] = tuple(data[name])
+                for name in ("command", "peers", "estops", "hand_ports"):
+                    data[name] = None if data[name] is None else tuple(data[name])
                 return RunSettings(**data)
             found = f"unknown or missing: {', '.join(sorted(odd))}"
         except (ValueError, TypeError, RecursionError) as error:

@@ -19,38 +19,34 @@ from types import FrameType
 from typing import Any
 
 from runtime.alarms import RunWatch
-from runtime.chain_notes import read_chain_notes
 from runtime.child import SPARE, Child
 from runtime.console import Console
+from runtime.driver import Driver, Seen
 from runtime.errors import Refused
 from runtime.faults import FAULTS, Mode, Request, flag_names
-from runtime.hand import load_hand
-from runtime.hand_slots import hand_ring, order_slot
-from runtime.manifest import Manifest
 from runtime.mux import Source
-from runtime.operator_view import OperatorView, confirmation_text, relays_gesture, start_pose_text
-from runtime.pilot import READY_S, Phase
-from runtime.realtime import set_oom_score
+from runtime.operator_view import OperatorView
+from runtime.pilot import Phase
+from runtime.realtime import go_first, set_oom_score
 from runtime.records import CONTROL_DTYPE, GATE_RING, gate_log_dtype, status_dtype, target_dtype
 from runtime.service import Service
-from runtime.settings import GATE_HZ, SERIAL, RunSettings
+from runtime.settings import GATE_HZ, RunSettings
 from runtime.slots import Ring, Slot
-from runtime.stream_asks import StreamView
 
 SHARED_ROOT = Path("/dev/shm")
 POLL_S = 0.005
+NICE = -15
+"""A dead gate is replaced by whoever notices: on a machine with a load of 12 that took up to 1.2 s without."""
 GATE_RESTARTS = 3
-READY_TIMEOUT_S = {"sim": 30.0, "policy": 60.0, "telemetry": 30.0, "operator": 30.0, "stream": 30.0, "output": 30.0,
-                   "gate": 30.0}
+READY_TIMEOUT_S, DRIVER_TIMEOUT_S = 30.0, 60.0
 STOPS_TIMEOUT_S, STOPS_GRACE_S = 60.0, 1.0
 """For a person to switch on every stop that the run was told of; it is said what is waited for after the second."""
 OPERATOR_END_S = 1.0
-STREAM_DIED = "stream's process died"
-OPERATOR_DIED = "operator's process died: nobody heard the stops"
+DIED = {"operator": "operator's process died: nobody heard the stops", "stream": "stream's process died"}
 CHILD_END_S = 8.0
 ARM_TIMEOUT_S = 3.0
 GATE_STUCK_NS = 300_000_000
-OOM_SCORES = {"output": 600, "telemetry": 500, "stream": 500, "operator": 500, "policy": 300}
+OOM_SCORES = {"output": 600, "telemetry": 500, "stream": 500, "operator": 500, "policy": 300, "conductor": 300}
 """What the kernel may kill for memory first: the log before the policy, both before this process; the gate never."""
 
 
@@ -59,50 +55,42 @@ class Supervisor:
 
     Args:
         settings: what to do; `run` and `shared` are filled in here.
-        manifest: of the controller.
+        driver: makes the targets.
         sim_arguments: command line of the simulated robot for target "sim".
 
     Attributes:
         notes: what the report should say besides the log (warnings, restarts, errors).
     """
 
-    def __init__(self, settings: RunSettings, manifest: Manifest, sim_arguments: list[str]) -> None:
+    def __init__(self, settings: RunSettings, driver: Driver, sim_arguments: list[str]) -> None:
         self.out = Path(settings.out)
         _sweep()
         run = secrets.randbits(62) | 1
         self._shared = SHARED_ROOT / f"exoactor-{os.getpid()}-{run:x}"
         self._shared.mkdir(mode=0o700)
         self.settings = replace(settings, run=run, shared=str(self._shared))
-        self._manifest, self._sim_arguments = manifest, sim_arguments
-        motors = manifest.robot.motors
+        self._driver, self._robot, self._sim_arguments = driver, driver.robot, sim_arguments
+        motors = driver.robot.motors
         self._status = Slot(self._shared / "status", status_dtype(motors), run, create=True)
         self._target = Slot(self._shared / "target", target_dtype(motors), run, create=True)
         self._control = Slot(self._shared / "control", CONTROL_DTYPE, run, create=True)
         Ring(self._shared / "gate_ring", gate_log_dtype(motors), run, GATE_RING, create=True)
         self._operator: OperatorView | None = None
-        if self.settings.operator:
-            self._operator = OperatorView(self._shared, run, self.settings.operator, len(manifest.robot.joints))
-        self._stream: StreamView | None = None
-        if self.settings.is_streamed:
-            self._stream = StreamView(self.settings, manifest)
-        if settings.hands is not None:
-            hands = load_hand(settings.hands)
-            order_slot(self._shared, run, hands, create=True)
-            hand_ring(self._shared, run, hands, create=True)
+        if self.settings.has_operator:
+            self._operator = OperatorView(self._shared, run, self.settings.operator, len(driver.robot.joints))
         self.children: dict[str, Child] = {}
+        driver.share(self.settings, self.children)
         self._spare: Child | None = None
         self.notes: dict[str, Any] = {"warnings": [], "errors": [], "gate_restarts": 0, "alarms": []}
-        rates_hz = {"gate": float(GATE_HZ), "policy": settings.rate_hz}
-        self._run_watch = RunWatch(manifest.robot.limits, self.out / "log.mcap", rates_hz)
+        rates_hz = {"gate": float(GATE_HZ), driver.name: settings.rate_hz}
+        self._run_watch = RunWatch(driver.robot.limits, self.out / settings.log, rates_hz)
         self._service = Service()
         self._stop = False
         self._asked = Request.NONE
         self._asked_at = 0.0
         self._gate_ready_ns = 0
-        self._ready_since: float | None = None
         self._console = Console()
         self._is_terminal = sys.stderr.isatty()
-        self._play_started: float | None = None
 
     def run(self) -> None:
         """The whole run; on every way out the robot is damped before the processes end.
@@ -113,6 +101,8 @@ class Supervisor:
         handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._start()
+            if self.settings.real_time and (lacking := go_first(NICE)):
+                self._warn(f"supervisor without {lacking}")
             self._run_watch.begin()
             self._service.tell("READY=1")
             if not self._stop:
@@ -133,40 +123,36 @@ class Supervisor:
         print(f"WARNING: {line}", file=sys.stderr)
 
     def _spawn(self, name: str, arguments: list[str]) -> dict[str, Any]:
-        self.children[name] = Child(name, arguments, self.out / f"{name}.err")
+        waits = name in self._driver.told
+        self.children[name] = Child(name, arguments, self.out / f"{name}.err", waits=waits)
         if name in OOM_SCORES:
             set_oom_score(OOM_SCORES[name], self.children[name].pid)
         return self._await_ready(name)
 
     def _await_ready(self, name: str) -> dict[str, Any]:
-        ready = self.children[name].await_ready(READY_TIMEOUT_S[name], self._warn)
+        timeout_s = DRIVER_TIMEOUT_S if name == self._driver.name else READY_TIMEOUT_S
+        ready = self.children[name].await_ready(timeout_s, self._warn)
         self._gate_ready_ns = time.monotonic_ns()
         self._write_processes()
         return ready
 
     def _stage(self, module: str, settings: RunSettings) -> list[str]:
-        path = self._shared / f"{module}.json"
+        return ["-m", f"runtime.{module}", self._save(module, settings)]
+
+    def _save(self, name: str, settings: RunSettings) -> str:
+        path = self._shared / f"{name}.json"
         settings.save(path)
-        return ["-m", f"runtime.{module}", str(path)]
+        return str(path)
 
     def _start(self) -> None:
         settings = self.settings
         if settings.target == "sim":
-            self._spawn("sim", ["-m", "exoactor", "sim", "--follow", str(os.getpid()), *self._sim_arguments])
-        sizes = self._spawn("policy", self._stage("policy_process", settings))
-        if settings.backend == "auto":
-            print(f"backend: {sizes['backend_note']}", file=sys.stderr)
-        self.notes["backend"] = sizes["backend"]
-        self.settings = settings = replace(
-            settings, joints=sizes["joints"], observation=sizes["observation"], estimate=sizes["estimate"],
-            backend=sizes["backend"]
-        )
-        if settings.hands is not None:
-            self.notes["hand_events"] = sizes["hand_events"]
-            moves_hands = bool(sizes["hand_events"]) or settings.is_streamed
-            self.settings = settings = replace(settings, hands_required=settings.hands_required and moves_hands)
+            self._spawn("sim", ["-m", *self._driver.robot_module, "--follow", str(os.getpid()), *self._sim_arguments])
+        module = ["-m", self._driver.module, self._save("driver", settings)]
+        ready = self._spawn(self._driver.name, module)
+        self.settings = settings = self._driver.started(settings, ready, self.notes)
         self._spawn("telemetry", self._stage("telemetry", settings))
-        if self._stream is not None:
+        if settings.is_streamed:
             self._spawn("stream", self._stage("chain_process" if settings.follow else "stream_process", settings))
         if settings.stream_out is not None:
             self._spawn("output", self._stage("output_process", settings))
@@ -183,14 +169,10 @@ class Supervisor:
         fresh.write_text(json.dumps({name: child.pid for name, child in self.children.items()}), encoding="utf-8")
         fresh.replace(path)
 
-    @property
-    def _moves_a_robot(self) -> bool:
-        return self.settings.target in ("g1", SERIAL) and not self.settings.dry_run
-
     def _confirm(self) -> None:
-        if not self._moves_a_robot:
+        if not self.settings.moves_a_robot:
             return
-        self._console.say(confirmation_text(self.settings, self._manifest.robot))
+        self._console.say(self._driver.confirmation(self.settings))
         line = None
         while line is None and not self._stop and not self._console.is_closed:
             self._service.beat()
@@ -200,24 +182,30 @@ class Supervisor:
                           what_to_do="type MOVE in a terminal when the robot may move")
 
     def _await_stops(self) -> None:
-        """Every emergency-stop source has to be alive and released before anything is armed."""
-        if self._operator is None:
-            return
-        if self.settings.terminal is not None:
-            self._console.lend()
-        self._ask(Request.NONE)  # the operator's process takes the terminal from here on
+        """Every emergency-stop source has to be alive and released before anything is armed, a dead-man to be held."""
+        if self._operator is not None:
+            if self.settings.terminal is not None:
+                self._console.lend()
+            self._ask(Request.NONE)  # the operator's process takes the terminal from here on
         began, said = time.monotonic(), ""
-        while (up := ", ".join(self._operator.up())) and not self._stop:
+        while (up := self._awaited()) and not self._stop:
             self._service.beat()
             waited_s = time.monotonic() - began
             if waited_s > STOPS_GRACE_S and up != said:
                 said = up
-                self._console.say(f"waiting for emergency stops: {said}")
-            if waited_s > STOPS_TIMEOUT_S or not self.children["operator"].is_alive():
-                self._hear()
+                self._console.say(f"waiting for {said}")
+            self._hear()
+            operator = self.children.get("operator")
+            if waited_s > STOPS_TIMEOUT_S or (operator is not None and not operator.is_alive()):
                 raise Refused("emergency stops", expected="every source alive and released", found=up,
                               what_to_do="switch it on or release it; see docs/teleop.md")
             time.sleep(POLL_S)
+
+    def _awaited(self) -> str:
+        """What nothing is armed without, in words; empty when it is all there."""
+        up = self._operator.up() if self._operator is not None else []
+        stops = f"emergency stops: {', '.join(up)}" if up else ""
+        return "; ".join(filter(None, (stops, self._driver.awaited())))
 
     def _ask(self, request: Request) -> None:
         self._asked, self._asked_at = request, time.monotonic()
@@ -251,56 +239,26 @@ class Supervisor:
                 return
             if phase is Phase.FINISHED and self._asked is not Request.DAMP:
                 self._ask(Request.DAMP)
-            self._relay_gesture(mode, phase)
-            if self._stream is not None and mode in (Mode.TRACK, Mode.HOLD, Mode.STAND):
-                self._relay_stream(self._stream, mode)
-            if mode is Mode.READY and phase is Phase.READY and self._asked is Request.ARM:
-                self._offer_tracking()
-            elif mode is Mode.TRACK and self._typed_to_stand():
-                self._ask(Request.STAND)
+            self._note_the_dead()
+            request = self._driver.look(self._seen(mode, phase))
+            if request is not Request.NONE:
+                self._ask(request)
 
-    def _relay_gesture(self, mode: Mode, phase: Phase) -> None:
-        if self._operator is None:
-            return
-        if not self.children["operator"].is_alive() and OPERATOR_DIED not in self.notes["errors"]:
-            self.notes["errors"].append(OPERATOR_DIED)
-        if not self._operator.gesture() or self._asked is Request.DAMP:
-            return
-        if relays_gesture(mode, at_start_pose=phase is Phase.READY, moves_a_robot=self._moves_a_robot):
-            self._ask(Request.TRACK)
-
-    def _typed_to_stand(self) -> bool:
-        return self._moves_a_robot and self._stream is None and self._console.line() is not None
-
-    def _relay_stream(self, stream: StreamView, mode: Mode) -> None:
-        """Enter asks for the stream where the robot stands, and for standing where it follows."""
-        if self._asked is Request.DAMP:
-            return
-        if not self.children["stream"].is_alive() and STREAM_DIED not in self.notes["errors"]:
-            self.notes["errors"].append(STREAM_DIED)
+    def _seen(self, mode: Mode, phase: Phase) -> Seen:
+        gesture = self._operator is not None and self._operator.gesture()
         source = Source(int(self._target.record["source"][0]))
-        is_typed = self._console.line() is not None
-        request = stream.look(mode, source, typed=is_typed and (mode is not Mode.TRACK or source is Source.STAND))
-        if request is Request.NONE and is_typed and mode is Mode.TRACK:
-            request = Request.STAND
-        if request is not Request.NONE:
-            self._ask(request)
+        return Seen(mode, phase, source, self._asked, gesture, self._console)
 
-    def _offer_tracking(self) -> None:
-        """The start pose is held: a simulated robot tracks at once, a real one when its operator says so."""
-        if self._ready_since is None:
-            self._ready_since = time.monotonic()
-            if self._moves_a_robot:
-                self._console.say(start_pose_text(self.settings))
-        if self._moves_a_robot:
-            if self._console.line() is not None:
-                self._ask(Request.TRACK)
-        elif time.monotonic() - self._ready_since > READY_S:
-            self._ask(Request.TRACK)
+    def _note_the_dead(self) -> None:
+        """Processes whose death stops nothing at once, but makes a run no good one."""
+        for name, what in DIED.items():
+            if name in self.children and not self.children[name].is_alive() and what not in self.notes["errors"]:
+                self.notes["errors"].append(what)
 
     def _look_for_alarms(self, mode: Mode) -> None:
         pids = {name: child.pid for name, child in self.children.items() if child.is_alive()}
-        for alarm in self._run_watch.look(pids, {"gate": self._status.count, "policy": self._target.count}, mode):
+        ticks = {"gate": self._status.count, self._driver.name: self._target.count}
+        for alarm in self._run_watch.look(pids, ticks, mode):
             self.notes["alarms"].append(alarm.as_dict())
             self._warn(str(alarm))
 
@@ -321,6 +279,10 @@ class Supervisor:
                     self.notes["errors"].append(f"{name}: {event['message']}")
                 elif event["event"] == "warning":
                     self._warn(str(event["message"]))
+                elif event["event"] == "buses":
+                    self.notes["buses"] = event["ports"]
+                else:
+                    self._driver.hear(event)
 
     def _end_a_stuck_gate(self, gate: Child) -> None:
         """A gate that is stopped or hangs commands nothing: kill it, so that a damping one can take over."""
@@ -354,7 +316,7 @@ class Supervisor:
     def _let_go(self) -> None:
         """Damped: keep damping for the robot's minimum time, and on a real robot until the operator says so."""
         self._take_the_terminal_back()
-        if self._moves_a_robot:
+        if self.settings.moves_a_robot:
             cause = int(self._status.record["cause"][0])
             why = FAULTS[cause].meaning if cause >= 0 else "the run is over"
             self._console.say(f"\nDAMPING ({why}). Secure the robot, then press Enter to release it.")
@@ -362,7 +324,7 @@ class Supervisor:
                 self._service.beat()
                 self._hear()
         self._ask(Request.ZERO)
-        end = time.monotonic() + self._manifest.robot.limits.damp_min_s + CHILD_END_S
+        end = time.monotonic() + self._robot.limits.damp_min_s + CHILD_END_S
         while time.monotonic() < end:
             time.sleep(POLL_S)
             self._service.beat()
@@ -381,15 +343,12 @@ class Supervisor:
         self._service.tell("STOPPING=1")
         if self._spare is not None:
             self._spare.end(CHILD_END_S)
-        if self._stream is not None and not self.settings.follow:
-            self.notes["stream"] = self._stream.counts()
-        for name in ("gate", "operator", "stream", "output", "policy", "sim", "telemetry"):
+        for name in ("gate", "operator", "stream", "output", self._driver.name, "sim", "telemetry"):
             if name in self.children:
                 self.children[name].end(CHILD_END_S)
         self._console.take_back()
         self._hear()
-        if self.settings.follow:
-            self.notes["chain"] = read_chain_notes(self.out)
+        self._driver.end(self.notes)
         self._note_a_cut_log()
         if self._is_terminal:
             print(file=sys.stderr)
@@ -412,14 +371,9 @@ class Supervisor:
     def _show(self, mode: Mode, phase: Phase) -> None:
         if not self._is_terminal:
             return
-        now = time.monotonic()
-        if phase is Phase.PLAY and self._play_started is None:
-            self._play_started = now
-        played = f" {now - self._play_started:5.1f} s" if self._play_started is not None else ""
         age_ms = (time.monotonic_ns() - int(self._status.record["now_ns"][0])) / 1e6
         operator = f"{self._operator.describe():<40}" if self._operator is not None else ""
-        print(f"\r{mode.name:<9}{phase.name:<11}{played}  gate {age_ms:4.1f} ms ago  {operator}", end="",
-              file=sys.stderr)
+        print(f"\r{self._driver.line(mode, phase)}  gate {age_ms:4.1f} ms ago  {operator}", end="", file=sys.stderr)
 
 
 def _sweep() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from dataclasses import asdict
@@ -21,7 +22,15 @@ from runtime.events import emit, emit_refusal
 from runtime.hand import load_hand
 from runtime.hand_slots import hand_ring
 from runtime.log_file import LogWriter
-from runtime.records import GATE_RING, POLICY_RING, TRUTH_DTYPE, gate_log_dtype, policy_log_dtype
+from runtime.records import (
+    GATE_RING,
+    POLICY_RING,
+    ROUTINE_RING,
+    TRUTH_DTYPE,
+    gate_log_dtype,
+    policy_log_dtype,
+    routine_dtype,
+)
 from runtime.robot import load_robot
 from runtime.settings import SERIAL, RunSettings
 from runtime.slots import Ring
@@ -68,15 +77,17 @@ def main(argv: list[str]) -> int:
     settings = life.settings
     robot = load_robot(settings.robot)
     shared = Path(settings.shared)
-    types = {
-        "gate": gate_log_dtype(robot.motors),
-        "policy": policy_log_dtype(robot.motors, settings.joints, settings.observation, settings.estimate,
-                                   has_stream=settings.is_streamed),
-    }
-    rings = {
-        "gate": Ring(shared / "gate_ring", types["gate"], settings.run, GATE_RING),
-        "policy": Ring(shared / "policy_ring", types["policy"], settings.run, POLICY_RING),
-    }
+    types = {"gate": gate_log_dtype(robot.motors)}
+    rings = {"gate": Ring(shared / "gate_ring", types["gate"], settings.run, GATE_RING)}
+    about = asdict(settings)
+    if settings.routine is None:
+        types["policy"] = policy_log_dtype(robot.motors, settings.joints, settings.observation, settings.estimate,
+                                           has_stream=settings.is_streamed)
+        rings["policy"] = Ring(shared / "policy_ring", types["policy"], settings.run, POLICY_RING)
+    else:
+        types["routine"] = routine_dtype(robot.motors)
+        rings["routine"] = Ring(shared / "routine_ring", types["routine"], settings.run, ROUTINE_RING)
+        about |= json.loads(Path(settings.routine).read_bytes())["about"]
     if settings.hands is not None:
         rings["hands"] = hand_ring(shared, settings.run, load_hand(settings.hands))
         types["hands"] = rings["hands"].record.dtype
@@ -85,7 +96,7 @@ def main(argv: list[str]) -> int:
     except BridgeError as error:
         emit_refusal(error)
         return 2
-    log = LogWriter(Path(settings.out) / "log.mcap", asdict(settings))
+    log = LogWriter(Path(settings.out) / settings.log, about)
     for topic, dtype in types.items():
         log.add_channel(topic, dtype)
     log.add_channel("truth", TRUTH_DTYPE)

@@ -310,3 +310,23 @@ def test_a_damaged_piece_of_a_fast_answer_costs_itself() -> None:
 def test_the_crcs_of_many_packets_equal_that_of_each() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (50, 23)).astype(np.uint8)
     assert BuypassOfFrames(23).of(frames).tolist() == [buypass(row.tobytes()) for row in frames]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2], [1, 2, 3]], ids=["in order", "shuffled", "one missing"])
+def test_every_answer_reaches_its_own_row(order: list[int]) -> None:
+    drives = [Drive(at, number, "XM430-W350") for at, number in enumerate([9, 4, 7, 2])]
+    motors = motors_of(4)
+    talk = Talk(DynamixelBus(drives), DynamixelFarEnd(drives, motors, [0, 1, 2, 3]), motors)
+    talk.language.connect(talk.exchange, 0.05)
+    bus, motors.q[:], motors.dq[:] = talk.language, [0.1, -0.2, 0.3, -0.4], [1, -2, 3, -4]
+    bus.ask(targets([0, 0, 0, 0], kp=0, kd=0))
+    before = bus.states.answers.copy()
+    bus.begin(0)
+    answer = talk.far_end.feed(bus.ask(targets([0, 0, 0, 0], kp=0, kd=0))[0])
+    pieces = [answer[at : at + len(answer) // 4] for at in range(0, len(answer), len(answer) // 4)]
+    assert bus.hear(b"".join(pieces[at] for at in order), 5) == len(order)
+    rows = sorted(order)
+    np.testing.assert_allclose(bus.states.q[rows], motors.q[rows], atol=COUNT_RAD)
+    np.testing.assert_allclose(bus.states.dq[rows], motors.dq[rows], atol=0.03)
+    assert (bus.states.answers - before).tolist() == [int(at in order) for at in range(4)]
+    assert bus.hear(answer, 6) == 4 - len(order), "each counts once"

@@ -65,7 +65,8 @@ def wired(tmp_path: Path) -> Path:
     return small_wiring(tmp_path, buses=[
         {"port": "ports/a", "protocol": "damiao-slcan", "drives": drives},
         {"port": "ports/b", "protocol": "damiao-adapter", "drives": [{"joint": "joint_1", "id": 1, "model": "DM4310"}]},
-    ], imu={"port": "ports/imu", "protocol": "xsens", "mounting_wxyz": [0.5, 0.5, 0.5, 0.5]})
+    ], imu={"port": "ports/imu", "protocol": "xsens", "mounting_wxyz": [0.5, 0.5, 0.5, 0.5]},
+       watchdog_s=0.5)  # a pause of the computer is not what these tests are about
 
 
 @pytest.fixture
@@ -200,3 +201,25 @@ def test_the_shipped_wiring_fits_500_hz_and_its_robot() -> None:
     make_serial_bus(wiring, 0.002)
     home = str(Path.home())
     assert all(bus.port.startswith(home) for bus in wiring.buses)  # a user's own: two do not take each other's
+
+
+@pytest.mark.realtime
+def test_letting_go_reaches_every_drive_that_answers_and_names_the_others(wired: Path, served: Served) -> None:
+    bus = make_serial_bus(read_wiring(wired), PERIOD_S)
+    bus.connect()
+    bus.enable()
+    cycle(bus, targets(0.3), 60)
+    motors = served.robot.motors
+    assert motors.is_enabled.all()
+    motors.watchdog_s[:] = 0  # a host that died, and drives that go on by themselves
+    for line in bus.lines:
+        assert line.port is not None
+        line.port.close()
+    motors.is_dead[1] = True
+    other = make_serial_bus(read_wiring(wired), PERIOD_S)
+    try:
+        doubts = other.let_go()
+        assert doubts == ["joint_2: says nothing"] and not motors.is_enabled[[0, 2]].any()
+    finally:
+        other.close()
+        bus.close()

@@ -6,12 +6,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from runtime.calibration_file import SCHEMA, TIME, with_version, write_data
+from runtime.classical_estimator import FORCE_N, TOUCH_N, ClassicalEstimator
 from runtime.controller import Controller
 from runtime.errors import Refused
 from runtime.estimator import estimator_names, open_estimator
@@ -105,6 +108,20 @@ def test_terms_read_the_estimator_of_the_run(tmp_path: Path, by: str) -> None:
     np.testing.assert_allclose(observed[:3], (0.5, -0.2, 0.0), atol=0.02)
     np.testing.assert_array_equal(observed, policy.log["estimate"][0])
     assert (observed[4:] > 0.9).all()
+
+
+def test_the_estimator_of_a_run_knows_the_feet_of_its_calibration(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")
+    from runtime.policy import Policy
+
+    version = {"created_utc": datetime.now(timezone.utc).strftime(TIME), "valid_days": 9, "joints": {},
+               "feet": {"left": {"air_force_n": -32.0, "force_scale": 1.25}}}
+    empty = {"schema": SCHEMA, "robot": "g1_29dof", "serial": "7", "versions": []}
+    write_data(tmp_path / "cal.json", with_version(empty, version))
+    policy = Policy(settings(tmp_path, controller_file(tmp_path), small_network(tmp_path / "m.onnx", 6),
+                             estimator="classical", calibration=str(tmp_path / "cal.json")))
+    assert isinstance(policy.estimator, ClassicalEstimator)
+    assert policy.estimator._touch == [(-32 + 1.25 * TOUCH_N, 1.25 * FORCE_N), (0.0, FORCE_N)]
 
 
 def test_without_an_estimator_nothing_of_it_runs(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ DEX3 = load_hand("dex3-1")
 
 def test_the_shipped_hand_closes_to_the_middle_of_each_range() -> None:
     """As SONIC's deployment and Unitree's own example grip; open is zero."""
-    assert hand_names() == ["dex3-1"]
+    assert hand_names() == ["dex3-1", "inspire-rh56"]
     assert not DEX3.states_rad[0].any()
     middle = (DEX3.lower_rad + DEX3.upper_rad) / 2
     assert np.abs(DEX3.states_rad[2] - middle).max() < 0.01

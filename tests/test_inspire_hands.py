@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
 
-from firmware_bridge.drives.inspire import scan
+from firmware_bridge.drives.inspire import JOINTS, scan
 from firmware_bridge.drives.inspire_far_end import InspireFarEnd
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.hand_bus import LEFT, RIGHT, SafeHandCommand
@@ -22,6 +24,13 @@ from firmware_bridge.inspire_hands import (
 )
 from firmware_bridge.motor_bus import KP, Q, Reading
 from firmware_bridge.serial_port import SerialPort
+from firmware_bridge.wiring import HandsWiring, read_wiring
+from runtime.errors import Refused
+from runtime.gate_hands import open_hand_bus
+from runtime.hand import load_hand
+from runtime.hand_options import add_hand_options, hand_settings
+from runtime.settings import RunSettings
+from tests.test_wiring import small_wiring
 
 STEP_NS = 10_000_000
 
@@ -188,3 +197,51 @@ def test_hands_are_found() -> None:
         return bool(answer) and is_enough(answer)
 
     assert scan(exchange, list(range(1, 6))) == [3]
+
+
+def test_the_shipped_hand_s_file_is_of_this_hand() -> None:
+    model = load_hand("inspire-rh56")
+    assert model.joints == JOINTS and model.bus == "inspire"
+    np.testing.assert_allclose(model.upper_rad, [RANGE_RAD, RANGE_RAD], atol=1e-3)
+    assert to_counts(model.states_rad[0, LEFT]) == [1000] * MOTORS, "open"
+    assert max(to_counts(model.states_rad[2, RIGHT])) < 450, "closed"
+
+
+def options(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_hand_options(parser)
+    return parser.parse_args(words)
+
+
+def test_hands_of_a_wiring_file_are_the_run_s_unless_others_are_named() -> None:
+    wired = HandsWiring("inspire-rh56", "/dev/left", "")
+    found = hand_settings(options(), wired)
+    assert found["hands"].endswith("inspire_rh56.json") and found["hand_ports"] == ("/dev/left", "")
+    assert hand_settings(options("--hands", "none"), wired) == {}
+    typed = hand_settings(options("--hands", "inspire-rh56", "--hand-ports", "/dev/a,/dev/b"), wired)
+    assert typed["hand_ports"] == ("/dev/a", "/dev/b")
+    for words in (("--hand-ports", "/dev/a,"), ("--hands", "inspire-rh56", "--hand-ports", "/dev/a"),
+                  ("--hands", "inspire-rh56", "--hand-ports", ",")):
+        with pytest.raises(Refused):
+            hand_settings(options(*words))
+
+
+def test_hands_on_serial_ports_need_their_ports() -> None:
+    settings = RunSettings(controller="", robot="g1_29dof", model=None, clip=None, command=(0, 0, 0), duration_s=None,
+                           target="g1", domain=0, interface=None, peers=(), out="")
+    with pytest.raises(Refused, match="--hand-ports"):
+        open_hand_bus(load_hand("inspire-rh56"), settings)
+
+
+@pytest.mark.parametrize("hands", [
+    {"protocol": "inspire-rh56"}, {"protocol": "dex3-1", "left": "a"}, {"protocol": "inspire-rh56", "left": "port_a"},
+    {"protocol": "inspire-rh56", "both": "a"}, {"protocol": "inspire-rh56", "left": "a", "right": "a"}, 3,
+])
+def test_hands_that_cannot_be_in_a_wiring_file_are_refused(tmp_path: Path, hands: object) -> None:
+    with pytest.raises(BridgeError, match="wiring file"):
+        read_wiring(small_wiring(tmp_path, hands=hands))
+
+
+def test_hands_of_a_wiring_file_have_ports_beside_its_folder(tmp_path: Path) -> None:
+    wiring = read_wiring(small_wiring(tmp_path, hands={"protocol": "inspire-rh56", "right": "hand"}))
+    assert wiring.hands == HandsWiring("inspire-rh56", "", str(tmp_path / "hand"))

@@ -16,17 +16,21 @@ import pytest
 
 import exoactor
 from runtime.console import Console
+from runtime.driver import Seen
 from runtime.errors import Refused
 from runtime.faults import Mode, Request
+from runtime.manifest import OWN_CONTROLLER
+from runtime.manifest_reader import load_manifest
 from runtime.mux import Source
 from runtime.operator_key import make_key, read_key
 from runtime.operator_options import BIND, add_operator_options, operator_settings
 from runtime.operator_view import OperatorView, start_pose_text
 from runtime.pilot import Phase
-from runtime.records import CONTROL_DTYPE, OPERATOR_DTYPE
+from runtime.policy_driver import PolicyDriver
+from runtime.records import OPERATOR_DTYPE
 from runtime.settings import RunSettings
 from runtime.slots import Slot
-from runtime.supervisor import OPERATOR_DIED, Supervisor
+from runtime.supervisor import DIED, Supervisor
 from runtime.teleop_command import add_arguments
 from tests.linked_operator import free_port
 from tests.live_run import ROOT, LiveRun, await_
@@ -148,6 +152,16 @@ def test_the_supervisor_sees_fresh_gestures_and_what_is_up(tmp_path):
     assert view.describe() == "handed back"
 
 
+class QuietConsole(Console):
+    """Nobody types."""
+
+    def say(self, text: str) -> None:
+        """Nobody reads."""
+
+    def line(self, wait_s: float = 0.0) -> str | None:
+        return None
+
+
 class Dead:
     """A child process, or what is left of it."""
 
@@ -160,37 +174,32 @@ class Dead:
 
 @pytest.mark.parametrize("source", [Source.NETWORK, Source.CLIP])
 @pytest.mark.parametrize("target", ["g1", "sim"])
-def test_the_supervisor_relays_either_gesture_and_says_when_the_process_died(tmp_path, source, target):
-    supervisor = Supervisor.__new__(Supervisor)
-    supervisor.settings = replace(PLAIN, teleop="network", target=target)
-    supervisor.notes = {"errors": []}
-    supervisor.children = {"operator": Dead(True)}  # type: ignore[dict-item]
-    supervisor._operator = OperatorView(tmp_path, 5, ("teleop",), 29)
-    supervisor._control = Slot(tmp_path / "control", CONTROL_DTYPE, 5, create=True)
-    supervisor._asked = Request.ARM
-    slot, asked = Slot(tmp_path / "operator", OPERATOR_DTYPE, 5), []
+def test_either_gesture_is_relayed_where_it_counts(tmp_path, source, target):
+    driver = PolicyDriver(replace(PLAIN, teleop="network", target=target), load_manifest(OWN_CONTROLLER))
+    view, slot, asked = OperatorView(tmp_path, 5, ("teleop",), 29), Slot(tmp_path / "operator", OPERATOR_DTYPE, 5), []
+
+    def look(mode: Mode, phase: Phase, before: Request = Request.ARM) -> Request:
+        return driver.look(Seen(mode, phase, Source.NONE, before, view.gesture(), QuietConsole()))
+
     for mode, phase in ((Mode.READY, Phase.RAMP), (Mode.READY, Phase.READY), (Mode.TRACK, Phase.PLAY),
                         (Mode.HOLD, Phase.PLAY), (Mode.STAND, Phase.PLAY)):
         for engages in (0, 1):  # one look without, one with a fresh gesture
             slot.record["engages"] += engages
             slot.record["source"] = source
             slot.publish()
-            supervisor._asked = Request.ARM
-            supervisor._relay_gesture(mode, phase)
-            asked.append(supervisor._asked is Request.TRACK)
-    at_start = target == "g1"
-    assert asked == [False, False, False, at_start, False, False, False, True, False, True]
-    assert int(supervisor._control.record["sequence"][0]) == 2 + at_start
-
+            asked.append(look(mode, phase) is Request.TRACK)
+    assert asked == [False, False, False, target == "g1", False, False, False, True, False, True]
     slot.record["engages"] += 1
     slot.publish()
-    supervisor._asked = Request.DAMP
-    supervisor._relay_gesture(Mode.HOLD, Phase.PLAY)
-    assert supervisor._asked is Request.DAMP
-    supervisor.children = {"operator": Dead(False)}  # type: ignore[dict-item]
+    assert look(Mode.HOLD, Phase.PLAY, Request.DAMP) is Request.NONE
+
+
+def test_the_supervisor_says_once_that_the_operator_s_process_died() -> None:
+    supervisor = Supervisor.__new__(Supervisor)
+    supervisor.notes, supervisor.children = {"errors": []}, {"operator": Dead(False)}  # type: ignore[dict-item]
     for _ in range(2):
-        supervisor._relay_gesture(Mode.TRACK, Phase.PLAY)
-    assert supervisor.notes["errors"] == [OPERATOR_DIED]
+        supervisor._note_the_dead()
+    assert supervisor.notes["errors"] == [DIED["operator"]]
 
 
 # ---- the operator's computer

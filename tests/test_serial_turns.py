@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -304,3 +305,28 @@ def test_a_question_to_many_is_asked_in_every_cycle_though_one_of_them_is_silent
             wire.coming, wire.sent = far.feed(b"".join(wire.sent)), []
             now_ns = now_ns + MS // 10 if wire.coming else due_ns
     assert language.states.answers.tolist() == [3 * PATIENCE, 0, 3 * PATIENCE]
+
+
+@pytest.mark.parametrize("motors", [[0, 1, 2], [4, 5, 6], [6, 0, 3]], ids=["first", "a run", "scattered"])
+def test_a_line_fills_its_own_motors_wherever_they_stand(motors: list[int]) -> None:
+    told = Told(3)
+    line = Line("port", [Drive(motor, at + 1, "any") for at, motor in enumerate(motors)], told)
+    sample, block = MotorSample.zeros(7), np.arange(35, dtype=np.float32).reshape(7, 5)
+    told.say([0.1, 0.2, 0.3], 2 * MS)
+    assert line.take(sample, True)
+    expected = np.zeros(7)
+    expected[motors] = [0.1, 0.2, 0.3]
+    np.testing.assert_allclose(sample.q, expected, rtol=1e-6)
+    np.testing.assert_allclose(line.to_drive(block), block[motors])
+
+
+def test_what_a_line_missed_is_counted_for_the_report(told: Told, line: Line) -> None:
+    sample = MotorSample.zeros(3)
+    line.opened(cast(SerialPort, Wire()))
+    for cycle in range(1, 21):
+        told.say([0, 0, 0], cycle * 2 * MS, (0, 2) if 5 <= cycle < 9 or cycle == 12 else (0, 1, 2))
+        line.take(sample, True)
+    first, second, _ = line.statistics(time.monotonic_ns())["drives"]
+    assert (first["answers"], first["missed"], first["most_missed"]) == (20, 0, 0)
+    assert (second["answers"], second["missed"], second["most_missed"], second["lost"]) == (15, 5, 4, 1)
+    assert first["rate_hz"] > second["rate_hz"] > 0

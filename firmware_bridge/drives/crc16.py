@@ -68,13 +68,13 @@ class CrcOfFrames:
     def __init__(self, length: int, crc: Callable[[bytes], int]) -> None:
         self._zero = crc(bytes(length))
         self._table = np.array(
-            [[crc(bytes(at) + bytes([value]) + bytes(length - at - 1)) ^ self._zero for value in range(256)]
-             for at in range(length)], np.uint16)
-        self._places = np.arange(length)
+            [crc(bytes(at) + bytes([value]) + bytes(length - at - 1)) ^ self._zero for at in range(length)
+             for value in range(256)], "<u2")
+        self._places = np.arange(length) * 256
 
     def of(self, frames: U8) -> U16:
         """(n,) CRCs of (n, length) bytes."""
-        return np.asarray(np.bitwise_xor.reduce(self._table[self._places, frames], axis=1) ^ self._zero)
+        return np.asarray(np.bitwise_xor.reduce(self._table.take(frames + self._places), axis=1) ^ self._zero)
 
 
 class KermitOfFrames(CrcOfFrames):

@@ -28,16 +28,19 @@ PARTS: tuple[Register, ...] = (
 ADDRESSES = b"".join((part.address + byte).to_bytes(2, "little") for part in PARTS for byte in range(part.size))
 """What the first `SIZE` indirect addresses have to say."""
 STATUS_BYTES = 11 + SIZE
+IN_PACKET = np.dtype([("begin", "V9"), *BLOCK.descr, ("crc", "<u2")])
+"""A block as it stands in its packet."""
 FAST_HEAD_BYTES, FAST_BYTES = 8, 4 + SIZE
 _CRC = BuypassOfFrames(STATUS_BYTES - 2)
 _BEFORE = HEAD + bytes([0, SIZE + 4, 0, Instruction.STATUS])
 _AFTER = len(_BEFORE)
+_ALIKE = np.frombuffer(_BEFORE, np.uint8)
 _IS_ID = np.arange(_AFTER) == len(HEAD)
 _NOTHING = (np.zeros(0, np.intp), np.zeros(0, BLOCK))
 
 
 class Blocks(NamedTuple):
-    """Blocks that have arrived: (m,) whose, (m,) `BLOCK`."""
+    """Blocks that have arrived: (m,) whose, (m,) with the fields of `BLOCK`."""
 
     rows: Rows
     data: npt.NDArray[np.void]
@@ -53,8 +56,9 @@ class BlockStream:
     def __init__(self, ids: list[int]) -> None:
         self._row = np.full(256, -1, np.intp)
         self._row[ids] = self._every = np.arange(len(ids))
-        self._begins: U8 = np.tile(np.frombuffer(_BEFORE, np.uint8), (len(ids), 1))
-        self._begins[:, len(HEAD)] = ids
+        begins = np.tile(_ALIKE, (len(ids), 1))
+        begins[:, len(HEAD)] = ids
+        self._begins = begins.tobytes()
         self._packets = PacketStream()
         self.strangers = 0
 
@@ -69,15 +73,18 @@ class BlockStream:
     def feed(self, data: bytes) -> Blocks:
         """The blocks that are complete now."""
         data = self._packets.swap(b"") + data
-        whole = len(data) // STATUS_BYTES * STATUS_BYTES
-        if whole:  # packets in step, as they usually are: all at once
-            table = np.frombuffer(data, np.uint8, whole).reshape(-1, STATUS_BYTES)
-            if (_CRC.of(table[:, :-2]) == table[:, -2:].view("<u2")[:, 0]).all():
-                if len(table) == len(self._begins) and (table[:, :_AFTER] == self._begins).all():
-                    return Blocks(self._every, table[:, 9:-2].view(BLOCK)[:, 0])
-                if ((table[:, :_AFTER] == self._begins[0]) | _IS_ID).all():
+        count = len(data) // STATUS_BYTES
+        if count:  # packets in step, as they usually are: all at once
+            whole = count * STATUS_BYTES
+            table = np.frombuffer(data, np.uint8, whole).reshape(count, STATUS_BYTES)
+            if _CRC.of(table[:, :-2]).tobytes() == table[:, -2:].tobytes():
+                begins = table[:, :_AFTER]
+                if begins.tobytes() == self._begins:
                     self._packets.swap(data[whole:])
-                return self._mine(self._row[table[:, 4]], table[:, 9:-2])
+                    return Blocks(self._every, np.frombuffer(data, IN_PACKET, count))
+                if ((begins == _ALIKE) | _IS_ID).all():
+                    self._packets.swap(data[whole:])
+                    return self._mine(self._row[table[:, 4]], table[:, 9:-2])
         packets = [p for p in self._packets.feed(data) if p.instruction == Instruction.STATUS]
         blocks = [p for p in packets if len(p.parameters) == SIZE]
         self.strangers += len(packets) - len(blocks)

@@ -29,6 +29,7 @@ from firmware_bridge.drives.dynamixel_models import COUNT_RAD, MOST_COUNTS, VELO
 from firmware_bridge.drives.dynamixel_setup import BAUD, connect_servo, watchdog_counts
 from firmware_bridge.drives.language import F64, Drive, DriveStates, Exchange, Facts
 from firmware_bridge.drives.turns import Rows, Turns
+from firmware_bridge.masks import has_all, has_any, is_finite
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
 
 FAULT_RESTARTED, FAULT_STOPPED = 1 << 8, 1 << 9
@@ -64,12 +65,11 @@ class DynamixelBus:
         self._ids = np.array([drive.id for drive in drives], np.uint8)
         self._gains, self._told = np.zeros(n, GAIN_ROW), np.zeros(n, np.bool_)
         self._gains["id"] = self._ids
-        self._asked, self._counts, self._pull = np.full((n, 2), np.nan), np.zeros((2, n)), np.zeros(n)
+        self._asked, self._counts, self._pull = b"", np.zeros((2, n)), np.zeros(n)
         self._is_limp, self._has_limp = np.ones(n, np.bool_), True
         self._is_position: np.ndarray = ~self.scales.is_current
         self._goal_rows = np.zeros(n, GOAL_ROW)
         self._goal_rows["id"] = self._ids
-        self._units = np.stack([np.full(n, COUNT_RAD), np.full(n, VELOCITY_RAD_S), self.scales.torque_n_m], axis=1)
         self._limits, self._watchdog, self._cycle = np.zeros(n), 1, 0
         bases = np.array([model.indirect_data for model in self.scales.models])
         self._groups: list[Rows] = [np.flatnonzero(bases == base) for base in np.unique(bases)]
@@ -78,7 +78,8 @@ class DynamixelBus:
                        for rows in self._groups]
         stream = FastStream if is_fast else BlockStream
         self._streams: list[BlockStream | FastStream] = [stream(self._ids[rows].tolist()) for rows in self._groups]
-        self._turn = 0
+        self._turn, self._every = 0, np.arange(n).tobytes()
+        self._repeats: dict[int, bytes] = {}
         self._forgot, self._restarted = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         self.turn_s = self.cycle_s() + WAITING_S
 
@@ -94,7 +95,7 @@ class DynamixelBus:
         return (told + asked + answered) * 10 / self.baud
 
     def ask(self, block: F64) -> list[bytes]:
-        goals = self._goals(block) if np.isfinite(block).all() else None
+        goals = self._goals(block) if is_finite(block) else None
         if goals is None:
             return []
         return self._cycle_of(goals + self._reminder())
@@ -106,9 +107,9 @@ class DynamixelBus:
 
     def _reminder(self) -> bytes:
         """Tells servos that lost their power again what they are asked for, so that they can say where they stand."""
-        ids = self._ids[self._forgot].tolist()
-        if not ids:
+        if not has_any(self._forgot):
             return b""
+        ids = self._ids[self._forgot].tolist()
         rows = b"".join(bytes([number]) + ADDRESSES for number in ids)
         return dynamixel.make_sync_rows(dynamixel.INDIRECT_ADDRESS, len(ADDRESSES), rows) + dynamixel.make_sync_write(
             ids, dynamixel.WATCHDOG, [self._watchdog] * len(ids))
@@ -116,25 +117,31 @@ class DynamixelBus:
     def _goals(self, block: F64) -> bytes | None:
         """Sync writes of gains and goals to whom an operator has enabled; None for what cannot be said."""
         scales, states, told = self.scales, self.states, self.turns.is_trusted
-        if (block[:, 3:] != self._asked).any():
+        if (wanted := block[:, 3:].tobytes()) != self._asked:
+            self._asked = wanted
             self._take_gains(block)
-        push = block[:, KD] * block[:, DQ] + block[:, TAU]
+        push = block[:, KD] * block[:, DQ]
+        push += block[:, TAU]
         is_limp, out = self._is_limp, []
         if self._has_limp and (
                 is_limp & ~scales.is_current & (np.abs(push) > SMALL_PUSH * scales.stall_n_m)).any():
             self.refused += 1
             return None
         position = told & self._is_position
-        if position.any():
+        if has_any(position):
             out.append(self._gain_rows(position))
-            goal = (block[:, Q] + push * self._pull) * (1 / COUNT_RAD)
+            goal = push * self._pull
+            goal += block[:, Q]
+            goal *= 1 / COUNT_RAD
             if self._has_limp:
                 goal[is_limp] = states.q[is_limp] / COUNT_RAD
             rows = self._goal_rows
-            rows["goal"] = np.rint(np.minimum(np.maximum(goal, -MOST_COUNTS), MOST_COUNTS))
-            rows = rows if position.all() else rows[position]
+            np.maximum(goal, -MOST_COUNTS, out=goal)
+            np.minimum(goal, MOST_COUNTS, out=goal)
+            rows["goal"] = np.rint(goal)
+            rows = rows if has_all(position) else rows[position]
             out.append(dynamixel.make_sync_rows(dynamixel.GOAL_POSITION.address, 4, rows.tobytes()))
-        if (current := told & scales.is_current).any():
+        if has_any(current := told & scales.is_current):
             law = block[:, KP] * (block[:, Q] - states.q) + push - block[:, KD] * states.dq
             counts = np.where(self.turns.unheard(), 0.0, np.rint(law / scales.torque_n_m))
             rows = np.zeros(int(current.sum()), CURRENT_ROW)
@@ -144,7 +151,6 @@ class DynamixelBus:
 
     def _take_gains(self, block: F64) -> None:
         """Gains that a cycle wants anew, in the servos' counts, and what a push is worth in position."""
-        self._asked[:] = block[:, 3:]
         self._counts[:] = self.scales.gains(block[:, KP], block[:, KD])
         np.equal(self._counts[0], 0, out=self._is_limp)
         self._has_limp = bool(self._is_limp.any())
@@ -153,14 +159,18 @@ class DynamixelBus:
 
     def _gain_rows(self, position: np.ndarray) -> bytes:
         """Gains that have changed, and each servo's now and then: nobody says whether they arrived."""
-        gains, (p, d) = self._gains, self._counts
-        self._cycle = (self._cycle + 1) % len(gains)
-        self._told[self._cycle] = False
-        rows = np.flatnonzero(position > self._told)
-        if len(rows) == 0:
+        gains, at = self._gains, (self._cycle + 1) % len(self._gains)
+        self._cycle = at
+        if has_any(new := position > self._told):
+            gains["p"][new], gains["d"][new] = self._counts[0][new], self._counts[1][new]
+            self._told |= new
+            self._repeats.clear()
+            return _gain_packet(gains[new])
+        if not position[at]:
             return b""
-        gains["p"][rows], gains["d"][rows], self._told[rows] = p[rows], d[rows], True
-        return dynamixel.make_sync_rows(dynamixel.GAIN_D.address, GAINS_BYTES, gains[rows].tobytes())
+        if at not in self._repeats:
+            self._repeats[at] = _gain_packet(gains[[at]])
+        return self._repeats[at]
 
     def begin(self, turn: int) -> None:
         for stream in self._streams:
@@ -173,24 +183,38 @@ class DynamixelBus:
 
     def hear(self, data: bytes, now_ns: int) -> int:
         blocks = self._streams[self._turn].feed(data)
-        rows, said, states = self._groups[self._turn][blocks.rows], blocks.data, self.states
+        rows, said = self._groups[self._turn][blocks.rows], blocks.data
         good = self.turns.take(rows)
-        if not good.all():
+        if not has_all(good):
             rows, said = rows[good], said[good]
-        if (said["watchdog"] != self._watchdog).any():
+        is_usual = not has_any(said["watchdog"] != self._watchdog)
+        if not is_usual:
             rows, said = self._note_unusual(rows, said)
-        self._forgot[rows] = False
-        motion = np.empty((len(rows), 3))
-        motion[:, 0], motion[:, 1], motion[:, 2] = said["position"], said["velocity"], said["current"]
-        motion *= self._units[rows]
-        states.note(rows, motion, now_ns)
-        states.faults[rows] = said["error"]
-        for is_so, fault in ((self._restarted[rows], FAULT_RESTARTED), (said["watchdog"] == STRUCK, FAULT_STOPPED)):
-            if is_so.any():
-                states.faults[rows[is_so]] |= fault
-        states.is_driving[rows] = said["torque"] == 1
-        states.temperature_c[rows] = said["temperature"]
+        if is_usual and rows.tobytes() == self._every:
+            self._note_all(said, now_ns)
+        else:
+            self._note(rows, said, now_ns)
+        if has_any(self._restarted):
+            self.states.faults[rows[self._restarted[rows]]] |= FAULT_RESTARTED
         return len(rows)
+
+    def _note_all(self, said: np.ndarray, now_ns: int) -> None:
+        """Everybody's state, in the order of the rows: the usual case."""
+        states = self.states
+        states.note_all(said["position"] * COUNT_RAD, said["velocity"] * VELOCITY_RAD_S,
+                        said["current"] * self.scales.torque_n_m, now_ns)
+        self._forgot.fill(False)
+        states.faults[:], states.temperature_c[:] = said["error"], said["temperature"]
+        np.equal(said["torque"], 1, out=states.is_driving)
+
+    def _note(self, rows: Rows, said: np.ndarray, now_ns: int) -> None:
+        states = self.states
+        motion = np.stack([said["position"] * COUNT_RAD, said["velocity"] * VELOCITY_RAD_S,
+                           said["current"] * self.scales.torque_n_m[rows]], axis=1)
+        states.note(rows, motion, now_ns)
+        self._forgot[rows] = False
+        states.faults[rows] = said["error"] | np.where(said["watchdog"] == STRUCK, np.uint32(FAULT_STOPPED), 0)
+        states.is_driving[rows], states.temperature_c[rows] = said["torque"] == 1, said["temperature"]
 
     def _note_unusual(self, rows: Rows, said: np.ndarray) -> tuple[Rows, np.ndarray]:
         """Servos that lost their power or that their watchdog has stopped; who can tell more, and what."""
@@ -233,6 +257,10 @@ class DynamixelBus:
         self.turns.trust(False)
         return self._cycle_of(dynamixel.make_sync_write(
             self._ids.tolist(), dynamixel.TORQUE_ENABLE, [0] * len(self._ids)))
+
+
+def _gain_packet(rows: np.ndarray) -> bytes:
+    return dynamixel.make_sync_rows(dynamixel.GAIN_D.address, GAINS_BYTES, rows.tobytes())
 
 
 def language(drives: list[Drive], baud: int | None = None) -> DynamixelBus:

@@ -81,6 +81,12 @@ class DriveStates:
         self.answered_ns[rows] = now_ns
         self.answers += np.bincount(rows, minlength=len(self.answers)).astype(np.uint32)
 
+    def note_all(self, q: F64, dq: F64, tau: F64, now_ns: int) -> None:
+        """One answer of each drive, (n,) each."""
+        self.q[:], self.dq[:], self.tau[:] = q, dq, tau
+        self.answered_ns.fill(now_ns)
+        self.answers += 1
+
 
 @dataclass
 class Facts:

@@ -23,6 +23,8 @@ IMU_PROTOCOLS: dict[str, str] = {"xsens": "xsens_imu:XsensImu", MCU: ""}
 IMU_FAR_ENDS: dict[str, str] = {"xsens": "xsens_far_end:XsensFarEnd"}
 """Name: `(sense: Callable[[], F64], clock_s: Callable[[], float]) -> FarEnd`."""
 ESTOP_PROTOCOLS = ("button",)
+HAND_PROTOCOLS = ("inspire-rh56",)
+"""A pair of hands is no bus of drives: `HandBus`, one port a hand (`firmware_bridge/inspire_hands.py`)."""
 
 
 class FarEnd(Protocol):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from firmware_bridge.masks import Mask, has_any
+
 Rows = npt.NDArray[np.intp]
 PATIENCE = 3
 """Questions: for a drive that answered none of these, others are not kept waiting."""
@@ -33,7 +35,8 @@ class Turns:
         self._open = np.zeros(drives, np.bool_)
         self._last = -1
         self._plan: Sequence[Rows] = ()
-        self._every = np.arange(drives)
+        self._asked: Rows = np.zeros(0, np.intp)
+        self._has_heard = self._has_silent = False
 
     def plan(self, plan: Sequence[Rows]) -> None:
         """Which rows answer to each question of a cycle, in the order in which they answer."""
@@ -41,18 +44,21 @@ class Turns:
 
     def begin(self, turn: int) -> None:
         """Question `turn` goes out; who has not answered the last has missed it."""
-        if self._open.any():
+        if has_any(self._open):
             self.silent[self._open] += 1
+            self._has_silent = True
             self.is_trusted &= self.silent <= MOST_SILENT
             self._open[:] = False
-        rows = self._plan[turn]
+        self._asked = rows = self._plan[turn]
+        self._has_heard = False
         self._open[rows] = True
-        if len(rows) > 1:
+        if len(rows) > 1 and self._has_silent:
             rows = rows[self.silent[rows] < PATIENCE]
         self._last = int(rows[-1]) if len(rows) else -1
 
     def take_one(self, row: int) -> bool:
         """Whether the answer of one row counts."""
+        self._has_heard = True
         if not self._open[row]:
             self.late += 1
             return False
@@ -60,11 +66,14 @@ class Turns:
         self.silent[row] = 0
         return True
 
-    def take(self, rows: Rows) -> npt.NDArray[np.bool_]:
+    def take(self, rows: Rows) -> Mask:
         """(m,) which of the answers of `rows` count."""
-        if len(rows) == len(self._open) and self._open.all() and (rows == self._every).all():  # the usual case
-            self._open[:], self.silent[:] = False, 0
-            return ~self._open
+        if not self._has_heard and rows.tobytes() == self._asked.tobytes():  # the usual case: all of them, once
+            self._has_heard = True
+            self._open[rows], self.silent[rows] = False, 0
+            self._has_silent &= len(rows) < len(self._open)
+            return np.ones(len(rows), np.bool_)
+        self._has_heard = True
         first = np.zeros(len(rows), np.bool_)
         first[np.unique(rows, return_index=True)[1]] = True
         good = self._open[rows] & first
@@ -73,13 +82,13 @@ class Turns:
         self.silent[rows[good]] = 0
         return good
 
-    def unheard(self) -> npt.NDArray[np.bool_]:
+    def unheard(self) -> Mask:
         """(n,) who has not answered the last question."""
         return self._open | (self.silent > 0)
 
     def is_answered(self) -> bool:
         """Whether nobody's answer is missing, or the last who still answers has: what is missing then is lost."""
-        return not (self._open.any() if self._last < 0 else self._open[self._last])
+        return not (has_any(self._open) if self._last < 0 else self._open[self._last])
 
     def trust(self, is_trusted: bool) -> None:
         """An operator's word on all drives: only this makes a drive that was silent for long move again."""
