@@ -105,7 +105,6 @@ class Gate:
     def _arm(self, now_ns: int) -> None:
         self._enforcer.start_from(self.state.q)
         self._armed_target_ns = now_ns
-        self._target[:] = 0
         self._has_target = False
 
     def _look_at_target(self, target: F32, fresh: bool, sequence: int, target_ns: int, now_ns: int) -> int:
@@ -118,7 +117,7 @@ class Gate:
                 self._target[:, 0] += self._command_offset
                 self._has_target = True
             else:
-                flags |= self.review.bad_target()
+                flags = self.review.bad_target()
         # Until the policy has seen that it is armed, its grace runs from the moment of arming.
         made_ns = max(target_ns if self._has_target else 0, self._armed_target_ns)
         return flags | self.review.look_at_target(made_ns, now_ns)

@@ -1,6 +1,6 @@
 """Changes one thing at a time in the code that has the last word, and looks whether a test notices.
 
-    python -m tests.mutants [--jobs 2] [--survivors] [--only PATTERN] [--least 0.85]
+    python -m tests.mutants [--jobs 2] [--quick] [--survivors] [--only PATTERN] [--least 0.85]
 
 Goes on where an earlier run stopped (what is in `mutants/`); after a change of tests, `--survivors` tries again what
 nothing had caught, and an empty `mutants/` everything.
@@ -8,8 +8,9 @@ nothing had caught, and an empty `mutants/` everything.
 mutmut makes the changed functions of the files that `[tool.mutmut]` of pyproject.toml names, and shows what became of
 them: `mutmut browse`, `mutmut show NAME`. Its own runner begins a pytest session for each mutant, half a second before
 the first test. Here one session collects once, and each mutant is a fork of it that runs the tests that reach the
-changed function, those that caught another change of that function first, until one fails. One that survives costs all
-of its tests; one that is caught, some milliseconds.
+changed function until one fails: first those that caught another change of that function, then those of the test file
+that is named like the changed one. One that survives costs all of its tests; one that is caught, some milliseconds.
+With `--quick` nothing but that test file is asked; what it lets pass, `--survivors` asks the others about.
 
 A mutant with which a test takes ten times its processor time counts as caught. Prints how many were caught and
 survived in each file, then the survivors; exit code 1 where less than `--least` of all was caught.
@@ -52,12 +53,14 @@ SPARE_S, SLOWER = 0.5, 10
 class Function:
     """A function of the code under test, the places that name it, and the tests that reach it, cheapest first.
 
-    `catchers` are the tests that caught a change of it, `near` those that caught one in its file.
+    `catchers` are the tests that caught a change of it, `near` those that caught one in its file, `own` those of the
+    test file that is named like its file.
     """
 
     sound: Callable[..., Any]
     places: list[tuple[Any, str]]
     near: Counter[int]
+    own: set[int] = field(default_factory=set)
     tests: list[int] = field(default_factory=list)
     catchers: Counter[int] = field(default_factory=Counter)
 
@@ -67,10 +70,10 @@ class Function:
             setattr(holder, name, code)
 
     def order(self) -> list[int]:
-        """Its tests: those that have caught most of its changes, then of its file's, then the cheapest."""
+        """Its tests: those that have caught most of its changes, then of its file's, its own, then the cheapest."""
         reach = set(self.tests)
         likely = [test for test, _ in self.catchers.most_common() + self.near.most_common() if test in reach]
-        return list(dict.fromkeys(likely + self.tests))
+        return list(dict.fromkeys(likely + [test for test in self.tests if test in self.own] + self.tests))
 
 
 def _split(mutant: str) -> tuple[str, str, str, str]:
@@ -90,11 +93,12 @@ class Trial:
         verdicts: by file, where mutmut keeps them.
         names: of the mutants to judge.
         jobs: processes at a time.
+        is_quick: ask only the tests of the file named like the changed one, where there is one.
     """
 
-    def __init__(self, verdicts: list[SourceFileMutationData], names: list[str], jobs: int) -> None:
+    def __init__(self, verdicts: list[SourceFileMutationData], names: list[str], jobs: int, is_quick: bool) -> None:
         self._data = {name: data for data in verdicts for name in data.exit_code_by_key}
-        self._names, self._jobs = names, jobs
+        self._names, self._jobs, self._is_quick = names, jobs, is_quick
         self._functions: dict[str, Function] = {}
         self._took: list[float] = []
         self._near: defaultdict[str, Counter[int]] = defaultdict(Counter)
@@ -143,8 +147,14 @@ class Trial:
         pid, pipe = _fork(run)
         self._took, reaches = _answer(pid, pipe)
         for test in sorted(range(len(session.items)), key=self._took.__getitem__):
+            stem = session.items[test].path.stem.removeprefix("test_")
             for name in reaches[test]:
                 self._functions[name].tests.append(test)
+                if name.split(".")[1] == stem:
+                    self._functions[name].own.add(test)
+        if self._is_quick:
+            for function in self._functions.values():
+                function.tests = [test for test in function.tests if test in function.own] or function.tests
         _say(f"{len(session.items)} tests take {sum(self._took):.1f} s")
 
     def _judge(self, session: pytest.Session) -> None:
@@ -293,6 +303,7 @@ def report(verdicts: list[SourceFileMutationData]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="ask only the test file named like the changed one")
     parser.add_argument("--survivors", action="store_true", help="only those that nothing has caught yet")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="only mutants of such a name")
     parser.add_argument("--least", type=float, default=0.85, help="share to be caught (%(default)s)")
@@ -307,7 +318,7 @@ def main() -> int:
     code = pytest.main([
         "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:xdist", "--capture=no", "--tb=no",
         "--hypothesis-profile=mutants", *config().pytest_add_cli_args_test_selection,
-    ], plugins=[Trial(verdicts, names, args.jobs)])
+    ], plugins=[Trial(verdicts, names, args.jobs, args.quick)])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return int(code)
     return 0 if report(verdicts) >= args.least else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firmware_bridge.motor_bus import KP, Reading
+from firmware_bridge.motor_bus import KP, Q, Reading
 from runtime.faults import BIT, Machine, Mode, Request
 from runtime.gate import Gate
 from tests.gate_ills import charged, event, pauses
@@ -171,3 +171,47 @@ def test_damping_is_sent_whatever_comes_afterwards() -> None:
 
 def test_the_gate_starts_disarmed() -> None:
     assert Gate(G1, 0.002).machine == Machine()
+
+
+def test_a_gate_that_is_told_nothing_watches_the_counter_and_needs_no_remote() -> None:
+    rig = Rig()
+    rig.gate = Gate(G1, PERIOD * 1e-9)
+    rig.tick()
+    rig.skip(2000)
+    rig.tick()
+    assert not rig.has("REMOTE_OFF")
+    rig.counts = False
+    rig.ticks(6)
+    assert rig.has("STATE_FROZEN")
+
+
+@pytest.mark.parametrize(("policy_hz", "ticks"), [(25, 40), (50, 20), (100, 20)])
+def test_a_policy_slower_than_50_hz_may_be_late_in_proportion(policy_hz: float, ticks: int) -> None:
+    rig = Rig()
+    rig.gate = Gate(G1, PERIOD * 1e-9, policy_hz=policy_hz)
+    rig.track()
+    rig.thinks = False
+    assert rig.ticks(ticks) is Mode.TRACK
+    assert rig.tick() is Mode.DAMP
+    assert rig.cause == "TARGET_STALE"
+
+
+def test_of_a_damped_robot_neither_targets_nor_life_are_expected() -> None:
+    """Else a log would name, after every stop, what nobody asked for any more."""
+    rig = Rig().track()
+    rig.tick(Request.DAMP)
+    rig.thinks = rig.trembles = False
+    rig.ticks(60)
+    assert rig.gate.flags == 0
+
+
+def test_the_first_target_after_arming_is_approached_from_where_the_robot_stands() -> None:
+    rig = Rig()
+    rig.target[:, Q] += 0.4
+    rig.ticks(20)
+    rig.thinks = False
+    rig.tick(Request.ARM)
+    rig.thinks = True
+    rig.tick()
+    assert rig.command is not None
+    assert np.abs(rig.command.block[:, Q] - rig.pose).max() <= 3.0 * PERIOD * 1e-9 + 1e-6

@@ -30,7 +30,9 @@ class Counter:
 
     def is_lossy(self, after_ns: int = TENTH) -> bool:
         self.now += after_ns
-        return bool(self.losses.look(self.now) & BIT["STATE_LOSSY"])
+        flags = self.losses.look(self.now)
+        assert flags in (0, BIT["STATE_LOSSY"])
+        return flags != 0
 
     @property
     def ratio(self) -> float:
@@ -109,10 +111,55 @@ def test_exactly_the_limit_is_not_lossy() -> None:
     counter.losses = Losses(Limits(state_loss_ratio=0.5), counter.findings)
     counter.states(2)
     counter.states(400, lost_after_each=1)
-    counter.tick -= counter.step
+    counter.tick += 2 * counter.step
     counter.states(1)
-    assert not counter.is_lossy(), "401 of 800 arrived, and one without loss"
-    assert counter.ratio == 0
+    assert not counter.is_lossy(), "402 of 804 arrived"
+    counter.tick += 2 * counter.step
+    counter.states(1)
+    assert counter.is_lossy(), "403 of 807"
+
+
+def test_a_counter_that_begins_at_zero_counts_from_there() -> None:
+    counter = Counter(start=0)
+    counter.states(2)
+    counter.tick += counter.step
+    counter.states(200, lost_after_each=1)
+    assert counter.is_lossy(), "the only step without a loss was the first"
+
+
+def test_a_counter_that_is_not_even_has_lost_nothing() -> None:
+    counter = Counter()
+    for _ in range(100):
+        counter.states(1)
+        counter.tick += 1
+        counter.states(1)
+    assert not counter.is_lossy()
+
+
+def test_what_is_lost_while_the_counter_wraps_is_lost() -> None:
+    counter = Counter(start=(1 << 32) - 260)
+    counter.states(130)
+    counter.tick += 200 * counter.step
+    counter.states(1)
+    assert counter.is_lossy()
+    assert counter.ratio == pytest.approx(1 - 130 / 330, rel=1e-4)
+
+
+def test_the_ratio_is_that_of_all_parts_of_the_second() -> None:
+    counter = Counter()
+    counter.states(2)
+    for _ in range(4):
+        counter.states(100, lost_after_each=1)
+        counter.is_lossy()
+    assert counter.ratio == pytest.approx(1 - 401 / 800, rel=1e-4)
+
+
+def test_the_first_look_comes_a_tenth_of_a_second_after_the_clocks_beginning() -> None:
+    counter = Counter()
+    counter.states(2)
+    counter.states(150, lost_after_each=1)
+    assert counter.losses.look(TENTH - 1) == 0
+    assert counter.losses.look(TENTH) == BIT["STATE_LOSSY"]
 
 
 PERIOD_NS = 20 * MS
@@ -184,4 +231,15 @@ def test_a_limit_of_no_pause_at_all_makes_the_first_one_a_fault() -> None:
     loop = Loop()
     loop.pauses = Pauses(Limits(gate_overruns=0), loop.findings, real_time=True)
     loop.tick()
-    assert loop.tick(8 * MS) & BIT["GATE_OVERRUN"]
+    for _ in range(2):
+        assert loop.tick(8 * MS) & BIT["GATE_OVERRUN"]
+        loop.tick(2 * 10**9)
+
+
+def test_pauses_of_long_ago_do_not_hide_a_new_burst() -> None:
+    loop = Loop()
+    for _ in range(6):
+        loop.tick(8 * MS)
+    for _ in range(600):
+        loop.tick(4 * MS)
+    assert [bool(loop.tick(8 * MS) & BIT["GATE_OVERRUN"]) for _ in range(4)] == [False, False, False, True]

@@ -82,6 +82,13 @@ def test_how_far_a_joint_may_have_moved_depends_on_the_time_since(
     assert motors.checks.jumps(q, 10**9 + gap_ms * MS) is jumps
 
 
+def test_the_first_sample_is_no_jump_wherever_it_is() -> None:
+    motors = Motors()
+    assert motors.checks.jumps(np.full(G1.motors, 2, np.float32), 2 * MS) is False
+    assert motors.checks.jumps(np.full(G1.motors, 2, np.float32), 4 * MS) is False
+    assert motors.checks.jumps(np.full(G1.motors, 1, np.float32), 6 * MS) is True
+
+
 def test_many_joints_that_move_a_little_have_not_jumped() -> None:
     motors, q = Motors(), np.zeros(G1.motors, np.float32)
     motors.checks.jumps(q, 10**9)
@@ -126,6 +133,13 @@ def test_one_joint_at_its_speed_limit_while_all_others_move_fast_is_no_overspeed
     assert motors.look() == []
 
 
+def test_a_slow_and_weak_joint_is_watched_like_any_other() -> None:
+    joints = (replace(G1.joints[0], velocity_rad_s=0.5, effort_n_m=0.5), *G1.joints[1:])
+    motors = Motors(replace(G1, joints=joints))
+    motors.state.dq[joints[0].motor], motors.state.tau[joints[0].motor] = 1, 1
+    assert motors.looks(2) == ["TORQUE_HIGH", "OVERSPEED"]
+
+
 def test_slots_without_a_joint_are_neither_fast_nor_strong() -> None:
     motors = Motors(G1_23)
     motors.state.dq[~G1_23.used], motors.state.tau[~G1_23.used] = 1, 1000
@@ -144,6 +158,13 @@ def test_six_joints_beyond_eight_rad_s_for_longer_than_20_ms_flail(sign: int) ->
     motors.state.dq[0] = sign * 8.01
     assert motors.looks(4, 0.005) == [], "the time begins anew"
     assert motors.look(0.001) == ["FLAIL"]
+
+
+def test_a_robot_at_rest_does_not_flail_even_where_one_joint_would_do() -> None:
+    motors = Motors(replace(G1, limits=replace(G1.limits, flail_joints=1)))
+    assert motors.looks(20) == []
+    motors.state.dq[5] = 8.1
+    assert motors.looks(12) == ["FLAIL"]
 
 
 def test_a_flailing_that_is_also_too_fast_says_both() -> None:
@@ -222,15 +243,17 @@ def test_errors_of_arm_and_leg_at_once_are_both_named() -> None:
 # Slow things: looked at every tenth sample
 
 
+@pytest.mark.parametrize("motor", [3, 5])
 @pytest.mark.parametrize("end", ["lower_rad", "upper_rad"])
-def test_a_joint_outside_its_range_is_seen_at_both_ends(end: str) -> None:
+def test_a_joint_outside_its_range_is_seen_at_both_ends(end: str, motor: int) -> None:
+    """A knee's range is not about zero, an ankle's is."""
     motors = Motors()
     sign = 1 if end == "upper_rad" else -1
-    motors.state.q[5] = getattr(G1.joints[5], end) + sign * 0.06
+    motors.state.q[motor] = getattr(G1.joints[motor], end) + sign * 0.06
     assert motors.looks(9) == []
     assert motors.look() == ["JOINT_RANGE"]
     assert motors.measured("JOINT_RANGE") == pytest.approx(0.06, abs=1e-5)
-    motors.state.q[5] = getattr(G1.joints[5], end) + sign * 0.04
+    motors.state.q[motor] = getattr(G1.joints[motor], end) + sign * 0.04
     assert motors.looks(9) == ["JOINT_RANGE"], "it stands until the next look"
     assert motors.look() == []
 
@@ -246,6 +269,14 @@ def test_heat_is_filtered_over_a_second_from_the_first_value_on(rate_s: float, f
     assert ("TEMPERATURE_WARN" in flags) is (filtered > 80)
     if flags:
         assert motors.measured("TEMPERATURE_WARN") == pytest.approx(filtered, rel=1e-5)
+
+
+def test_after_more_than_a_second_without_a_look_the_filter_is_at_what_is_measured() -> None:
+    motors = Motors()
+    motors.looks(10)
+    motors.sample.temperature_c[3] = 100
+    motors.looks(10, 0.15)
+    assert motors.measured("TEMPERATURE_HIGH") == 100
 
 
 def test_the_hottest_motor_counts_and_three_levels_are_told_apart() -> None:
@@ -281,6 +312,7 @@ def test_words_that_are_lost_for_a_tenth_of_a_second_make_a_motor_silent(dt_s: f
 
 def test_a_motor_that_repeats_itself_is_silent_once_its_target_has_moved() -> None:
     motors = Motors()
+    motors.state.dq[9] = 0.5
     motors.looks(10)
     motors.trembles = False
     assert motors.looks(100) == [], "it is told to stand still"

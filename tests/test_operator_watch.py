@@ -165,3 +165,20 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "STREAM_MALFORMED", "UNAUTHORISED", "REPLAYED", "STREAM_FLOOD", "OPERATOR_LATE", "OPERATOR_LOST",
         "DEADMAN_RELEASED", "ESTOP", "ESTOP_SILENT",
     }
+
+
+def test_a_stop_that_is_pressed_does_not_hide_that_the_process_is_silent() -> None:
+    link = Link(teleoperates=False)
+    link.beats = False
+    link.record["stop"] = 1
+    assert set(link.step(102)) == {"ESTOP", "ESTOP_SILENT"}
+
+
+def test_a_watch_that_begins_names_what_was_refused_before_and_nothing_else() -> None:
+    """On a clock that began a moment ago, too."""
+    record = np.zeros(1, OPERATOR_DTYPE)
+    assert OperatorWatch(Limits(), Findings(), teleoperates=True).look(record[0], 50 * MS) == 0
+    record["replayed"] = 1
+    watch = OperatorWatch(Limits(), Findings(), teleoperates=True)
+    assert flag_names(watch.look(record[0], 50 * MS)) == ["REPLAYED"]
+    assert watch.is_engaged is False
