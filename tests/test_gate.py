@@ -63,6 +63,10 @@ def test_the_flags_of_the_whole_run_and_the_moment_of_each_mode_are_kept() -> No
     rig.ticks(3)
     assert not rig.has("STATE_CRC")
     assert rig.gate.seen_flags & BIT["STATE_CRC"]
+    rig.target[0, Q] += 3
+    rig.tick()
+    assert rig.gate.seen_flags & BIT["STATE_CRC"], "a target that is limited adds to them"
+    assert rig.gate.seen_flags & BIT["TARGET_LIMITED"]
     rig.tick(Request.STAND)
     assert rig.gate.machine.since_ns == rig.now
 

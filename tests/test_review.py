@@ -8,16 +8,18 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from firmware_bridge.motor_bus import Q
+from firmware_bridge.motor_bus import Q, Reading
 from runtime.fault_table import FLAGS as TABLE
-from runtime.faults import BIT, Fault, Mode, Request
+from runtime.faults import BIT, Fault, Machine, Mode, Request
 from runtime.limits import Limits
 from runtime.robot import Joint
 from tests.gate_ills import (
     FAST,
     SIDES,
     absurd_target,
+    back,
     bad_target,
+    crooked_quat,
     event,
     far_target,
     flailing,
@@ -335,3 +337,16 @@ def test_a_motor_that_repeats_itself_is_silent_only_when_it_is_told_to_move() ->
     wait(80, moving=True)
     assert rig.gate.machine.mode is Mode.STAND
     assert rig.cause == "MOTOR_SILENT"
+
+
+@pytest.mark.parametrize(("flag", "act"), [
+    ("STATE_CRC", lambda rig: rig.tick(reading=Reading.REJECTED)),
+    ("STATE_REORDERED", back(1)),
+    ("TARGET_NON_FINITE", bad_target(1)), ("STATE_NON_FINITE", not_finite(1)), ("IMU_NON_FINITE", crooked_quat(1)),
+])
+def test_a_flag_that_counts_says_how_many_there_were(flag: str, act: Callable[[Rig], object]) -> None:
+    rig = Rig(with_limits(bad_targets=1, non_finite_samples=1)).track()
+    for count in range(1, 4):
+        rig.gate.machine = Machine(Mode.TRACK)
+        act(rig)
+        assert rig.measured(flag) == count
