@@ -79,6 +79,9 @@ class SimulatedRobot:
         hangs: by its torso and for good, its feet off the floor, as on a test bench; `tilt` turns what it hangs on.
         truth: in what it differs from a perfect robot; None: in nothing.
         fixture: holds two of its limbs to each other; None: nothing.
+
+    Attributes:
+        holds_gantry: the gantry waits for `let_down` and does not let go by itself.
     """
 
     GANTRY_MIN_S = 1.0
@@ -129,7 +132,7 @@ class SimulatedRobot:
         self.sample.temperature_c[:] = HEALTHY_C
         self._latency = max(0, round(self.disturbance.latency_s / timestep_s))
         self._queue: deque[tuple[F32, bool]] = deque()
-        self._gantry, self._hangs = gantry and not hangs, hangs
+        self._gantry, self._hangs, self.holds_gantry = gantry and not hangs, hangs, False
         given = None if table is None else table.stand_height_m
         height_m = hanging_height(self.model) if given is None else given
         self._gantry_pose = np.array([0, 0, height_m, 1, 0, 0, 0], np.float64)
@@ -250,8 +253,12 @@ class SimulatedRobot:
         self.data.ctrl[actuator] = kp * used[:, Q] + kd * used[:, DQ] + used[:, TAU]
         model.actuator_biasprm[actuator, 1] = -kp
         model.actuator_biasprm[actuator, 2] = -kd
-        if self._gantry:
+        if self._gantry and not self.holds_gantry:
             self._watch_gantry(block)
+
+    def let_down(self) -> None:
+        """The gantry lets go now."""
+        self._gantry = False
 
     def _watch_gantry(self, block: F32) -> None:
         now = self.time_s
