@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -76,9 +78,20 @@ class CalibrationDriver:
             self._ask(event)
         elif kind == "answer" and self._is_asked:
             self._answer(str(event["text"]))
+        elif kind == "silence":
+            self._silence(float(event["seconds"]))
         elif kind == "routine":
             self._progress, self._is_held = float(event["progress"]), bool(event["is_held"])
             self.stopped, self.is_done = str(event["stopped"]), bool(event["is_done"])
+
+    def _silence(self, seconds: float) -> None:
+        """The gate stands still for so long: nobody commands the robot."""
+        gate = self._children["gate"].process
+        gate.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            gate.send_signal(signal.SIGCONT)
 
     def _ask(self, question: dict[str, Any]) -> None:
         if "sim" in self._children:

@@ -8,6 +8,7 @@ import sys
 from datetime import datetime, timezone
 
 from calibration import history
+from calibration.bring_up import BringUp
 from calibration.closed_chain import ClosedChain, ClosedChainHands
 from calibration.contacts import Contacts
 from calibration.imu import Imu
@@ -19,7 +20,7 @@ from calibration.thermal import Thermal
 from runtime.errors import Refused
 
 ROUTINES: dict[str, type[Routine]] = {kind.name: kind for kind in (
-    JointZero, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal)}
+    BringUp, JointZero, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal)}
 KEEPING = {"list": "the versions of --file", "diff": "what its last version changed",
            "undo": "bring back the one before",
            "export": "what it knows of the plant, as a truth for the simulated robot"}

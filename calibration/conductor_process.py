@@ -130,6 +130,9 @@ class ConductorProcess:
             answer = self._answer()
             if answer is not None:
                 bench.question = None
+        if bench.silence_s > 0:
+            emit("silence", seconds=bench.silence_s)
+            bench.silence_s = 0.0
         while self._said < len(bench.said):
             emit("said", text=bench.said[self._said])
             self._said += 1

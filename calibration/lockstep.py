@@ -83,6 +83,7 @@ class CalibrationRun:
         self.ailments: Ailments | None = None
         self.command: MotorCommand | None = None
         self.now_ns, self.ticks = 1_000_000_000, 0
+        self._silent_until_ns = 0
         self._assistant = Assistant(simulated)
         self._gate_log = GateLog(self.gate, robot.motors)
         self._log: LogWriter | None = None
@@ -103,6 +104,9 @@ class CalibrationRun:
         if self.ailments is not None:
             reading, sample = self.ailments.carry(reading, sample)
         conductor, target = self.conductor, self.conductor.target
+        if self._is_silent():
+            conductor.tick(self.gate.machine.mode, self.gate.state, self.now_ns)
+            return
         command = self.gate.tick(reading, sample, target["block"][0], int(target["sequence"][0]),
                                  int(target["made_ns"][0]), self._request(), int(target["flags"][0]), self.now_ns)
         self.command = command
@@ -120,6 +124,13 @@ class CalibrationRun:
             self._log.flush()  # a finished step outlives a kill
         if self._assistant.look(conductor.bench.question):
             conductor.bench.question = None
+
+    def _is_silent(self) -> bool:
+        """Whether the gate stands still: nothing is written, as a routine wanted it."""
+        bench = self.conductor.bench
+        if bench.silence_s > 0:
+            self._silent_until_ns, bench.silence_s = self.now_ns + round(bench.silence_s * 1e9), 0.0
+        return self.now_ns < self._silent_until_ns
 
     def _request(self) -> Request:
         mode, phase = self.gate.machine.mode, self.conductor.phase

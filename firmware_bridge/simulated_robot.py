@@ -112,6 +112,7 @@ class SimulatedRobot:
         self._period_s, self._substeps = timestep_s, 1 if table is None else table.substeps
         self._imperfections: Imperfections | None = None
         self._under_way: deque[tuple[float, F32, bool]] = deque()
+        self._commanded_s = 0.0
         if truth is not None:
             self._imperfections = Imperfections(truth, self.joint_names, self.model, self._slot, self._dof)
             if truth.delay.is_odd(timestep_s):
@@ -215,6 +216,7 @@ class SimulatedRobot:
 
     def command(self, command: MotorCommand) -> None:
         """The drives' new order, after the configured latency; it holds until the next, for ever."""
+        self._commanded_s = self.time_s
         if self._imperfections is not None:
             due_s = self.time_s + self._imperfections.truth.delay.command_s
             self._under_way.append((due_s, command.block.copy(), command.enabled))
@@ -278,7 +280,9 @@ class SimulatedRobot:
         return self.sample
 
     def _step_imperfectly(self, imperfections: Imperfections, substeps: int) -> None:
-        dt_s = self.model.opt.timestep
+        dt_s, let_go_s = self.model.opt.timestep, imperfections.truth.delay.let_go_s
+        if let_go_s and self.time_s - self._commanded_s > let_go_s:
+            self._apply(np.zeros((self.motors, 5), np.float32), False)
         for _ in range(substeps):
             while self._under_way and self._under_way[0][0] <= self.time_s + 1e-9:
                 self._apply(*self._under_way.popleft()[1:])

@@ -91,10 +91,12 @@ class Noise:
 
 @dataclass(frozen=True)
 class Delay:
-    """From a written command to the drive, and from the joints to a state."""
+    """From a written command to the drive, and from the joints to a state; without a command for `let_go_s` the drives
+    let go, 0 for never."""
 
     command_s: float = 0.0
     state_s: float = 0.0
+    let_go_s: float = 0.0
 
     def is_odd(self, period_s: float) -> bool:
         """Whether it is no whole number of control periods."""
@@ -132,7 +134,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "encoder_offset_rad": (-7, 7), "command_offset_rad": (-7, 7), "sign": (-1, 1), "torque_scale": (0.1, 10),
     "coulomb_n_m": (0, 100), "viscous_n_m_s_rad": (0, 100), "stribeck_n_m": (0, 100), "stribeck_rad_s": (1e-3, 10),
     "armature_kg_m2": (0, 10), "backlash_rad": (0, 0.5), "lower_rad": (-10, 10), "upper_rad": (-10, 10),
-    "command_s": (0, 0.1), "state_s": (0, 0.1), "ambient_c": (-40, 80), "c_per_n2m2s": (0, 100),
+    "command_s": (0, 0.1), "state_s": (0, 0.1), "let_go_s": (0, 10), "ambient_c": (-40, 80), "c_per_n2m2s": (0, 100),
     "cooling_per_s": (0, 10), "heat_c_per_n2m2s": (0, 100), "heat_cooling_per_s": (0, 10),
     "accel_scale": (0.5, 2), "mounting_wxyz": (-1, 1),
 }
