@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bench import USUAL_TORQUE, Bench, Recording, Steps
+from calibration.bench import Bench, Recording, Steps, Stopped
 from calibration.envelope import Envelope
 from calibration.routine import Found, Verdict
 from firmware_bridge.motor_bus import KD, KP, Q
@@ -31,6 +31,7 @@ LIFT_RAD, LIFT_RAD_S = 0.6, 0.5
 FALLEN_RAD = 0.05
 SILENCE_S = 0.2
 """Shorter than what the supervisor takes for a gate that hangs."""
+SILENT_TICKS, SILENT_WITHIN_S = 12, 2.0
 DAMPED_S, DAMPED_RAD_S = 1.5, 2.5
 LIFTED = ("left_elbow_joint", "right_elbow_joint", "left_knee_joint", "right_knee_joint")
 """Joints that gravity pulls back once they are lifted; the first that a robot has is used."""
@@ -41,7 +42,7 @@ class BringUp:
 
     name, version = "bring-up", "1"
     summary = "first checks of a hanging robot: wire, IMU, zeros, every joint, damping, what silence does"
-    envelope = Envelope(velocity_rad_s=3.0, effort_ratio=0.35)
+    envelope = Envelope(velocity_rad_s=3.0, effort_ratio=0.6)
     hangs = True
     is_signed = True
     """A person answers for each line of its report."""
@@ -87,11 +88,14 @@ class BringUp:
         bench.begin("silence")
         yield from bench.hold(0.1)
         bench.silence_s = SILENCE_S
-        bench.torque_ratio[:] = np.inf  # limbs that fell meanwhile are caught again
-        yield from bench.hold(SILENCE_S + 0.1)
+        yield from _await_silence(bench)
+        gains = bench.target[:, [KP, KD]].copy()
+        bench.target[:, KP], bench.target[:, KD] = 0.0, bench.robot.column("damping_kd")
+        for _ in range(round((SILENCE_S + DAMPED_S) / bench.period_s)):  # what fell comes to rest, damped
+            bench.target[:, Q] = bench.state.q
+            yield
         bench.end()
-        yield from bench.hold(1.0)
-        bench.torque_ratio[:] = USUAL_TORQUE
+        bench.target[:, [KP, KD]] = gains
         yield from bench.move({self._lifted.name: at}, LIFT_RAD_S)
         bench.progress = 1.0
 
@@ -147,6 +151,22 @@ class BringUp:
         holds = fell < FALLEN_RAD
         return {"when_commands_stop": "holds the last command" if holds else "lets go",
                 "silent_s": round(float(gap[at]), 3), "moved_rad": round(fell, 4), "joint": self._lifted.name}
+
+
+def _await_silence(bench: Bench) -> Steps[None]:
+    """Until no state has come for some ticks: nobody commands the robot now, and what is asked for is not heard.
+
+    Raises:
+        Stopped: states go on coming.
+    """
+    same, before = 0, -1
+    for _ in range(round(SILENT_WITHIN_S / bench.period_s)):
+        now = int(bench.state.record["sequence"][0])
+        same, before = same + 1 if now == before else 0, now
+        if same >= SILENT_TICKS:
+            return
+        yield
+    raise Stopped("the gate did not fall silent")
 
 
 def _nudge(bench: Bench, joint: Joint) -> Steps[None]:
