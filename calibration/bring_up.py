@@ -29,10 +29,9 @@ MOVED_RATIO, STILL_RATIO = 0.5, 0.5
 """Of the step a joint has to move, and of what it moved any other joint may."""
 LIFT_RAD, LIFT_RAD_S = 0.6, 0.5
 FALLEN_RAD = 0.05
-SILENCE_S = 0.2
-"""Shorter than what the supervisor takes for a gate that hangs."""
-SILENT_TICKS, SILENT_WITHIN_S = 12, 2.0
-DAMPED_S, DAMPED_RAD_S = 1.5, 2.5
+SILENCE_S, SILENT_WITHIN_S = 0.5, 2.0
+"""A watchdog of a motor drive that is slower than this is not one that a limb could rely on."""
+DAMPED_S, DAMPED_RAD_S = 1.5, 3.5
 LIFTED = ("left_elbow_joint", "right_elbow_joint", "left_knee_joint", "right_knee_joint")
 """Joints that gravity pulls back once they are lifted; the first that a robot has is used."""
 
@@ -85,16 +84,23 @@ class BringUp:
         bench.gains(self._lifted.name, kp, self._lifted.kd)
         yield from bench.move({self._lifted.name: at}, LIFT_RAD_S)
         yield from self._lift(bench)
-        bench.begin("silence")
-        yield from bench.hold(0.1)
         bench.silence_s = SILENCE_S
-        yield from _await_silence(bench)
+        left = round(SILENT_WITHIN_S / bench.period_s)
+        while not _nobody_writes(bench):
+            left -= 1
+            if left < 0:
+                raise Stopped("the gate did not fall silent")
+            yield
+        bench.begin("silence")
         gains = bench.target[:, [KP, KD]].copy()
         bench.target[:, KP], bench.target[:, KD] = 0.0, bench.robot.column("damping_kd")
-        for _ in range(round((SILENCE_S + DAMPED_S) / bench.period_s)):  # what fell comes to rest, damped
+        while _nobody_writes(bench):  # nobody hears these targets: they are for the moment after, when what fell is damped
             bench.target[:, Q] = bench.state.q
             yield
         bench.end()
+        for _ in range(round(DAMPED_S / bench.period_s)):
+            bench.target[:, Q] = bench.state.q
+            yield
         bench.target[:, [KP, KD]] = gains
         yield from bench.move({self._lifted.name: at}, LIFT_RAD_S)
         bench.progress = 1.0
@@ -145,28 +151,16 @@ class BringUp:
     def _silence(self, rows: Rows) -> dict[str, object]:
         """What the firmware does: whether the limb stayed while nobody commanded."""
         motor = self._lifted.motor
-        gap = np.diff(rows["received_ns"].astype(np.int64)) * 1e-9
-        at = int(gap.argmax())
-        fell = abs(float(rows["q"][at + 1, motor]) - float(rows["q"][at, motor]))
-        holds = fell < FALLEN_RAD
-        return {"when_commands_stop": "holds the last command" if holds else "lets go",
-                "silent_s": round(float(gap[at]), 3), "moved_rad": round(fell, 4), "joint": self._lifted.name}
+        moved = np.abs(rows["q"][:, motor].astype(np.float64) - float(rows["q"][0, motor]))
+        times = (rows["received_ns"] - rows["received_ns"][0]).astype(np.float64) * 1e-9
+        fell = np.flatnonzero(moved > FALLEN_RAD)
+        return {"when_commands_stop": "lets go" if len(fell) else "holds the last command",
+                "silent_s": round(float(times[-1]), 3), "moved_rad": round(float(moved.max()), 4),
+                "fell_after_s": round(float(times[fell[0]]), 3) if len(fell) else None, "joint": self._lifted.name}
 
 
-def _await_silence(bench: Bench) -> Steps[None]:
-    """Until no state has come for some ticks: nobody commands the robot now, and what is asked for is not heard.
-
-    Raises:
-        Stopped: states go on coming.
-    """
-    same, before = 0, -1
-    for _ in range(round(SILENT_WITHIN_S / bench.period_s)):
-        now = int(bench.state.record["sequence"][0])
-        same, before = same + 1 if now == before else 0, now
-        if same >= SILENT_TICKS:
-            return
-        yield
-    raise Stopped("the gate did not fall silent")
+def _nobody_writes(bench: Bench) -> bool:
+    return bench.is_silent
 
 
 def _nudge(bench: Bench, joint: Joint) -> Steps[None]:

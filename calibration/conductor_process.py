@@ -110,6 +110,7 @@ class ConductorProcess:
         status, conductor = self._status, self.conductor
         if status.read():
             self._state.record[0] = status.record["state"][0]
+            conductor.bench.is_silent = bool(status.record["silent"][0])
             conductor.bench.temperature_c[:] = status.record["temperature_c"][0]
         self._hand.look()
         mode, cause = Mode(int(status.record["mode"][0])), int(status.record["cause"][0])

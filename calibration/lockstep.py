@@ -104,13 +104,11 @@ class CalibrationRun:
         if self.ailments is not None:
             reading, sample = self.ailments.carry(reading, sample)
         conductor, target = self.conductor, self.conductor.target
-        if self._is_silent():
-            conductor.tick(self.gate.machine.mode, self.gate.state, self.now_ns)
-            return
         command = self.gate.tick(reading, sample, target["block"][0], int(target["sequence"][0]),
                                  int(target["made_ns"][0]), self._request(), int(target["flags"][0]), self.now_ns)
         self.command = command
-        if command is not None:
+        conductor.bench.is_silent = self._is_silent()
+        if command is not None and not conductor.bench.is_silent:
             self._simulated.command(command)
         if self._log is not None:
             self._gate_log.fill(self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, 0,
@@ -126,11 +124,11 @@ class CalibrationRun:
             conductor.bench.question = None
 
     def _is_silent(self) -> bool:
-        """Whether the gate stands still: nothing is written, as a routine wanted it."""
+        """Whether nothing is written, as a routine wanted it; damping ends that."""
         bench = self.conductor.bench
         if bench.silence_s > 0:
             self._silent_until_ns, bench.silence_s = self.now_ns + round(bench.silence_s * 1e9), 0.0
-        return self.now_ns < self._silent_until_ns
+        return self.now_ns < self._silent_until_ns and self.gate.machine.mode < Mode.DAMP
 
     def _request(self) -> Request:
         mode, phase = self.gate.machine.mode, self.conductor.phase
