@@ -6,15 +6,14 @@ import argparse
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from firmware_bridge.emulated_robot import EmulatedRobot
+from firmware_bridge.ending import Ending, ask_real_time
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.wiring import Wiring, read_wiring, wiring_path
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 PLANTS = Path(__file__).with_name("plants")
 SLICE_S = 0.02
+PRIORITY = 40
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plant", metavar="FILE.xml", help="MJCF behind the drives (default: the shipped one of this "
                         "robot, where there is one; without any each motor turns for itself)")
     parser.add_argument("--no-plant", action="store_true", help="let each motor turn for itself")
-    parser.add_argument("--no-gantry", action="store_true", help="start free, not hanging")
+    gantry = parser.add_mutually_exclusive_group()
+    gantry.add_argument("--no-gantry", action="store_true", help="start free, not hanging")
+    gantry.add_argument("--hold-gantry", action="store_true", help="hang until SIGUSR1 comes (kill -USR1 PID, which it "
+                        "prints), instead of until the legs are stiff")
     parser.add_argument("--seconds", type=float, metavar="S", help="stop after this long")
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO")
 
@@ -43,19 +46,11 @@ def run(args: argparse.Namespace) -> int:
     wiring = read_wiring(wiring_path(args.robot))
     robot = _plant(args, wiring)
     emulated = EmulatedRobot(wiring, robot)
-    is_over = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal is_over
-        is_over = True
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    ending = Ending()
+    if robot is not None:
+        signal.signal(signal.SIGUSR1, lambda number, frame: robot.let_down())
     if not args.no_realtime:
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
-        except OSError:
-            print("exoactor bridge emulate: no right to SCHED_FIFO, timing will suffer under load", file=sys.stderr)
+        ask_real_time("bridge emulate", PRIORITY)
     print(json.dumps({
         "event": "ready", "pid": os.getpid(), "robot": wiring.table.robot, "drives": len(emulated.names),
         "plant": robot is not None,
@@ -63,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     }), flush=True)
     watch = _Watch(robot)
     end = time.monotonic() + args.seconds if args.seconds else float("inf")
-    while not is_over and time.monotonic() < end:
+    while not ending.has_come and time.monotonic() < end:
         emulated.serve_until(min(time.monotonic() + SLICE_S, end))
         watch.look()
     emulated.close()
@@ -82,7 +77,9 @@ def _plant(args: argparse.Namespace, wiring: Wiring) -> SimulatedRobot | None:
         raise BridgeError("--plant", expected="an MJCF file", found=str(path), what_to_do="name one, or --no-plant")
     from firmware_bridge.simulated_robot import SimulatedRobot
 
-    return SimulatedRobot(path, table=wiring.table, gantry=not args.no_gantry)
+    robot = SimulatedRobot(path, table=wiring.table, gantry=not args.no_gantry)
+    robot.holds_gantry = args.hold_gantry
+    return robot
 
 
 class _Watch:
