@@ -94,7 +94,7 @@ class BringUp:
         bench.begin("silence")
         gains = bench.target[:, [KP, KD]].copy()
         bench.target[:, KP], bench.target[:, KD] = 0.0, bench.robot.column("damping_kd")
-        while _nobody_writes(bench):  # nobody hears these targets: they are for the moment after, when what fell is damped
+        while _nobody_writes(bench):  # for the moment after it: what fell is damped
             bench.target[:, Q] = bench.state.q
             yield
         bench.end()
