@@ -111,7 +111,7 @@ def carry_out(routine: Routine, order: Order, say: Say, ask: Callable[[str], boo
     about.update(seconds=round(time.monotonic() - began, 1), raw_sha256=sha256(order.out / about["raw"]),
                  stopped="", parts=[{"raw": path.name, "raw_sha256": sha256(path)} for path in earlier])
     found = _fit(routine, read_recording(order.out / about["raw"], earlier))
-    report = _judge(order, about, found, version, data, say, ask)
+    report = judge(order, about, found, version, data, say, ask)
     parts.end(order.out, identity)
     return report
 
@@ -145,7 +145,7 @@ def _run(prepared: Prepared, order: Order, say: Say) -> Ran:
     return run_real(prepared, order, say)
 
 
-def _judge(
+def judge(
     order: Order, about: dict[str, Any], found: Found, version: dict[str, Any], data: dict[str, Any] | None,
     say: Say, ask: Callable[[str], bool],
 ) -> dict[str, Any]:
