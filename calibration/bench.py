@@ -80,7 +80,7 @@ class Bench:
         self.said: list[str] = []
         self.progress = 0.0
         self._effort = robot.column("effort_n_m")
-        self._strong = np.zeros(n, np.int64)
+        self._strong, self._hot = np.zeros(n, np.int64), 0
         self.finished = set(finished)
         self._rows: list[bytes] = []
         self.sink: Callable[[bytes], None] = self._rows.append
@@ -181,3 +181,16 @@ class Bench:
             motor = int(self._strong.argmax())
             name = next((row.name for row in self.robot.joints if row.motor == motor), f"motor {motor}")
             raise Stopped(f"{name} pressed with {self.state.tau[motor]:.1f} N m where nothing should be: an obstacle")
+
+    def look_for_heat(self) -> None:
+        """Once a tick. The gate filters heat over a second; a robot that nobody balances need not wait for that.
+
+        Raises:
+            Stopped: a motor has been too hot for some ticks.
+        """
+        hottest = float(self.temperature_c.max())
+        self._hot = self._hot + 1 if hottest >= self.robot.limits.temperature_high_c else 0
+        if self._hot >= STRONG_TICKS:
+            motor = int(self.temperature_c.argmax())
+            name = next((row.name for row in self.robot.joints if row.motor == motor), f"motor {motor}")
+            raise Stopped(f"{name} is at {hottest:.0f} C")

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
                       f"{verdict['what_to_do']}")
         why = f": {report['stopped']}" if report["stopped"] else ""
         print(f"{report['outcome']}{why}; {order.out / 'report.html'}")
-        if report["outcome"] == "stopped":
+        if report["outcome"] == "stopped" and what != Hands.name:
             print(f"to go on with it: exoactor calibrate --resume {order.out}")
     return 0 if report["outcome"] in ("written", "measured") else 1
 

@@ -77,6 +77,7 @@ class Conductor:
             if not self._is_held():
                 return self._let_go()
             bench.look_for_obstacles()
+            bench.look_for_heat()
             next(self._steps)
         except StopIteration:
             self.is_done, self.phase = True, Phase.FINISHED

@@ -14,7 +14,7 @@ from calibration.conductor import RATE_HZ, Conductor
 from calibration.raw import TOPIC
 from calibration.routine import Routine
 from firmware_bridge.ailments import Ailments
-from firmware_bridge.motor_bus import Reading
+from firmware_bridge.motor_bus import MotorCommand, Reading
 from firmware_bridge.simulated_robot import SimulatedRobot
 from runtime.errors import Refused
 from runtime.faults import Mode, Request, flag_names
@@ -69,6 +69,7 @@ class CalibrationRun:
     Attributes:
         conductor, gate: to look at.
         ailments: what happens to states on their way.
+        command: the gate's newest, None while nothing is armed.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class CalibrationRun:
         self.gate = Gate(robot, 1 / RATE_HZ, policy_hz=RATE_HZ)
         self.robot, self._simulated = robot, simulated
         self.ailments: Ailments | None = None
+        self.command: MotorCommand | None = None
         self.now_ns, self.ticks = 1_000_000_000, 0
         self._assistant = Assistant(simulated)
         self._gate_log = GateLog(self.gate, robot.motors)
@@ -103,6 +105,7 @@ class CalibrationRun:
         conductor, target = self.conductor, self.conductor.target
         command = self.gate.tick(reading, sample, target["block"][0], int(target["sequence"][0]),
                                  int(target["made_ns"][0]), self._request(), int(target["flags"][0]), self.now_ns)
+        self.command = command
         if command is not None:
             self._simulated.command(command)
         if self._log is not None:

@@ -44,6 +44,12 @@ def begin(out: Path, order: Mapping[str, Any]) -> list[Path]:
     return [out / name for name in parts]
 
 
+def is_open(out: Path) -> bool:
+    """Whether something was begun there that has not ended."""
+    before = _read(out)
+    return before is not None and not before["ended"]
+
+
 def end(out: Path, order: Mapping[str, Any]) -> None:
     """Nothing of this order is left to do: the next one in this folder starts clean."""
     before = _read(out)

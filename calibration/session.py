@@ -76,7 +76,8 @@ def carry_out(routine: Routine, order: Order, say: Say, ask: Callable[[str], boo
     order.out.mkdir(parents=True, exist_ok=True)
     table = load_robot(order.robot)
     data = None if order.file is None else history.read_data(order.file, table.name, order.serial)
-    version = history.in_force(data) if data is not None else history.in_force({"versions": []})
+    written = data is not None and _is_written(data, order.out)
+    version = history.in_force({"versions": [] if data is None else data["versions"][: -1 if written else None]})
     robot_bytes = enclosed(order.robot, routine.envelope)
     robot = read_robot(ROBOT, robot_bytes)
     joints, offsets = _joints(order, [row.name for row in robot.joints]), _offsets(version, robot)
@@ -111,7 +112,10 @@ def carry_out(routine: Routine, order: Order, say: Say, ask: Callable[[str], boo
     about.update(seconds=round(time.monotonic() - began, 1), raw_sha256=sha256(order.out / about["raw"]),
                  stopped="", parts=[{"raw": path.name, "raw_sha256": sha256(path)} for path in earlier])
     found = _fit(routine, read_recording(order.out / about["raw"], earlier))
-    report = judge(order, about, found, version, data, say, ask)
+    if written:
+        report = write_report(order.out, {**about, "outcome": "written"}, found, _changes(version, found))
+    else:
+        report = judge(order, about, found, version, data, say, ask)
     parts.end(order.out, identity)
     return report
 
@@ -156,18 +160,19 @@ def judge(
         for key, before, after in changes:
             say(f"  {key}: {'-' if before is None else f'{before:.5f}'} -> {'-' if after is None else f'{after:.5f}'}")
         record = {key: about[key] for key in ("routine", "version", "at_utc", "raw", "raw_sha256", "parts")}
-        outcome = "written" if _is_written(version, record) else "declined"
-        if outcome == "declined" and ask("write this?"):
+        outcome = "declined"
+        if ask("write this?"):
             history.add(order.file, data, found.values, record, now=datetime.now(timezone.utc),
                         valid_days=order.valid_days, operator=order.operator)
             outcome = "written"
     return write_report(order.out, {**about, "outcome": outcome}, found, changes)
 
 
-def _is_written(version: dict[str, Any], record: dict[str, Any]) -> bool:
-    """Whether the version in force is of this very recording: a start that was killed right after it wrote."""
-    last = version.get("records", [{}])[-1]
-    return bool(last.get("raw_sha256") == record["raw_sha256"])
+def _is_written(data: dict[str, Any], out: Path) -> bool:
+    """Whether the version in force came out of this folder's recording, by a start that was killed right after."""
+    records = history.in_force(data).get("records", []) if parts.is_open(out) else []
+    last = records[-1].get("raw_sha256") if records else None
+    return last is not None and any(sha256(path) == last for path in out.glob("raw*.mcap"))
 
 
 def _joints(order: Order, known: list[str]) -> tuple[str, ...]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from firmware_bridge.emulated_robot import EmulatedRobot
+from firmware_bridge.ending import Ending, ask_real_time
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.wiring import Wiring, read_wiring, wiring_path
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
 
 PLANTS = Path(__file__).with_name("plants")
 SLICE_S = 0.02
+PRIORITY = 40
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,19 +42,9 @@ def run(args: argparse.Namespace) -> int:
     wiring = read_wiring(wiring_path(args.robot))
     robot = _plant(args, wiring)
     emulated = EmulatedRobot(wiring, robot)
-    is_over = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal is_over
-        is_over = True
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    ending = Ending()
     if not args.no_realtime:
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
-        except OSError:
-            print("exoactor bridge emulate: no right to SCHED_FIFO, timing will suffer under load", file=sys.stderr)
+        ask_real_time("bridge emulate", PRIORITY)
     print(json.dumps({
         "event": "ready", "pid": os.getpid(), "robot": wiring.table.robot, "drives": len(emulated.names),
         "plant": robot is not None,
@@ -63,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     }), flush=True)
     watch = _Watch(robot)
     end = time.monotonic() + args.seconds if args.seconds else float("inf")
-    while not is_over and time.monotonic() < end:
+    while not ending.has_come and time.monotonic() < end:
         emulated.serve_until(min(time.monotonic() + SLICE_S, end))
         watch.look()
     emulated.close()

@@ -11,21 +11,20 @@ import argparse
 import json
 import os
 import select
-import signal
 import sys
 import time
-from types import FrameType
 
 import numpy as np
 
 from firmware_bridge.dds import DdsSettings
+from firmware_bridge.ending import Ending, ask_real_time
 from firmware_bridge.low_level_server import LowLevelServer
 from firmware_bridge.motor_bus import KD, MotorCommand, Q, Reading
 from firmware_bridge.serial_bus import SerialBus
 from firmware_bridge.serial_robot import make_serial_bus
 from firmware_bridge.wiring import read_wiring, wiring_path
 
-RATE_HZ = 500
+RATE_HZ, PRIORITY = 500, 80
 STALE_S = 0.1
 USUAL_DAMPING = 1.0
 NO_WIRE, USUAL_WIRE = "none", "unitree_hg"
@@ -96,19 +95,9 @@ def run(args: argparse.Namespace) -> int:
     except Exception:
         bus.close()
         raise
-    is_over = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal is_over
-        is_over = True
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    ending = Ending()
     if not args.no_realtime:
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(80))
-        except OSError:
-            print("exoactor bridge run: no right to SCHED_FIFO, timing will suffer under load", file=sys.stderr)
+        ask_real_time("bridge run", PRIORITY)
     ready = {"event": "ready", "domain": args.domain, "motors": wiring.motors, "pid": os.getpid()}
     print(json.dumps(ready), flush=True)
     print(f"Type {WORD} and Enter to let commands reach the drives.", file=sys.stderr, flush=True)
@@ -117,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     period_ns, due_ns = round(1e9 / args.hz), time.monotonic_ns()
     end = time.monotonic() + args.seconds if args.seconds else float("inf")
     typed = _Typed()
-    while not is_over and time.monotonic() < end:
+    while not ending.has_come and time.monotonic() < end:
         if bus.read() is Reading.NEW:
             server.publish(bus.sample)
         if typed.word() == WORD:

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from firmware_bridge.ailments import Ailments
 from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.dex3_robot import DdsHands
+from firmware_bridge.ending import Ending, ask_real_time
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.layout import GO_SPORT_MODE_STATE, HG_BMS_STATE, HG_IMU_STATE, Layout
 from firmware_bridge.motion_service import SimulatedMotionService
@@ -36,7 +36,7 @@ CHARGE_PERCENT = 80
 GYRO_LSB_RAD_S = 1e-4
 """Half the width of what is added to the gyro: a real IMU never repeats itself to the bit, a robot that hangs here
 would, and the gate takes that for a frozen one."""
-RATE_HZ = 500
+RATE_HZ, PRIORITY = 500, 40
 ORPHAN_S = 4.0
 """How long a robot stays after the run that started it died: longer than its gate damps."""
 
@@ -216,27 +216,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, beside: Callable[[SimulatedRobot], Callable[[], None]] | None = None) -> int:
     """Run until a signal or `--seconds`; what `beside` makes of the robot is called once a period too."""
-    stop = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal stop
-        stop = True
-
+    ending = Ending()
     press_s, buttons = parse_press(args.press)
 
     def on_press(number: int, frame: FrameType | None) -> None:
         nonlocal press_s
         press_s = 0.0
 
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGUSR1, on_press)
     robot = make_robot(args)
     if not args.no_realtime:
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
-        except OSError:
-            print("exoactor sim: no right to SCHED_FIFO, timing will suffer under load", file=sys.stderr)
+        ask_real_time("sim", PRIORITY)
     settings = DdsSettings(args.domain, args.interface, tuple(args.peer))
     dds = DdsRobot(robot, settings, motion_service=args.motion_service, ailments=make_ailments(args, robot))
     hands = DdsHands(read_hand_table(Path(args.hands)), settings) if args.hands else None
@@ -248,7 +238,7 @@ def run(args: argparse.Namespace, beside: Callable[[SimulatedRobot], Callable[[]
     period = 1 / RATE_HZ
     deadline = time.monotonic()
     end = deadline + args.seconds if args.seconds else float("inf")
-    while not stop and time.monotonic() < end:
+    while not ending.has_come and time.monotonic() < end:
         if robot.time_s >= press_s:
             dds.buttons = buttons
         dds.tick()

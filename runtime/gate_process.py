@@ -31,7 +31,7 @@ from runtime.gate_bus import open_gate_bus, profile_of
 from runtime.gate_hands import GateHands
 from runtime.gate_log import GateLog
 from runtime.operator_watch import OperatorWatch
-from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_real_time, protect_from_oom
+from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_first, go_real_time, protect_from_oom
 from runtime.records import (
     CONTROL_DTYPE,
     GATE_RING,
@@ -47,6 +47,7 @@ from runtime.slots import Ring, Slot
 from runtime.stream_watch import StreamWatch
 
 PRIORITY, CORE = 80, -1
+SPARE_NICE = -15
 FIRST_STATE_S, FRESH_S = 5.0, 0.02
 DISCOVERY_S = 0.6
 """How long to look for other writers before arming: discovery of a known participant takes milliseconds."""
@@ -266,9 +267,11 @@ class GateProcess:
         return is_long and self._release
 
 
-def _is_called() -> bool:
+def _is_called(settings: RunSettings) -> bool:
     """Load what a gate needs, say so, and wait; False when the supervisor went without calling."""
     library()
+    if settings.real_time:
+        go_first(SPARE_NICE)  # waits at no cost, and has to wake at once
     emit("spare")
     return bool(sys.stdin.readline())
 
@@ -277,7 +280,7 @@ def main(argv: list[str]) -> int:
     """Entry of the process."""
     settings = RunSettings.load(Path(argv[0]))
     die_with_parent(signal.SIGTERM)
-    if SPARE in argv and not _is_called():
+    if SPARE in argv and not _is_called(settings):
         return 0
     lacking: list[str] = []
     if settings.real_time:

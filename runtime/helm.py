@@ -34,6 +34,8 @@ OPERATED = frozenset({*TELEOP, Source.STREAM})
 """The sources that steer only while the dead-man is held."""
 ASKED_NS, NEVER_NS = 1_000_000_000, 1 << 62
 """How long a stream that was asked for may take to be healthy; the one that a run starts with, for ever."""
+NEAR_NS = 10_000_000_000
+"""How long that one may then take to come near the robot: who walks is near it once a stride."""
 GESTURE_NS = 500_000_000
 """How long a gesture may wait for the gate to track: the supervisor relays it within some milliseconds."""
 
@@ -74,7 +76,7 @@ class Helm:
         self.notices: deque[str] = deque(maxlen=16)
         self._is_streamed = is_streamed
         self._operated = OPERATED - {Source.STREAM} if is_streamed else OPERATED
-        self._wanted_until_ns, self._has_wanted = 0, False
+        self._wanted_until_ns, self._has_wanted, self._is_near_awaited = 0, False, False
         self._engaged: set[Source] = set()
         self._engages = -1
         self._gesture: tuple[int, Source] | None = None
@@ -149,24 +151,38 @@ class Helm:
         return is_over or mode > Mode.HOLD or (mode is Mode.HOLD and not self._stream.is_late)
 
     def _engage_when_healthy(self, state: RobotState, now_ns: int) -> None:
-        """The run's own stream was asked for: once it is healthy it is followed, or refused, and no longer wanted."""
+        """The run's own stream was asked for: once it is healthy and near it is followed; after a while, refused."""
         assert self._stream is not None
-        if self._stream.is_healthy or now_ns > self._wanted_until_ns:
-            self._wanted_until_ns = 0
-            refusal = self._stream.engage(state, self._controller.window.now, now_ns)
-            if not self._pilot.has_motion_left:
-                self._stream.disengage()
-                refusal = "the run's time is over"
-            if refusal:
-                self.notices.append(f"the stream is not followed: {refusal}; it has to be asked for again")
-            else:
-                self._engaged -= OPERATED
-                self._engaged.add(Source.STREAM)
+        is_over = now_ns > self._wanted_until_ns
+        if not (self._stream.is_healthy or is_over):
+            return
+        refusal = self._stream.engage(state, self._controller.window.now, now_ns)
+        if not self._pilot.has_motion_left:
+            self._stream.disengage()
+            refusal, is_over = "the run's time is over", True
+        if refusal and not is_over:
+            self._await_nearness(refusal, now_ns)
+            return
+        self._wanted_until_ns = 0
+        if refusal:
+            self.notices.append(f"the stream is not followed: {refusal}; it has to be asked for again")
+        else:
+            self._engaged -= OPERATED
+            self._engaged.add(Source.STREAM)
+
+    def _await_nearness(self, refusal: str, now_ns: int) -> None:
+        """A stream that is healthy and too far: for how long it goes on being wanted, said once."""
+        if self._is_near_awaited:
+            return
+        self._is_near_awaited = True
+        self._wanted_until_ns = min(self._wanted_until_ns, now_ns + NEAR_NS)
+        seconds = (self._wanted_until_ns - now_ns) * 1e-9
+        self.notices.append(f"the stream is not followed yet: {refusal}; waiting {seconds:.0f} s for it to come near")
 
     def _want_stream(self, now_ns: int) -> None:
         """At the start of the run for as long as it takes, later for a second."""
         self._wanted_until_ns = now_ns + ASKED_NS if self._has_wanted else NEVER_NS
-        self._has_wanted = True
+        self._has_wanted, self._is_near_awaited = True, False
 
     def _engage(self, source: Source, state: RobotState, now_ns: int) -> None:
         """What a gesture asks for, if it can be had."""

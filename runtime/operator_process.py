@@ -10,7 +10,6 @@ than half a core. What it publishes is decided in `runtime.operator_state`.
 
 from __future__ import annotations
 
-import os
 import secrets
 import select
 import sys
@@ -43,6 +42,7 @@ from runtime.operator_key import Address, check_bind, parse_address, read_key
 from runtime.operator_link import Link
 from runtime.operator_message import Count, Message, OtherJoints, Pose, pose_form, stream_form
 from runtime.operator_state import OperatorState, TeleopInput
+from runtime.realtime import go_first
 from runtime.records import CONTROL_DTYPE, OPERATOR_DTYPE, STREAM_RING, status_dtype, stream_dtype
 from runtime.robot import Robot, load_robot
 from runtime.settings import RunSettings
@@ -177,13 +177,6 @@ class Sources:
             self.deadman.close()
 
 
-def _ask_for_priority() -> None:
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
-    except OSError as error:
-        emit("warning", message=f"operator without nice {NICE}: {error}")
-
-
 def _draw() -> int:
     return secrets.randbits(64)
 
@@ -282,8 +275,8 @@ def main(argv: list[str]) -> int:
     except BridgeError as error:
         emit_refusal(error)
         return 2
-    if settings.real_time:
-        _ask_for_priority()
+    if settings.real_time and (lacking := go_first(NICE)):
+        emit("warning", message=f"operator without {lacking}")
     try:
         process = OperatorProcess(settings, robot, sources)
         emit("ready", sources=settings.operator, listens=[list(link.address) for link in sources.links])

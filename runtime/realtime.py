@@ -64,6 +64,18 @@ def hurried(priority: int) -> Iterator[None]:
         os.sched_setscheduler(0, policy, parameters)
 
 
+def go_first(nice: int) -> str:
+    """A nice value below that of other programs, for processes that wait for their turn; what was not permitted, or "".
+
+    What is started afterwards inherits it.
+    """
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    except OSError as error:
+        return f"nice {nice}: {error}"
+    return ""
+
+
 def set_oom_score(adjustment: int, process: int | str = "self") -> None:
     """`oom_score_adj`: how soon the kernel kills a process for memory, -1000 never to 1000 first.
 

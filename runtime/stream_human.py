@@ -31,6 +31,10 @@ FEET = (HUMAN_JOINTS.index("left_foot"), HUMAN_JOINTS.index("right_foot"))
 BODY = 22
 """Joints whose rotations are sent; the hands beyond them are other joints at every sender."""
 OTHER_FOOT_M = 0.005
+FOLLOW, MOST_M_S2 = 0.4, 10.0
+"""How the pelvis's velocity follows that of the standing foot: by so much of the difference a frame, and no faster.
+Feet of motion capture slide: over fourteen mocap clips its error falls from 0.14 to 0.12 m/s (rms, over 0.1 s), and on
+a walk that turns it changes by 2.5 m/s^2 instead of 9.4; the human's own does by 2.5."""
 SHORTEST, LONGEST = 0.5, 2.0
 """Arms and legs of a human, in those of a plain adult; `MOST_TURN_RAD` is how far they may point elsewhere at rest."""
 MOST_TURN_RAD = 0.8
@@ -67,6 +71,7 @@ class StreamHuman:
         self.refusal = ""
         self._place, self._turns = np.zeros(3), np.zeros((len(HUMAN_JOINTS), 4))
         self._before: F64 | None = None
+        self._step = np.zeros(2)
         self._foot, self._retry_ns = 0, 0
         self._took_ns = np.zeros(KEPT, np.int64)
         self._frames = 0
@@ -84,7 +89,7 @@ class StreamHuman:
         if self._retargeter is None and not self._begin(positions, began_ns):
             return False
         assert self._retargeter is not None
-        self._stand(positions)
+        self._stand(positions, max(steps, 1))
         if not self._retargeter.step(positions + self._place, self._turns, self.frame):
             self.refusal = "not finite"
             return False
@@ -98,6 +103,7 @@ class StreamHuman:
     def forget(self) -> None:
         """What comes next does not go on from what came last."""
         self._before = None
+        self._step[:] = 0
 
     def took_us(self) -> tuple[float, float]:
         """(p50, p99) of the last frames, us; zeros before the first."""
@@ -142,14 +148,17 @@ class StreamHuman:
         self._retargeter = retargeter
         return True
 
-    def _stand(self, positions: F64) -> None:
-        """Moves the pelvis so that the lower foot is on the ground and where it was."""
+    def _stand(self, positions: F64, steps: int) -> None:
+        """Moves the pelvis so that the lower foot is on the ground, and where it was as far as `FOLLOW` lets it."""
         feet = positions[list(FEET)]
         lowest = int(feet[:, 2].argmin())
         if feet[self._foot, 2] > feet[lowest, 2] + OTHER_FOOT_M:
             self._foot = lowest
         if self._before is not None:
-            self._place[:2] -= (feet - self._before)[self._foot, :2]
+            change = FOLLOW * ((self._before - feet)[self._foot, :2] / steps - self._step)
+            most = MOST_M_S2 / RATE_HZ**2
+            self._step += change * min(1.0, most / max(math.hypot(*change), 1e-12))
+            self._place[:2] += self._step * steps
         self._place[2] = -feet[lowest, 2]
         self._before = feet
 

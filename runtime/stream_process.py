@@ -8,7 +8,6 @@ After each look it rests at least as long as that took, so that a flood uses no 
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from functools import partial
@@ -23,6 +22,7 @@ from runtime.events import emit, emit_refusal
 from runtime.manifest import Manifest
 from runtime.manifest_reader import load_manifest
 from runtime.needs import mode_of, stream_needs
+from runtime.realtime import go_first
 from runtime.records import STREAM_DTYPE, STREAM_RING, stream_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Ring, Slot
@@ -32,6 +32,7 @@ from runtime.stream_socket import StreamSocket
 
 LOOK_S, MOST = 0.005, 64
 NICE = -10
+"""What arrives while this process waits for its turn looks late; its looks are short, and bounded."""
 COUNTS = ("messages", "frames", "malformed", "repeated", "overtaken", "missing", "restarts", "planner")
 
 
@@ -100,14 +101,6 @@ class StreamProcess:
                 emit("warning", message=f"stream: {line}")
 
 
-def _ask_for_priority() -> None:
-    """What arrives while this process waits for its turn looks late; its looks are short, and bounded."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
-    except OSError as error:
-        emit("warning", message=f"stream without nice {NICE}: {error}")
-
-
 def main(argv: list[str]) -> int:
     """Entry of the process."""
     life = Life(argv)
@@ -119,8 +112,8 @@ def main(argv: list[str]) -> int:
     except BridgeError as error:
         emit_refusal(error)
         return 2
-    if settings.real_time:
-        _ask_for_priority()
+    if settings.real_time and (lacking := go_first(NICE)):
+        emit("warning", message=f"stream without {lacking}")
     emit("ready", stream=settings.stream)
     while not life.is_over:
         began = time.monotonic()

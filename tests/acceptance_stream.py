@@ -1,8 +1,8 @@
 """What a streamed motion must show, measured: a table of requirement, measured value and verdict.
 
-    python -m tests.acceptance_stream [--only walk,killed,minute,network,foreign,human] [--seeds 20] [--json FILE]
+    python -m tests.acceptance_stream [--only walk,killed,minute,smpl,network,foreign,human] [--seeds 20] [--json FILE]
 
-Not a test of the suite: it takes a quarter of an hour; `network`, `foreign` and `human` are real processes and want the
+Not a test of the suite: it takes half an hour; `network`, `foreign` and `human` are real processes and want the
 machine for themselves. Exit code 1 when something falls short. The human motion lies in $EXOACTOR_SHARED_DATA, else in
 ../shared/data, folder `mocap`.
 """
@@ -20,20 +20,30 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from export.motion.convert import Wish, convert
+from export.motion.smpl_channels import human_clip
+from export.motion.source import read_any
 from export.recorder import settings_for
+from firmware_bridge.motor_bus import Q
 from firmware_bridge.simulated_robot import Disturbance
-from runtime.clip import load_clip
+from runtime.clip import Clip, load_clip, save_clip
 from runtime.faults import Mode
+from runtime.human_motion import HumanMotion
+from runtime.log_file import read_log
 from runtime.mux import Source
 from runtime.packed_message import ORDER
+from runtime.pilot import Phase
 from runtime.robot import JointOrder, load_robot
+from runtime.settings import GATE_HZ
 from tests.acceptance import Table
 from tests.handover_trial import NOISE, OperatedRun
+from tests.human_stream import Followed, HumanRun, there_and_back
 from tests.live_run import ROOT, LiveRun, has_fifo
 from tests.test_packed_message import message
 from tests.test_streamed_run import StreamedRun
@@ -41,6 +51,10 @@ from tests.test_streamed_run import StreamedRun
 MS = 1_000_000
 DOMAIN = 110
 BAD = ["--loss", "0.05", "--jitter-ms", "20", "--twice", "0.05"]
+HUMANS = ("cmu_07_01_walk", "cmu_09_12_walk", "cmu_13_30_squats")
+HUMAN_S = 40.0
+FILED = 5
+"""Runs of a human's clip from its file, to compare steps with."""
 
 
 def walked(kind: str, seed: int) -> tuple[float, bool]:
@@ -131,6 +145,9 @@ def live(table: Table, name: str, send: Callable[[str, threading.Event], None], 
                   report.get("outcome") == "done" and not faults)
         added, age = (delays.get(key, {}) for key in ("stream_added_us", "stream_age_us"))
         table.add(f"{name}: followed, added delay reported", f"added {added}, age {age}", added.get("p50") is not None)
+        said = [line for line in (run.output + run.errors).splitlines() if "stream" in line]
+        table.figures[f"{name}, story"] = told = story(Path(folder) / "run") if report else "no report"
+        print(f"       {told}; said {said}", file=sys.stderr, flush=True)
 
 
 def _command(file: str, *words: str) -> Callable[[str, threading.Event], None]:
@@ -198,19 +215,81 @@ def foreign(table: Table, options: argparse.Namespace) -> None:
     live(table, "a publisher from the description alone, 25 ms jitter", send, 60.0)
 
 
-def human(table: Table, options: argparse.Namespace) -> None:
-    """A human's motion as SMPL frames into our own tracker of joints."""
+def human_clip_of(name: str) -> Clip:
+    """A mocap file of the shared folder as `motion convert` makes it for a stream."""
     root = Path(os.environ.get("EXOACTOR_SHARED_DATA", ROOT.parent / "shared" / "data")) / "mocap"
-    with tempfile.TemporaryDirectory() as folder:
-        clip, source = f"{folder}/human.npz", str(next(root.rglob("cmu_07_01*")))
-        subprocess.run([sys.executable, "-m", "exoactor", "motion", "convert", source, clip], cwd=ROOT, check=True,
-                       capture_output=True)
-        live(table, "SMPL frames (version 2) for a tracker of joints, 5 % loss, 20 ms jitter, 5 % twice",
-             _command(clip, "--protocol", "2", "--repeat", "60", *BAD), 30.0)
+    robot = load_robot("g1_29dof")
+    motion = read_any(str(next(root.rglob(f"{name}*"))), robot)
+    assert isinstance(motion, HumanMotion)
+    return human_clip(motion, robot, 50.0)
+
+
+def filed_run(name: str, seed: int) -> float:
+    """The largest step that the same human's clip asks for from a file, of the rate limit, with sensor noise."""
+    root = Path(os.environ.get("EXOACTOR_SHARED_DATA", ROOT.parent / "shared" / "data")) / "mocap"
+    with tempfile.TemporaryDirectory() as folder, np.errstate(all="ignore"):
+        convert(next(root.rglob(f"{name}*")), Path(folder) / "clip.npz", Wish(retarget=True))
+        run = OperatedRun(settings_for("g1-tracker", clip=f"{folder}/clip.npz"), Disturbance(**NOISE, seed=seed))
+        while run.policy.pilot.phase is not Phase.FINISHED and not run.is_over:
+            run.operate()
+            run.tick()
+    return run.steps["tracker"].demanded
+
+
+def followed_run(name: str, seed: int) -> Followed:
+    """A human over a bad link on simulated time."""
+    return HumanRun(human_clip_of(name), seed, begins_s=2.5 + 0.07 * seed).follow()
+
+
+def smpl(table: Table, options: argparse.Namespace) -> None:
+    """SMPL frames for a tracker of joints on simulated time: walking, walking that turns, squatting."""
+    for name in HUMANS:
+        with ProcessPoolExecutor(options.jobs) as pool:
+            runs = list(pool.map(followed_run, [name] * options.seeds, range(options.seeds)))
+            filed = max(pool.map(filed_run, [name] * FILED, range(1, 1 + FILED)))
+        table.figures[f"smpl {name}"] = [asdict(run) for run in runs]
+        good = sum(run.is_good for run in runs)
+        table.add(f"SMPL frames of {name}, 5 % loss, 5 % twice, 20 ms jitter: engaged, followed, no fall, no flag",
+                  f"{good} of {len(runs)}; followed for {min(run.followed_s for run in runs):.1f} s and more",
+                  good == len(runs))
+        most = max(run.demanded for run in runs)
+        table.add(f"SMPL frames of {name}: no step above the rate limit, or above those of its clip from a file",
+                  f"at most {most:.2f} of it, from its file {filed:.2f}", most <= max(1.0, filed))
+
+
+def story(out: Path) -> str:
+    """When a real run engaged, for how long it followed, every mode and the largest step asked for, from its log."""
+    log, robot = read_log(out / "log.mcap"), load_robot("g1_29dof")
+    gate, policy = log.topics["gate"], log.topics["policy"]
+    began_ns = int(policy["now_ns"][policy["mode"] >= Mode.TRACK][0])
+    since_s = (policy["now_ns"] - began_ns) * 1e-9
+    follows = policy["source"] == Source.STREAM
+    if not follows.any():
+        return "never engaged"
+    turns = np.flatnonzero(np.diff(gate["mode"])) + 1
+    modes = [f"{Mode(int(gate['mode'][i])).name} at {(int(gate['now_ns'][i]) - began_ns) * 1e-9:.2f} s" for i in turns]
+    before = np.searchsorted(gate["now_ns"], policy["now_ns"]).clip(1) - 1
+    asked = policy["target"][:, :, Q].clip(robot.column("lower_rad"), robot.column("upper_rad"))
+    limit = robot.column("velocity_rad_s") * robot.limits.target_rate_ratio / GATE_HZ
+    away, used = np.abs(asked - gate["command"][before][:, :, Q]), robot.used
+    steps = (away[:, used] / limit[used]).max(axis=1)
+    return (f"engaged at {since_s[follows][0]:.2f} s, followed for {follows.sum() / 50:.1f} s, largest step "
+            f"{steps[follows].max():.2f} of the rate limit ({(steps[follows] > 1).sum()} above), {', '.join(modes)}")
+
+
+def human(table: Table, options: argparse.Namespace) -> None:
+    """A human's motions as SMPL frames into our own tracker of joints, there and back, in real processes."""
+    for name in HUMANS:
+        with tempfile.TemporaryDirectory() as folder:
+            file = f"{folder}/human.npz"
+            save_clip(file, there_and_back(human_clip_of(name), HUMAN_S))
+            live(table, f"SMPL frames of {name}, 5 % loss, 20 ms jitter, 5 % twice",
+                 _command(file, "--protocol", "2", *BAD), HUMAN_S - 8.0)
 
 
 SECTIONS: dict[str, Callable[[Table, argparse.Namespace], None]] = {
-    "walk": walk, "killed": killed, "minute": minute, "network": network, "foreign": foreign, "human": human}
+    "walk": walk, "killed": killed, "minute": minute, "smpl": smpl, "network": network, "foreign": foreign,
+    "human": human}
 
 
 def main() -> int:

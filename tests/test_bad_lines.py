@@ -45,6 +45,7 @@ def cycle_and_check(rig: Rig, times: int, slack_rad: float = 0.0) -> int:
     return counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["there", "back"])
 @pytest.mark.parametrize(("protocol", "kind"), [
     (name, kind) for name in (*CHECKED, *FORMS) for kind in DAMAGES if name in CHECKED or kind != "corrupted"])
@@ -132,6 +133,7 @@ def test_a_dead_servo_ends_a_fast_answer_for_those_behind_it_only() -> None:
     assert (rig.missed() - before).tolist() == [0, 20, 20, 0, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", DRIVES)
 def test_after_a_loss_of_power_only_the_operator_gives_torque(protocol: str) -> None:
     rig = Rig(protocol)

@@ -207,9 +207,11 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         run.await_tracking(Phase.PLAY)
         resident = {name: resident_mb(pid) for name, pid in run.pids.items()}
         oom = {name: int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for name, pid in run.pids.items()}
+        nice = {name: os.getpriority(os.PRIO_PROCESS, pid)
+                for name, pid in {**run.pids, "supervisor": run.process.pid}.items()}
         run.finish()
         wire.stop()
-        yield SimpleNamespace(run=run, wire=wire, resident=resident, oom=oom, report=run.report)
+        yield SimpleNamespace(run=run, wire=wire, resident=resident, oom=oom, nice=nice, report=run.report)
 
 
 def test_a_whole_run_is_done_and_leaves_nothing_behind(full: SimpleNamespace) -> None:
@@ -219,6 +221,11 @@ def test_a_whole_run_is_done_and_leaves_nothing_behind(full: SimpleNamespace) ->
     assert set(full.run.pids) == {"gate", "policy", "sim", "telemetry"}
     assert_nothing_is_left(full.run)
     assert full.run.errors == "" or HAS_FIFO is False
+
+
+@pytest.mark.skipif(not HAS_FIFO, reason="no permission to go first")
+def test_who_replaces_a_dead_gate_goes_before_other_programs(full: SimpleNamespace) -> None:
+    assert full.nice["supervisor"] < 0 <= min(full.nice["sim"], full.nice["telemetry"])
 
 
 def test_its_report_holds_what_programs_read(full: SimpleNamespace) -> None:

@@ -209,6 +209,7 @@ def test_unplugged_it_says_so_and_replugged_it_has_no_torque(far: FarSide, bus: 
     assert far.motors.is_enabled.all()
 
 
+@pytest.mark.slow
 def test_a_port_survives_being_pulled_again_and_again(far: FarSide, bus: SerialBus) -> None:
     open_files = len(os.listdir("/proc/self/fd"))
     for _ in range(5):

@@ -23,6 +23,7 @@ from runtime.targets import TARGETS, target_among
 from tests.serial_run import Emulator, demo_wiring, run_serial
 
 
+@pytest.mark.slow
 @pytest.mark.realtime
 def test_a_squat_goes_over_four_serial_buses(tmp_path: Path) -> None:
     wiring = demo_wiring(tmp_path)
@@ -49,6 +50,7 @@ def test_a_squat_goes_over_four_serial_buses(tmp_path: Path) -> None:
     np.testing.assert_allclose(q[0], 0, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.realtime
 def test_nothing_has_torque_without_an_operator_s_word(tmp_path: Path) -> None:
     wiring = demo_wiring(tmp_path)
@@ -102,6 +104,7 @@ def test_gains_that_a_drive_cannot_take_are_refused_and_not_clipped(tmp_path: Pa
         refuse_clipped_gains(read_wiring(path), robot, kp, kd)
 
 
+@pytest.mark.slow
 @pytest.mark.realtime
 def test_check_and_damp_look_at_every_drive_and_none_gets_torque(
     tmp_path: Path, capsys: pytest.CaptureFixture[str],

@@ -133,6 +133,7 @@ def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         SlcanHost("nowhere", [])
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_both_sides_and_what_faults_cost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:

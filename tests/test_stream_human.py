@@ -20,7 +20,7 @@ from runtime.packed_message import encode
 from runtime.retarget_table import load_retarget_table
 from runtime.retargeter import Retargeter, kinematics_of
 from runtime.robot import load_robot
-from runtime.stream_human import StreamHuman, odd_bones
+from runtime.stream_human import MOST_M_S2, StreamHuman, odd_bones
 from runtime.stream_intake import StreamIntake
 from tests import motion_files as files
 
@@ -95,6 +95,21 @@ def test_velocities_across_lost_frames_are_those_of_one() -> None:
     before = human.frame.joint_pos.copy()
     human.advance(*frame(33), steps=4)
     np.testing.assert_allclose(human.frame.joint_vel, (human.frame.joint_pos - before) * 50 / 4, atol=1e-6)
+
+
+def test_a_foot_that_slips_for_a_frame_hardly_moves_the_root() -> None:
+    """Feet of motion capture slide, and whichever carries changes: the root followed each jump of them."""
+    human, (joints, pose, quat) = StreamHuman(ROBOT), frame(0)
+    for _ in range(20):
+        human.advance(joints, pose, quat)
+    stood = human._place.copy()
+    slipped = joints.reshape(24, 3).copy()
+    slipped[[10, 11], 0] -= 0.1
+    human.advance(slipped.reshape(-1), pose, quat)
+    assert np.abs(human._place - stood)[:2].max() <= MOST_M_S2 / 50**2 + 1e-9
+    for _ in range(50):
+        human.advance(slipped.reshape(-1), pose, quat)
+    assert np.abs(human._place - stood)[:2].max() < 0.02, "and comes to rest"
 
 
 class Inlet:

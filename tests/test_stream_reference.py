@@ -375,7 +375,7 @@ def test_engaging_is_refused_far_from_the_present_pose(away: float, refused: boo
     assert play.stream.is_engaged is not refused
 
 
-@pytest.mark.parametrize(("away", "refused"), [(1.2, False), (ENGAGE_ARM_RAD + 0.02, True)])
+@pytest.mark.parametrize(("away", "refused"), [(ENGAGE_ARM_RAD - 0.02, False), (ENGAGE_ARM_RAD + 0.02, True)])
 def test_arms_may_be_further_and_are_blended_over_longer(away: float, refused: bool) -> None:
     play = Play(lambda t: (POSE, (0, 0, 0.78), (1, 0, 0, 0)))
     play.tick(400)

@@ -16,6 +16,7 @@ from export.recorder import settings_for
 from runtime.channels import ChannelTable
 from runtime.clip import load_clip
 from runtime.faults import Mode, Request, flag_names
+from runtime.helm import NEAR_NS
 from runtime.mux import Source
 from runtime.packed_message import ORDER, encode
 from runtime.pilot import Phase
@@ -142,6 +143,29 @@ def test_without_a_sender_it_stands_and_follows_the_first_that_comes() -> None:
     run.is_sending = True
     run.go_on(3.0)
     assert run.policy.helm.source is Source.STREAM
+    assert not run.fell
+
+
+def test_a_stream_that_is_too_far_away_at_first_is_followed_once_it_comes_near() -> None:
+    run = StreamedRun(seed=5)
+    run._joints[:, ORDER.index("left_knee_joint")] += 1.0
+    run.go_on(6.0)
+    assert run.policy.helm.source is Source.STAND
+    assert "not followed yet: left_knee_joint" in run.policy.helm.notices[-1]
+    run._joints[:, ORDER.index("left_knee_joint")] -= 1.0
+    run.go_on(1.0)
+    assert run.policy.helm.source is Source.STREAM
+    assert len(run.policy.helm.notices) == 1, "said once"
+
+
+def test_a_stream_that_stays_too_far_away_is_given_up_and_has_to_be_asked_for() -> None:
+    run = StreamedRun(seed=6)
+    run._joints[:, ORDER.index("left_knee_joint")] += 1.0
+    run.go_on(3.0 + NEAR_NS * 1e-9)
+    assert "it has to be asked for again" in run.policy.helm.notices[-1]
+    run._joints[:, ORDER.index("left_knee_joint")] -= 1.0
+    run.go_on(2.0)
+    assert run.policy.helm.source is Source.STAND, "near, but given up"
     assert not run.fell
 
 

@@ -17,11 +17,17 @@ RECEIVED = 0x11
 _TEMPLATE = np.frombuffer(HEAD + bytes(5) + bytes.fromhex("080000") + bytes(9), np.uint8)
 
 
-class DamiaoLink:
-    """Frames as the adapter packs them; short identifiers only."""
+class _Side:
+    """One side of the adapter: pieces of one size out of a stream; where none begins and ends right it moves by a byte.
 
-    def __init__(self) -> None:
+    Args:
+        size: of a piece that is read.
+        begin, end: what it begins and ends with.
+    """
+
+    def __init__(self, size: int, begin: bytes, end: bytes) -> None:
         self.bad = 0
+        self._size, self._begin, self._end = size, begin, end
         self._waiting = b""
 
     def opening(self) -> bytes:
@@ -29,6 +35,27 @@ class DamiaoLink:
 
     def closing(self) -> bytes:
         return b""
+
+    def _cut(self, data: bytes) -> list[bytes]:
+        data, at, pieces = self._waiting + data, 0, []
+        while len(data) - at >= self._size:
+            piece = data[at : at + self._size]
+            if piece.startswith(self._begin) and piece.endswith(self._end):
+                pieces.append(piece)
+                at += self._size
+                continue
+            self.bad += 1
+            found = data.find(self._begin[:1], at + 1)
+            at = len(data) if found < 0 else found
+        self._waiting = data[at:]
+        return pieces
+
+
+class DamiaoLink(_Side):
+    """Frames as the adapter packs them; short identifiers only."""
+
+    def __init__(self) -> None:
+        super().__init__(IN_BYTES, b"\xaa", b"\x55")
 
     def pack(self, ids: U32, data: U8) -> bytes:
         out = np.tile(_TEMPLATE, (len(ids), 1))
@@ -37,43 +64,24 @@ class DamiaoLink:
         return out.tobytes()
 
     def feed(self, data: bytes) -> CanFrames:
-        data, at, frames = self._waiting + data, 0, []
-        if len(data) % IN_BYTES == 0 and data:  # the usual case at once: whole frames, in step
-            table = np.frombuffer(data, np.uint8).reshape(-1, IN_BYTES)
+        whole = self._waiting + data
+        if whole and len(whole) % IN_BYTES == 0:  # the usual case at once: whole frames, in step
+            table = np.frombuffer(whole, np.uint8).reshape(-1, IN_BYTES)
             if (table[:, 0] == 0xAA).all() and (table[:, 15] == 0x55).all() and (table[:, 6] < 0x80).all():
                 self._waiting = b""
                 table = table[table[:, 1] == RECEIVED]
                 ids = np.ascontiguousarray(table[:, 3:7]).view("<u4").reshape(-1).astype(np.uint32)
                 return CanFrames(ids, table[:, 7:15], np.full(len(ids), 8, np.uint8))
-        while len(data) - at >= IN_BYTES:
-            if data[at] != 0xAA or data[at + IN_BYTES - 1] != 0x55:
-                at = self._next_head(data, at)
-                continue
-            number = int.from_bytes(data[at + 3 : at + 7], "little")
-            if data[at + 1] == RECEIVED and number < EXTENDED:
-                frames.append((number, data[at + 7 : at + 15]))
-            at += IN_BYTES
-        self._waiting = data[at:]
-        return CanFrames.of(frames)
-
-    def _next_head(self, data: bytes, at: int) -> int:
-        self.bad += 1
-        found = data.find(0xAA, at + 1)
-        return len(data) if found < 0 else found
+        numbered = [(int.from_bytes(piece[3:7], "little"), piece) for piece in self._cut(data)]
+        return CanFrames.of([(number, piece[7:15]) for number, piece in numbered
+                             if piece[1] == RECEIVED and number < EXTENDED])
 
 
-class FarDamiaoLink:
+class FarDamiaoLink(_Side):
     """The same framing from the adapter's own side: what an emulated one reads and answers."""
 
     def __init__(self) -> None:
-        self.bad = 0
-        self._waiting = b""
-
-    def opening(self) -> bytes:
-        return b""
-
-    def closing(self) -> bytes:
-        return b""
+        super().__init__(OUT_BYTES, HEAD, b"")
 
     def pack(self, ids: U32, data: U8) -> bytes:
         out = np.zeros((len(ids), IN_BYTES), np.uint8)
@@ -83,14 +91,4 @@ class FarDamiaoLink:
         return out.tobytes()
 
     def feed(self, data: bytes) -> CanFrames:
-        data, at, frames = self._waiting + data, 0, []
-        while len(data) - at >= OUT_BYTES:
-            if not data.startswith(HEAD, at):
-                self.bad += 1
-                found = data.find(HEAD[:1], at + 1)
-                at = len(data) if found < 0 else found
-                continue
-            frames.append((data[at + 13] | data[at + 14] << 8, data[at + 21 : at + 29]))
-            at += OUT_BYTES
-        self._waiting = data[at:]
-        return CanFrames.of(frames)
+        return CanFrames.of([(piece[13] | piece[14] << 8, piece[21:29]) for piece in self._cut(data)])

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import struct
 
-import numpy as np
-
 from firmware_bridge.drives import dynamixel
 from firmware_bridge.drives.dynamixel import BROADCAST, Instruction, Packet, PacketStream, Register
 from firmware_bridge.drives.dynamixel_block import fast_answer
 from firmware_bridge.drives.dynamixel_models import COUNT_RAD, VELOCITY_RAD_S, Mode, Scales
 from firmware_bridge.drives.dynamixel_setup import WATCHDOG_S
 from firmware_bridge.drives.language import Drive
-from firmware_bridge.emulated_drives import PAUSE_S, EmulatedMotors
+from firmware_bridge.drives.servo_far_end import ServoFarEnd
+from firmware_bridge.emulated_drives import EmulatedMotors
 
 MEMORY = 700
 RAM = 64
@@ -26,24 +25,13 @@ BAD_INSTRUCTION, BAD_RANGE, NO_ACCESS = 0x02, 0x04, 0x07
 STRUCK = 255
 
 
-class DynamixelFarEnd:
-    """Servos on one pair of wires.
-
-    Args:
-        drives: who is on the bus.
-        motors: the physics of all drives; `rows` says which of them these are.
-
-    Attributes:
-        memory: (n,) each servo's registers.
-    """
+class DynamixelFarEnd(ServoFarEnd[Packet]):
+    """Those of one port; without their power they also lose watchdog and indirect addresses."""
 
     def __init__(self, drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> None:
         self._scales = Scales(drives)
         self._torques = self._scales.torque_n_m.tolist()
-        self._stream = PacketStream()
-        self._motors, self._rows, self._heard_s = motors, np.array(rows, np.intp), motors.now_s
-        self._at = {drive.id: at for at, drive in enumerate(drives)}
-        self.memory = [bytearray(MEMORY) for _ in drives]
+        super().__init__(drives, motors, rows, PacketStream(), MEMORY)
         for at, (drive, model, mode) in enumerate(zip(drives, self._scales.models, self._scales.modes, strict=True)):
             for register, value in (
                 (dynamixel.MODEL_NUMBER, model.number), (FIRMWARE, 46), (ID, drive.id),
@@ -53,11 +41,6 @@ class DynamixelFarEnd:
                 self._poke(at, register, value)
             self._start(at)
         motors.holds[self._rows] = True
-
-    def brown_out(self) -> None:
-        """All lose their power and start again: torque off, watchdog off, no indirect addresses."""
-        for at in range(len(self.memory)):
-            self._start(at)
 
     def _start(self, at: int) -> None:
         memory, base, row = self.memory[at], self._scales.models[at].indirect_data, self._rows[at]
@@ -79,16 +62,13 @@ class DynamixelFarEnd:
 
     def feed(self, data: bytes) -> bytes:
         """What the bus answers to some bytes."""
-        if self._motors.now_s - self._heard_s > PAUSE_S:
-            self._stream.forget()
-        self._heard_s = self._motors.now_s
-        packets = self._stream.feed(data)
+        packets = self._hear(data)
         if packets:  # any instruction is a sign of life to all
             self._motors.commanded_s[self._rows] = self._motors.now_s
         return b"".join(self._answer(packet) for packet in packets)
 
     def _alive(self, ids: list[int]) -> list[int]:
-        return [self._at[i] for i in ids if i in self._at and not self._motors.is_dead[self._rows[self._at[i]]]]
+        return [self._at[number] for number in ids if self._is_alive(number)]
 
     def _answer(self, packet: Packet) -> bytes:
         code, parameters = packet.instruction, packet.parameters

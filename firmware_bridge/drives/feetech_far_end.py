@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from firmware_bridge.drives import feetech
 from firmware_bridge.drives.feetech import (
     BROADCAST,
@@ -18,7 +16,8 @@ from firmware_bridge.drives.feetech import (
 from firmware_bridge.drives.feetech_bus import COUNT_RAD, check
 from firmware_bridge.drives.feetech_setup import MODELS
 from firmware_bridge.drives.language import Drive
-from firmware_bridge.emulated_drives import PAUSE_S, EmulatedMotors
+from firmware_bridge.drives.servo_far_end import ServoFarEnd
+from firmware_bridge.emulated_drives import EmulatedMotors
 
 MEMORY, RAM = 256, 40
 OWN_KP, OWN_KD = 15.0, 0.6
@@ -26,32 +25,16 @@ OWN_KP, OWN_KD = 15.0, 0.6
 STATUS = 65
 
 
-class FeetechFarEnd:
-    """Servos on one pair of wires.
-
-    Args:
-        drives: who is on the bus.
-        motors: the physics of all drives; `rows` says which of them these are.
-
-    Attributes:
-        memory: (n,) each servo's registers.
-    """
+class FeetechFarEnd(ServoFarEnd[Packet]):
+    """Those of one port."""
 
     def __init__(self, drives: list[Drive], motors: EmulatedMotors, rows: list[int]) -> None:
         check(drives)
-        self._stream = PacketStream()
-        self._motors, self._rows, self._heard_s = motors, np.array(rows, np.intp), motors.now_s
+        super().__init__(drives, motors, rows, PacketStream(), MEMORY)
         self._models = [MODELS[drive.model] for drive in drives]
-        self._at = {drive.id: at for at, drive in enumerate(drives)}
-        self.memory = [bytearray(MEMORY) for _ in drives]
         for at, (drive, model) in enumerate(zip(drives, self._models, strict=True)):
             self._poke(at, feetech.MODEL_NUMBER, model.number)
             self.memory[at][feetech.ID], self.memory[at][feetech.STATUS_LEVEL] = drive.id, 1
-            self._start(at)
-
-    def brown_out(self) -> None:
-        """All lose their power and start again, limp."""
-        for at in range(len(self.memory)):
             self._start(at)
 
     def _start(self, at: int) -> None:
@@ -65,13 +48,10 @@ class FeetechFarEnd:
 
     def feed(self, data: bytes) -> bytes:
         """What the bus answers to some bytes."""
-        if self._motors.now_s - self._heard_s > PAUSE_S:
-            self._stream.forget()
-        self._heard_s = self._motors.now_s
-        return b"".join(self._answer(packet) for packet in self._stream.feed(data))
+        return b"".join(self._answer(packet) for packet in self._hear(data))
 
     def _alive(self, ids: list[int]) -> list[tuple[int, int]]:
-        return [(i, self._at[i]) for i in ids if i in self._at and not self._motors.is_dead[self._rows[self._at[i]]]]
+        return [(number, self._at[number]) for number in ids if self._is_alive(number)]
 
     def _answer(self, packet: Packet) -> bytes:
         code, parameters = packet.code, packet.parameters
