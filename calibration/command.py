@@ -10,11 +10,15 @@ from datetime import datetime, timezone
 from calibration import history
 from calibration.closed_chain import ClosedChain, ClosedChainHands
 from calibration.contacts import Contacts
+from calibration.gravity import Gravity
 from calibration.hand_session import carry_out_hands
 from calibration.hands import Hands
 from calibration.imu import Imu
+from calibration.jig import Pose
 from calibration.joint_zero import JointZero
+from calibration.mapping import Mapping
 from calibration.options import add_robot_options, add_routine_options, order_of, resumed
+from calibration.range_sweep import Range
 from calibration.routine import Routine
 from calibration.session import carry_out, dry_run
 from calibration.thermal import Thermal
@@ -22,7 +26,7 @@ from runtime.errors import Refused
 from runtime.hand import USUAL_HAND, load_hand
 
 ROUTINES: dict[str, type[Routine]] = {kind.name: kind for kind in (
-    JointZero, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal)}
+    Mapping, Range, JointZero, Pose, Gravity, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal)}
 KEEPING = {"list": "the versions of --file", "diff": "what its last version changed",
            "undo": "bring back the one before",
            "export": "what it knows of the plant, as a truth for the simulated robot"}
@@ -59,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
         return _keep(args)
     what, order = resumed(args).what, order_of(args)
     if args.dry_run:
-        lines = Hands(load_hand(args.hands)).plan() if what == Hands.name else dry_run(ROUTINES[what](), order)
-        for line in lines:
+        is_hands = what == Hands.name
+        for line in Hands(load_hand(args.hands)).plan() if is_hands else dry_run(
+                ROUTINES[what](**order.parameters), order):
             print(line)
         return 0
     say = (lambda line: print(line, file=sys.stderr)) if args.json else print
@@ -71,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if what == Hands.name:
         report = carry_out_hands(args.hands, order, say, ask)
     else:
-        report = carry_out(ROUTINES[what](), order, say, ask)
+        report = carry_out(ROUTINES[what](**order.parameters), order, say, ask)
     if args.json:
         print(json.dumps(report))
     else:

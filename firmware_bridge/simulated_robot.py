@@ -111,6 +111,7 @@ class SimulatedRobot:
         self._random = np.random.default_rng(self.disturbance.seed)
         self._period_s, self._substeps = timestep_s, 1 if table is None else table.substeps
         self._imperfections: Imperfections | None = None
+        self._led: dict[int, float] = {}
         self._under_way: deque[tuple[float, F32, bool]] = deque()
         if truth is not None:
             self._imperfections = Imperfections(truth, self.joint_names, self.model, self._slot, self._dof)
@@ -213,6 +214,16 @@ class SimulatedRobot:
         self.place(q)
         return np.array([self.data.body(name).xpos for name in bodies])
 
+    def joint_positions(self) -> F64:
+        """(motors,) where the joints truly are, rad, whatever slots their motors hang on; 0 in unused slots."""
+        q = np.zeros(self.motors)
+        q[self._slot] = self.data.qpos[self._qpos]
+        return q
+
+    def lead(self, places: dict[int, float]) -> None:
+        """A hand that leads joints, by their place in `joint_names`, to where it wants them, rad, until the next."""
+        self._led = places
+
     def command(self, command: MotorCommand) -> None:
         """The drives' new order, after the configured latency; it holds until the next, for ever."""
         if self._imperfections is not None:
@@ -284,6 +295,9 @@ class SimulatedRobot:
                 self._apply(*self._under_way.popleft()[1:])
             imperfections.rub(self.data.qvel[self._dof])
             mujoco.mj_step(self.model, self.data)
+            for motor, place in self._led.items():
+                at = int(np.flatnonzero(self._slot == motor)[0])
+                self.data.qpos[self._qpos[at]], self.data.qvel[self._dof[at]] = place, 0
             if self._gantry:
                 self.data.qpos[:7] = self._gantry_pose
                 self.data.qvel[:6] = 0

@@ -15,7 +15,7 @@ from runtime.robot import Robot
 from runtime.state import Calibration, RobotState
 
 F32 = npt.NDArray[np.float32]
-_TORQUE_HIGH = BIT["TORQUE_HIGH"]
+_TORQUE_HIGH, _TARGET_FAR = BIT["TORQUE_HIGH"], BIT["TARGET_FAR"]
 
 
 class Gate:
@@ -100,12 +100,11 @@ class Gate:
             self._arm(now_ns)
         self.flags = flags
         self.seen_flags |= flags
-        return self._enforce(mode, now_ns)
+        return self._enforce(mode, fresh, now_ns)
 
     def _arm(self, now_ns: int) -> None:
         self._enforcer.start_from(self.state.q)
         self._armed_target_ns = now_ns
-        self._target[:] = 0
         self._has_target = False
 
     def _look_at_target(self, target: F32, fresh: bool, sequence: int, target_ns: int, now_ns: int) -> int:
@@ -118,12 +117,12 @@ class Gate:
                 self._target[:, 0] += self._command_offset
                 self._has_target = True
             else:
-                flags |= self.review.bad_target()
+                flags = self.review.bad_target()
         # Until the policy has seen that it is armed, its grace runs from the moment of arming.
         made_ns = max(target_ns if self._has_target else 0, self._armed_target_ns)
         return flags | self.review.look_at_target(made_ns, now_ns)
 
-    def _enforce(self, mode: Mode, now_ns: int) -> SafeCommand | None:
+    def _enforce(self, mode: Mode, fresh: bool, now_ns: int) -> SafeCommand | None:
         if mode is Mode.DISARMED:
             return None
         if mode is Mode.DAMP:
@@ -136,7 +135,9 @@ class Gate:
             self._enforcer.hold_back(self._used, self.state.q, self._target)
         elif self.flags & _TORQUE_HIGH:
             self._enforcer.hold_back(self.review.motors.too_strong, self.state.q, self._target)
-        command = self._enforcer.follow(self._target, mode)
+        if self._enforcer.has_arrived and not fresh:
+            return self._enforcer.repeat()
+        command = self._enforcer.follow(self._target, mode, doubts=bool(self.flags & _TARGET_FAR))
         if self._enforcer.limited_rad > LIMITED_RAD:
             self.flags |= self.review.limited_target(self._enforcer.limited_rad, now_ns)
             self.seen_flags |= self.flags

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Generator
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # Set before numpy is imported, and inherited by child processes: tests share few cores and have no display.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -23,6 +23,8 @@ atexit.register(shutil.rmtree, os.environ["EXOACTOR_CONFIG"], ignore_errors=True
 # CI draws the same examples every time: a find of chance belongs to a developer's run, not to somebody's submission.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("developer", deadline=None)
+settings.register_profile("mutants", derandomize=True, deadline=None, database=None, max_examples=30,
+                          phases=(Phase.explicit, Phase.generate))
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "developer")
 
 # CI installs every dependency, so there such a skip is a hole. The second reason is importorskip's own.

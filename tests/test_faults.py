@@ -159,8 +159,15 @@ def test_damp_and_zero_absorb(mode: Mode, flags: int, request: Request) -> None:
     (Mode.HOLD, Request.STAND, Mode.STAND),
     (Mode.STAND, Request.TRACK, Mode.TRACK),
     (Mode.STAND, Request.ARM, Mode.STAND),
+    (Mode.STAND, Request.STAND, Mode.STAND),
     (Mode.DAMP, Request.ZERO, Mode.ZERO),
     (Mode.ZERO, Request.ARM, Mode.ZERO),
 ])
 def test_an_operators_request(mode: Mode, request_: Request, expected: Mode) -> None:
-    assert step(START[mode], 0, request_, 5).mode is expected
+    after = step(START[mode], 0, request_, 5)
+    assert after == (Machine(expected, -1, 5) if expected is not mode else START[mode])
+
+
+@pytest.mark.parametrize("fault", SEVERE, ids=lambda fault: fault.flag)
+def test_whoever_damps_an_unarmed_robot_hears_what_was_wrong_with_it(fault: Fault) -> None:
+    assert step(Machine(), BIT[fault.flag], Request.DAMP, 3) == Machine(Mode.DAMP, PLACE[fault.flag], 3)

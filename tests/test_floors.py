@@ -23,7 +23,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "mcap": ("runtime/log_file.py",),
     "mujoco": ("firmware_bridge/simulated_robot.py", "firmware_bridge/plant.py", "firmware_bridge/picture.py",
                "firmware_bridge/kinematics.py", "firmware_bridge/posed.py", "firmware_bridge/scene.py",
-               "firmware_bridge/hook.py"),
+               "firmware_bridge/hanging.py", "firmware_bridge/hook.py"),
     "ray": ("export/motion/convert_command.py",),
     "distributed": ("export/motion/convert_command.py",),
     "mink": ("runtime/retarget_bench.py",),
