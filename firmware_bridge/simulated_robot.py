@@ -10,6 +10,7 @@ power-up. The gantry lets go by itself once the legs are stiff and their targets
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -116,6 +117,7 @@ class SimulatedRobot:
         self._imperfections: Imperfections | None = None
         self._led: dict[int, float] = {}
         self._under_way: deque[tuple[float, F32, bool]] = deque()
+        self._steps = 0
         if truth is not None:
             self._imperfections = Imperfections(truth, self.joint_names, self.model, self._slot, self._dof)
             if truth.delay.is_odd(timestep_s):
@@ -296,20 +298,28 @@ class SimulatedRobot:
         return self.sample
 
     def _step_imperfectly(self, imperfections: Imperfections, substeps: int) -> None:
-        dt_s = self.model.opt.timestep
+        """The sample is taken once a period, as long before its end as states are late."""
+        model, data, dof = self.model, self.data, self._dof
+        late = math.ceil(imperfections.truth.delay.state_s / model.opt.timestep - 1e-6)
         for _ in range(substeps):
             while self._under_way and self._under_way[0][0] <= self.time_s + 1e-9:
                 self._apply(*self._under_way.popleft()[1:])
-            imperfections.rub(self.data.qvel[self._dof])
-            mujoco.mj_step(self.model, self.data)
+            before = data.qvel[dof]
+            imperfections.rub(before)
+            mujoco.mj_step(model, data)
             for motor, place in self._led.items():
                 at = int(np.flatnonzero(self._slot == motor)[0])
                 self.data.qpos[self._qpos[at]], self.data.qvel[self._dof[at]] = place, 0
             if self._gantry:
-                self.data.qpos[:7] = self._gantry_pose
-                self.data.qvel[:6] = 0
-            self._sense()
-            imperfections.sense(self.sample, self.time_s, dt_s)
+                data.qpos[:7] = self._gantry_pose
+                data.qvel[:6] = 0
+            self._steps += 1
+            if (self._steps + late) % self._substeps == 0:
+                self._sense()
+                # `qfrc_actuator` is from before the step: the drives' damping acted on the speed after it.
+                self.sample.tau[self._slot] += model.actuator_biasprm[self._actuator, 2] * (data.qvel[dof] - before)
+                imperfections.sense(self.sample, self.time_s, self._period_s)
+        imperfections.show(self.sample, self.time_s)
 
     def _push(self) -> None:
         force = np.zeros(3)
