@@ -83,7 +83,7 @@ setup(
     extras_require={
         "sim": SIM, "robot": ROBOT, "gpu": GPU, "export": EXPORT, "show": SHOW, "dev": DEV,
         "stream": [PYZMQ, MSGPACK], "can": [PYTHON_CAN], "cluster": ["distributed>=2024.1", "ray>=2.9"],
-        "bench": SIM + BENCH, "fuzz": FUZZ,
+        "bench": SIM + BENCH, "fuzz": FUZZ, "calibration": SIM,
     },
     py_modules=["exoactor"],
     packages=find_packages(

@@ -43,11 +43,17 @@ class Question:
     Attributes:
         text: for the person.
         tilt_rad: (3,) rotation vector, the attitude wanted of what the robot hangs on; None: nothing of that kind.
+        places_rad: joints and where they truly are to be put, and held there until the next question.
+        choices: what can be answered; empty: that it is done.
+        is_about_motion: which joint has moved since the question before, and which way: `+ NAME` or `- NAME`.
         down: to be let down onto its feet and steadied (True), or pulled up again (False); None: nothing of that kind.
     """
 
     text: str
     tilt_rad: tuple[float, float, float] | None = None
+    places_rad: tuple[tuple[str, float], ...] = ()
+    choices: tuple[str, ...] = ()
+    is_about_motion: bool = False
     down: bool | None = None
 
 
@@ -62,7 +68,7 @@ class Bench:
         state: newest, raw: no calibration is applied under a routine.
         temperature_c: (motors,) float32, newest; NaN where whoever drives it hears none.
         target: (motors, 5), what is asked for; a routine changes it in place.
-        question: what a person is being asked; None when nobody is.
+        question: what a person is being asked; None when nobody is. `answer` is what they said last.
         torque_ratio: (motors,) share of the envelope's effort beyond which a torque is an obstacle.
         said: lines for the person who watches; `progress` from 0 to 1.
         finished: steps that need not be done again: they were, now or before an interruption.
@@ -76,6 +82,7 @@ class Bench:
         self.temperature_c = np.full(n, np.nan, np.float32)
         self.target = np.zeros((n, 5), np.float32)
         self.question: Question | None = None
+        self.answer = ""
         self.torque_ratio = np.full(n, USUAL_TORQUE, np.float32)
         self.said: list[str] = []
         self.progress = 0.0
@@ -117,11 +124,26 @@ class Bench:
             yield
         self.target[motors, DQ] = self.target[motors, TAU] = 0
 
-    def ask(self, question: Question) -> Steps[None]:
-        """Until the person, or a simulated one, has done it."""
-        self.question = question
-        while self.question is not None:
+    def ask(self, question: Question) -> Steps[str]:
+        """Until the person, or a simulated one, has done it; returns what was answered."""
+        self.question, self.answer = question, ""
+        while self._is_asked():
             yield
+        return self.answer
+
+    def _is_asked(self) -> bool:
+        """Whether the question still stands."""
+        return self.question is not None
+
+    def be_led(self, motors: npt.NDArray[np.intp], question: Question) -> Steps[None]:
+        """Some motors limp, but damped, while a person does with their joints what is asked; then stiff as before."""
+        target, stiff = self.target, self.target[motors, KP:].copy()
+        target[motors, KP], target[motors, KD] = 0, self.robot.column("damping_kd")[motors]
+        self.question, self.answer = question, ""
+        while self._is_asked():
+            target[motors, Q] = self.state.q[motors]  # lest they go back when they stiffen
+            yield
+        target[motors, Q], target[motors, KP:] = self.state.q[motors], stiff
 
     def begin(self, name: str) -> None:
         """What follows is a stretch of this name."""

@@ -85,6 +85,9 @@ class CalibrationDriver:
             self._line(str(question["text"]))
             self._children["sim"].tell(json.dumps(question))
             return
+        if question.get("choices"):
+            self._line(f"{question['text']}; type one of: {', '.join(question['choices'])}")
+            return
         how = "press Enter" if self._settings.deadman is None else "say so with the dead-man's other button, or Enter"
         self._line(f"{question['text']}; when it is done, {how}")
 

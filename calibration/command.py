@@ -8,18 +8,28 @@ import sys
 from datetime import datetime, timezone
 
 from calibration import history
+from calibration.armature import Armature
 from calibration.closed_chain import ClosedChain, ClosedChainHands
 from calibration.contacts import Contacts
+from calibration.friction import Friction
+from calibration.gains import Gains
+from calibration.gravity import Gravity
+from calibration.identify import Identify
 from calibration.imu import Imu
+from calibration.jig import Pose
 from calibration.joint_zero import JointZero
+from calibration.latency import Latency
+from calibration.mapping import Mapping
 from calibration.options import add_robot_options, add_routine_options, order_of, resumed
+from calibration.range_sweep import Range
 from calibration.routine import Routine
 from calibration.session import carry_out, dry_run
 from calibration.thermal import Thermal
 from runtime.errors import Refused
 
 ROUTINES: dict[str, type[Routine]] = {kind.name: kind for kind in (
-    JointZero, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal)}
+    Mapping, Range, JointZero, Pose, Gravity, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal, Friction,
+    Armature, Latency, Gains, Identify)}
 KEEPING = {"list": "the versions of --file", "diff": "what its last version changed",
            "undo": "bring back the one before",
            "export": "what it knows of the plant, as a truth for the simulated robot"}
@@ -53,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.what in KEEPING:
         return _keep(args)
-    routine = ROUTINES[resumed(args).what]()
+    resumed(args)
     order = order_of(args)
+    routine = ROUTINES[args.what](**order.parameters)
     if args.dry_run:
         for line in dry_run(routine, order):
             print(line)

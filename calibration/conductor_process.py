@@ -74,7 +74,7 @@ class ConductorProcess:
     def __init__(self, settings: RunSettings) -> None:
         order = json.loads(Path(settings.routine or "").read_bytes())
         robot = load_robot(settings.robot)
-        routine = ROUTINES[order["routine"]]()
+        routine = ROUTINES[order["routine"]](**order["parameters"])
         routine.prepare(robot, order["joints"], np.array(order["offsets"]))
         shared, run = Path(settings.shared), settings.run
         self._status = Slot(shared / "status", status_dtype(robot.motors), run)
@@ -128,8 +128,10 @@ class ConductorProcess:
                 emit("question", **vars(bench.question))
         if self._question is not None:
             answer = self._answer()
-            if answer is not None:
-                bench.question = None
+            if answer is not None and self._question.choices and answer not in self._question.choices:
+                emit("said", text=f"answer with one of: {', '.join(self._question.choices)}")
+            elif answer is not None:
+                bench.question, bench.answer = None, answer
         while self._said < len(bench.said):
             emit("said", text=bench.said[self._said])
             self._said += 1

@@ -22,6 +22,8 @@ NEUTRAL_IMU: dict[str, Any] = {"mounting_wxyz": [1.0, 0.0, 0.0, 0.0], "gyro_bias
 NEUTRAL_FOOT: dict[str, float] = {"air_force_n": AIR_N, "force_scale": 1.0}
 MOUNTING = "imu.mounting_rad."
 TRUTH = "exoactor-truth/1"
+DELAY = "delay"
+"""Of `plant`: no joint, but the whole robot's."""
 
 
 def read_data(path: Path, robot: str, serial: str) -> dict[str, Any]:
@@ -160,7 +162,8 @@ def plant_truth(version: Mapping[str, Any]) -> dict[str, Any]:
     if not plant:
         raise Refused("export", expected="identified plant parameters", found="none in this file",
                       what_to_do="run a routine that identifies them first")
-    return {"schema": TRUTH, "joints": {joint: dict(row) for joint, row in plant.items()}}
+    delay = {"delay": dict(plant[DELAY])} if DELAY in plant else {}
+    return {"schema": TRUTH, "joints": {joint: dict(row) for joint, row in plant.items() if joint != DELAY}, **delay}
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:

@@ -35,6 +35,8 @@ AHEAD_RAD = 1.2
 TRAVEL_RAD = 0.03
 """Measured against the table's travel: half of it, at most, would go into the zero."""
 MOST_HALF_WIDTH_RAD = 0.01
+UNEQUAL_RAD = 0.0005
+"""Half-width of what repeats do not show: both ends give way alike, but a limb's weight presses one of them harder."""
 
 
 class JointZero:
@@ -46,7 +48,7 @@ class JointZero:
     hangs = True
 
     def prepare(self, robot: Robot, joints: Sequence[str], offsets: F64) -> None:
-        self._robot = robot
+        self._robot, self._offsets = robot, offsets
         self._joints: list[Joint] = [row for row in robot.joints if row.name in joints]
         endless = [row.name for row in self._joints if row.upper_rad - row.lower_rad > 2 * np.pi]
         if endless:
@@ -67,14 +69,16 @@ class JointZero:
             if bench.is_finished(joint.name):
                 continue
             bench.said.append(f"{joint.name}: {done + 1} of {len(self._joints)}")
-            yield from bench.move(posture_for(self._robot, joint.name), POSTURE_RAD_S)
+            posture = posture_for(self._robot, joint.name)
+            yield from bench.move({name: place + float(self._offsets[bench.motor(name)])
+                                   for name, place in posture.items()}, POSTURE_RAD_S)
             for end, sign in (("lower", -1.0), ("upper", 1.0)):
-                yield from _touch(bench, joint, sign, SWEEP_RAD_S,
+                yield from touch_stop(bench, joint, sign, SWEEP_RAD_S,
                                   f"sweep/{joint.name}/{end}" if sign > 0 else "")
                 for touch in range(TOUCHES):
-                    yield from _back(bench, joint, sign)
-                    yield from _touch(bench, joint, sign, TOUCH_RAD_S, f"touch/{joint.name}/{end}/{touch}")
-                yield from _back(bench, joint, sign)
+                    yield from back_off(bench, joint, sign)
+                    yield from touch_stop(bench, joint, sign, TOUCH_RAD_S, f"touch/{joint.name}/{end}/{touch}")
+                yield from back_off(bench, joint, sign)
             middle = (joint.lower_rad + joint.upper_rad) / 2
             yield from bench.move({joint.name: 0.0 if joint.lower_rad < 0 < joint.upper_rad else middle}, POSTURE_RAD_S)
             bench.finish(joint.name)
@@ -114,7 +118,8 @@ def _offset(joint: Joint, hits: dict[str, list[float]], which: slice) -> tuple[f
     """Encoder offset and half-width from touches of both ends."""
     lower, lower_width = interval(hits["lower"][which])
     upper, upper_width = interval(hits["upper"][which])
-    return ((lower - joint.lower_rad) + (upper - joint.upper_rad)) / 2, float(np.hypot(lower_width, upper_width)) / 2
+    width = float(np.hypot(np.hypot(lower_width, upper_width) / 2, UNEQUAL_RAD))
+    return ((lower - joint.lower_rad) + (upper - joint.upper_rad)) / 2, width
 
 
 def _hit(recording: Recording, name: str, motor: int) -> float:
@@ -122,7 +127,7 @@ def _hit(recording: Recording, name: str, motor: int) -> float:
     return float(recording.of(name)["q"][-STILL_TICKS:, motor].mean())
 
 
-def _back(bench: Bench, joint: Joint, sign: float) -> Steps[None]:
+def back_off(bench: Bench, joint: Joint, sign: float) -> Steps[None]:
     """Off the stop, by the target as well as by the joint."""
     motor = joint.motor
     bench.target[motor, Q] = bench.state.q[motor]
@@ -131,7 +136,7 @@ def _back(bench: Bench, joint: Joint, sign: float) -> Steps[None]:
     yield from bench.hold(0.1)
 
 
-def _touch(bench: Bench, joint: Joint, sign: float, speed: float, name: str) -> Steps[None]:
+def touch_stop(bench: Bench, joint: Joint, sign: float, speed: float, name: str) -> Steps[None]:
     """Run the target towards a stop until the joint stands and is pressed; recorded where it has a name.
 
     Raises:

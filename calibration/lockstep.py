@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from calibration.bench import Question, recording_dtype
+from calibration.assistant import Assistant
+from calibration.bench import recording_dtype
 from calibration.conductor import RATE_HZ, Conductor
 from calibration.raw import TOPIC
 from calibration.routine import Routine
@@ -21,39 +22,12 @@ from runtime.faults import Mode, Request, flag_names
 from runtime.gate import Gate
 from runtime.gate_log import GateLog
 from runtime.log_file import LogWriter
-from runtime.pilot import Phase, min_jerk
+from runtime.pilot import Phase
 from runtime.robot import Robot
 
 PERIOD_NS = round(1e9 / RATE_HZ)
 ARM_AFTER_TICKS, ARM_WITHIN_TICKS = 50, 5000
 """Limp limbs may swing for a while before the robot is armed."""
-TILT_RAD_S = 0.4
-"""Mean speed at which a simulated person turns what the robot hangs on."""
-
-
-class Assistant:
-    """The simulated person: does what a routine asks for."""
-
-    def __init__(self, robot: SimulatedRobot) -> None:
-        self._robot, self._at, self._from, self._ticks = robot, np.zeros(3), np.zeros(3), 0
-        self._question: Question | None = None
-
-    def look(self, question: Question | None) -> bool:
-        """One tick; whether what is asked for is done."""
-        if question is None:
-            return False
-        if question is not self._question:
-            self._question, self._from, self._ticks = question, self._at, 0
-        self._ticks += 1
-        if question.down is not None:
-            return self._robot.lower(down=question.down)
-        if question.tilt_rad is None:
-            return True
-        way = max(float(np.linalg.norm(np.array(question.tilt_rad) - self._from)), 1e-3)
-        share = min_jerk(self._ticks * PERIOD_NS * 1e-9 * TILT_RAD_S / way)
-        self._at = self._from + share * (np.array(question.tilt_rad) - self._from)
-        self._robot.tilt(self._at)
-        return share >= 1
 
 
 class CalibrationRun:
@@ -83,7 +57,7 @@ class CalibrationRun:
         self.ailments: Ailments | None = None
         self.command: MotorCommand | None = None
         self.now_ns, self.ticks = 1_000_000_000, 0
-        self._assistant = Assistant(simulated)
+        self.assistant = Assistant(simulated, 1 / RATE_HZ)
         self._gate_log = GateLog(self.gate, robot.motors)
         self._log: LogWriter | None = None
         self._damped = 0
@@ -118,8 +92,8 @@ class CalibrationRun:
         conductor.tick(machine.mode, self.gate.state, self.now_ns, machine.cause)
         if self._log is not None and len(conductor.bench.finished) > steps:
             self._log.flush()  # a finished step outlives a kill
-        if self._assistant.look(conductor.bench.question):
-            conductor.bench.question = None
+        if self.assistant.look(conductor.bench.question):
+            conductor.bench.question, conductor.bench.answer = None, self.assistant.answer
 
     def _request(self) -> Request:
         mode, phase = self.gate.machine.mode, self.conductor.phase

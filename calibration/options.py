@@ -28,6 +28,13 @@ def add_routine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--serial", default=SIMULATED_SERIAL, help="number on the robot's label")
     parser.add_argument("--operator", default="", metavar="NAME", help="who does it, for the file")
     parser.add_argument("--valid-days", type=float, default=90.0, metavar="DAYS", help="default 90")
+    parser.add_argument("--gears", metavar="JOINT=N,...", default="", help="of `range`: reductions behind encoders "
+                        "that read one turn; * for all joints")
+    parser.add_argument("--pose", metavar="JOINT=RAD,...", default="", help="of `pose`: where the jig holds joints "
+                        "(default: zero)")
+    parser.add_argument("--multiple-rad", type=float, default=0.0, metavar="RAD", help="of `pose`: the jig holds every "
+                        "joint at a multiple of this")
+    parser.set_defaults(parameters=None)
     parser.add_argument("--out", type=Path, metavar="DIR", help="for report and recording (default: runs/<time>); what "
                         "was interrupted there goes on")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with what was interrupted there, as ordered")
@@ -70,6 +77,7 @@ def resumed(args: argparse.Namespace) -> argparse.Namespace:
     args.file = None if order["file"] is None else Path(order["file"])
     args.robot = order["wiring"] or order["target"]
     args.domain, args.interface, args.lockstep = order["domain"], order["interface"], order["lockstep"]
+    args.parameters = order["parameters"]
     return args
 
 
@@ -91,7 +99,42 @@ def order_of(args: argparse.Namespace) -> Order:
         domain=args.domain if args.domain is not None else (0 if args.robot == "g1" else 1),
         interface=args.interface, peers=tuple(args.peer), lockstep=lockstep, deadman=args.deadman,
         real_time=not args.no_realtime, target=target, wiring=wiring, **_operator(args),
+        parameters=parameters_of(args),
     )
+
+
+def parameters_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the routine's constructor is given.
+
+    Raises:
+        Refused: words that are no numbers of joints, or of another routine.
+    """
+    if args.parameters is not None:
+        return dict(args.parameters)
+    found: dict[str, Any] = {}
+    for routine, key, text in (("range", "gears", args.gears), ("pose", "places", args.pose)):
+        if text:
+            found[key] = _of_joints(f"--{'gears' if key == 'gears' else 'pose'}", text)
+            _check_routine(args.what, routine)
+    if args.multiple_rad:
+        found["multiple_rad"] = args.multiple_rad
+        _check_routine(args.what, "pose")
+    return found
+
+
+def _check_routine(given: str, wanted: str) -> None:
+    if given != wanted:
+        raise Refused("options", expected=f"those of `{given}`", found=f"one of `{wanted}`",
+                      what_to_do="see `exoactor calibrate --help`")
+
+
+def _of_joints(option: str, text: str) -> dict[str, float]:
+    """`NAME=NUMBER,...`."""
+    try:
+        return {name: float(value) for name, value in (pair.split("=") for pair in text.split(","))}
+    except ValueError:
+        raise Refused(option, expected="JOINT=NUMBER,JOINT=NUMBER", found=text[:200],
+                      what_to_do="as in left_elbow_joint=1.57") from None
 
 
 def _operator(args: argparse.Namespace) -> dict[str, Any]:

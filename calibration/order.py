@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class Order:
         deadman: what is held while the robot moves; None with a simulated one only.
         estops, operator_bind, operator_key, terminal: as in `RunSettings`.
         real_time: ask for SCHED_FIFO and locked memory.
+        parameters: of the routine itself, by the names of its constructor; what JSON can hold.
     """
 
     robot: str
@@ -47,6 +49,7 @@ class Order:
     operator_key: str | None = None
     terminal: str | None = None
     real_time: bool = True
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
         """What has to be the same for an interrupted routine to go on, as JSON has it."""
@@ -54,4 +57,5 @@ class Order:
             "table": self.robot, "joints": list(self.joints), "truth": self.truth, "serial": self.serial,
             "file": None if self.file is None else str(self.file), "target": self.target, "wiring": self.wiring,
             "domain": self.domain, "interface": self.interface, "lockstep": self.lockstep,
+            "parameters": dict(self.parameters),
         }

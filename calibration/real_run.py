@@ -52,6 +52,7 @@ def run_real(prepared: Prepared, order: Order, say: Say) -> Ran:
     settings = settings_of(prepared, order)
     (order.out / ROUTINE).write_text(json.dumps({
         "routine": routine.name, "joints": prepared.joints, "offsets": prepared.offsets.tolist(),
+        "parameters": dict(order.parameters),
         "finished": prepared.finished, "about": prepared.about}), encoding="utf-8")
     checks = list(list_for_routine(settings, robot))
     (order.out / "preflight.json").write_text(json.dumps([check.as_dict() for check in checks], indent=1), "utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -114,6 +114,13 @@ class Routine(Protocol):
     def fit(self, recording: Recording) -> Found:
         """From what was recorded."""
         ...
+
+
+@runtime_checkable
+class KnowsPlant(Protocol):
+    """A routine that compares with what is known of the robot's physics: `plant` of the calibration in force."""
+
+    plant: Mapping[str, Any]
 
 
 def interval(samples: Sequence[float]) -> tuple[float, float]:

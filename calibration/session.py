@@ -19,7 +19,7 @@ from calibration.parts import RAW
 from calibration.raw import finished_steps, read_recording, sha256
 from calibration.recording import WHOLE, Recording
 from calibration.report import write_report
-from calibration.routine import Found, Routine
+from calibration.routine import Found, KnowsPlant, Routine
 from runtime.errors import Refused
 from runtime.robot import Robot, load_robot, read_robot
 
@@ -81,6 +81,8 @@ def carry_out(routine: Routine, order: Order, say: Say, ask: Callable[[str], boo
     robot_bytes = enclosed(order.robot, routine.envelope)
     robot = read_robot(ROBOT, robot_bytes)
     joints, offsets = _joints(order, [row.name for row in robot.joints]), _offsets(version, robot)
+    if isinstance(routine, KnowsPlant):
+        routine.plant = version.get("plant", {})
     routine.prepare(robot, joints, offsets)
     for line in plan_lines(routine):
         say(line)

@@ -13,8 +13,9 @@ import os
 import sys
 from typing import Any
 
+from calibration.assistant import Assistant
 from calibration.bench import Question
-from calibration.lockstep import Assistant
+from calibration.conductor import RATE_HZ
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.sim_command import add_arguments, run
 from firmware_bridge.simulated_robot import SimulatedRobot
@@ -27,7 +28,7 @@ class Beside:
     """The simulated person, asked over standard input."""
 
     def __init__(self, robot: SimulatedRobot) -> None:
-        self._assistant = Assistant(robot)
+        self._assistant = Assistant(robot, 1 / RATE_HZ)
         self._question: Question | None = None
         self._heard, self._ticks = b"", 0
         os.set_blocking(sys.stdin.fileno(), False)
@@ -40,7 +41,7 @@ class Beside:
                 self._listen()
         elif self._assistant.look(self._question):
             self._question = None
-            emit("answer", text="")
+            emit("answer", text=self._assistant.answer)
 
     def _listen(self) -> None:
         try:
@@ -57,7 +58,9 @@ def question_of(data: dict[str, Any]) -> Question:
     """A question from what `vars` and JSON made of it."""
     known = {key: value for key, value in data.items() if key in Question.__dataclass_fields__}
     tilt = known.get("tilt_rad")
-    return Question(**{**known, "tilt_rad": None if tilt is None else tuple(tilt)})
+    return Question(**{**known, "tilt_rad": None if tilt is None else tuple(tilt),
+                       "choices": tuple(known.get("choices", ())),
+                       "places_rad": tuple((name, place) for name, place in known.get("places_rad", ()))})
 
 
 def main(argv: list[str]) -> int:

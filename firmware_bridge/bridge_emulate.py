@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plant", metavar="FILE.xml", help="MJCF behind the drives (default: the shipped one of this "
                         "robot, where there is one; without any each motor turns for itself)")
     parser.add_argument("--no-plant", action="store_true", help="let each motor turn for itself")
-    parser.add_argument("--no-gantry", action="store_true", help="start free, not hanging")
+    gantry = parser.add_mutually_exclusive_group()
+    gantry.add_argument("--no-gantry", action="store_true", help="start free, not hanging")
+    gantry.add_argument("--hold-gantry", action="store_true", help="hang until SIGUSR1 comes (kill -USR1 PID, which it "
+                        "prints), instead of until the legs are stiff")
     parser.add_argument("--seconds", type=float, metavar="S", help="stop after this long")
     parser.add_argument("--no-realtime", action="store_true", help="do not ask for SCHED_FIFO")
 
@@ -43,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     robot = _plant(args, wiring)
     emulated = EmulatedRobot(wiring, robot)
     ending = Ending()
+    if robot is not None:
+        signal.signal(signal.SIGUSR1, lambda number, frame: robot.let_down())
     if not args.no_realtime:
         ask_real_time("bridge emulate", PRIORITY)
     print(json.dumps({
@@ -71,7 +77,9 @@ def _plant(args: argparse.Namespace, wiring: Wiring) -> SimulatedRobot | None:
         raise BridgeError("--plant", expected="an MJCF file", found=str(path), what_to_do="name one, or --no-plant")
     from firmware_bridge.simulated_robot import SimulatedRobot
 
-    return SimulatedRobot(path, table=wiring.table, gantry=not args.no_gantry)
+    robot = SimulatedRobot(path, table=wiring.table, gantry=not args.no_gantry)
+    robot.holds_gantry = args.hold_gantry
+    return robot
 
 
 class _Watch:

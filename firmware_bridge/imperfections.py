@@ -16,7 +16,7 @@ from firmware_bridge.truth import JointTruth, Truth
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
-SUBSTEP_S = 0.0005
+SUBSTEP_S = 0.00025
 """Physics step under a truth: what delays are rounded to."""
 PLAY_RAD_S = 0.5
 """How fast an encoder crosses its free play when the torque turns round."""
@@ -101,7 +101,7 @@ class Imperfections:
         return out.astype(np.float32)
 
     def sense(self, sample: MotorSample, time_s: float, dt_s: float) -> None:
-        """A perfect sample, (motors,) by joint, into what the sensors say by slot; in place."""
+        """A perfect sample, (motors,) by joint, into what the sensors say by slot; in place, `dt_s` after the last."""
         truth, random = self.truth, self._random
         n = len(self._wire)
         q, dq, tau = (np.asarray(part, np.float64)[self._wire] for part in (sample.q, sample.dq, sample.tau))
@@ -122,11 +122,15 @@ class Imperfections:
         sample.quat_wxyz[:] = _product(np.asarray(sample.quat_wxyz, np.float64), np.array(imu.mounting_wxyz))
         if truth.delay.state_s:
             self._past.append((time_s, copy_sample(sample)))
-            while len(self._past) > 1 and self._past[1][0] <= time_s - truth.delay.state_s + 1e-9:
-                self._past.popleft()
-            tick = int(sample.tick[0])
-            copy_sample(self._past[0][1], sample)
-            sample.tick[0] = tick
+
+    def show(self, sample: MotorSample, time_s: float) -> None:
+        """What has arrived of it by now, into `sample`."""
+        if not self._past:
+            return
+        while len(self._past) > 1 and self._past[1][0] <= time_s - self.truth.delay.state_s + 1e-9:
+            self._past.popleft()
+        copy_sample(self._past[0][1], sample)
+        sample.tick[0] = round(time_s * 1000)
 
     def _heat(self, tau: F64, dt_s: float) -> None:
         above = self._temperature_c - self.truth.heat.ambient_c

@@ -200,17 +200,8 @@ class SerialBus:
     def pump(self, until_ns: int) -> None:
         """Turns of the buses that take them, until all are done or the time has come; then collect all answers."""
         end_ns = until_ns - self._collect_ns
-        while (now_ns := time.monotonic_ns()) < end_ns:
-            waiting, next_ns = [], end_ns
-            for line in self._in_turns:
-                due_ns = line.hear(now_ns)
-                if due_ns and line.port is not None and line.port.is_open:
-                    waiting.append(line.port.descriptor)
-                    next_ns = min(next_ns, due_ns)
-            if not waiting:
-                time.sleep(max(end_ns - time.monotonic_ns(), 0) * 1e-9)
-                break
-            select.select(waiting, [], [], max(next_ns - time.monotonic_ns(), 0) * 1e-9)
+        self._take_turns(end_ns)
+        time.sleep(max(end_ns - time.monotonic_ns(), 0) * 1e-9)
         now_ns = time.monotonic_ns()
         for line in self.lines:
             line.hear(now_ns)
@@ -218,6 +209,23 @@ class SerialBus:
             self.imu.hear(now_ns)
         took_ns = time.monotonic_ns() - now_ns
         self._collect_ns += (min(took_ns * 5 // 4, LONGEST_COLLECT_NS) - self._collect_ns) // COLLECT_PARTS
+
+    def _take_turns(self, end_ns: int) -> None:
+        """All ports beside each other; each is looked at only when something came on it, or its turn is over."""
+        now_ns = time.monotonic_ns()
+        due_ns = {line: line.hear(now_ns) for line in self._in_turns}
+        while True:
+            waiting = {line.port.descriptor: line for line, due in due_ns.items()
+                       if due and line.port is not None and line.port.is_open}
+            now_ns = time.monotonic_ns()
+            if not waiting or now_ns >= end_ns:
+                return
+            next_ns = min(end_ns, *(due_ns[line] for line in waiting.values()))
+            ready = select.select(list(waiting), [], [], max(next_ns - now_ns, 0) * 1e-9)[0]
+            now_ns = time.monotonic_ns()
+            for descriptor, line in waiting.items():
+                if descriptor in ready or due_ns[line] <= now_ns:
+                    due_ns[line] = line.hear(now_ns)
 
     def other_writers(self) -> list[str]:
         """Ports are locked for us alone while they are open."""

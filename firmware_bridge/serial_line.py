@@ -31,7 +31,7 @@ JUMP_WEIGHT, JUMP_LIMIT = 3, 9
 """A jump counts three against one good sample; at nine a drive is shut out. Rare noise is forgotten by then."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Line:
     """One port, the drives on it and how they speak.
 

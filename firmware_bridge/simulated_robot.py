@@ -10,6 +10,7 @@ power-up. The gantry lets go by itself once the legs are stiff and their targets
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -78,6 +79,9 @@ class SimulatedRobot:
         hangs: by its torso and for good, its feet off the floor, as on a test bench; `tilt` turns what it hangs on.
         truth: in what it differs from a perfect robot; None: in nothing.
         fixture: holds two of its limbs to each other; None: nothing.
+
+    Attributes:
+        holds_gantry: the gantry waits for `let_down` and does not let go by itself.
     """
 
     GANTRY_MIN_S = 1.0
@@ -111,7 +115,9 @@ class SimulatedRobot:
         self._random = np.random.default_rng(self.disturbance.seed)
         self._period_s, self._substeps = timestep_s, 1 if table is None else table.substeps
         self._imperfections: Imperfections | None = None
+        self._led: dict[int, float] = {}
         self._under_way: deque[tuple[float, F32, bool]] = deque()
+        self._steps = 0
         if truth is not None:
             self._imperfections = Imperfections(truth, self.joint_names, self.model, self._slot, self._dof)
             if truth.delay.is_odd(timestep_s):
@@ -126,7 +132,7 @@ class SimulatedRobot:
         self.sample.temperature_c[:] = HEALTHY_C
         self._latency = max(0, round(self.disturbance.latency_s / timestep_s))
         self._queue: deque[tuple[F32, bool]] = deque()
-        self._gantry, self._hangs = gantry and not hangs, hangs
+        self._gantry, self._hangs, self.holds_gantry = gantry and not hangs, hangs, False
         given = None if table is None else table.stand_height_m
         height_m = hanging_height(self.model) if given is None else given
         self._gantry_pose = np.array([0, 0, height_m, 1, 0, 0, 0], np.float64)
@@ -213,6 +219,16 @@ class SimulatedRobot:
         self.place(q)
         return np.array([self.data.body(name).xpos for name in bodies])
 
+    def joint_positions(self) -> F64:
+        """(motors,) where the joints truly are, rad, whatever slots their motors hang on; 0 in unused slots."""
+        q = np.zeros(self.motors)
+        q[self._slot] = self.data.qpos[self._qpos]
+        return q
+
+    def lead(self, places: dict[int, float]) -> None:
+        """A hand that leads joints, by their place in `joint_names`, to where it wants them, rad, until the next."""
+        self._led = places
+
     def command(self, command: MotorCommand) -> None:
         """The drives' new order, after the configured latency; it holds until the next, for ever."""
         if self._imperfections is not None:
@@ -237,8 +253,12 @@ class SimulatedRobot:
         self.data.ctrl[actuator] = kp * used[:, Q] + kd * used[:, DQ] + used[:, TAU]
         model.actuator_biasprm[actuator, 1] = -kp
         model.actuator_biasprm[actuator, 2] = -kd
-        if self._gantry:
+        if self._gantry and not self.holds_gantry:
             self._watch_gantry(block)
+
+    def let_down(self) -> None:
+        """The gantry lets go now."""
+        self._gantry = False
 
     def _watch_gantry(self, block: F32) -> None:
         now = self.time_s
@@ -278,17 +298,28 @@ class SimulatedRobot:
         return self.sample
 
     def _step_imperfectly(self, imperfections: Imperfections, substeps: int) -> None:
-        dt_s = self.model.opt.timestep
+        """The sample is taken once a period, as long before its end as states are late."""
+        model, data, dof = self.model, self.data, self._dof
+        late = math.ceil(imperfections.truth.delay.state_s / model.opt.timestep - 1e-6)
         for _ in range(substeps):
             while self._under_way and self._under_way[0][0] <= self.time_s + 1e-9:
                 self._apply(*self._under_way.popleft()[1:])
-            imperfections.rub(self.data.qvel[self._dof])
-            mujoco.mj_step(self.model, self.data)
+            before = data.qvel[dof]
+            imperfections.rub(before)
+            mujoco.mj_step(model, data)
+            for motor, place in self._led.items():
+                at = int(np.flatnonzero(self._slot == motor)[0])
+                self.data.qpos[self._qpos[at]], self.data.qvel[self._dof[at]] = place, 0
             if self._gantry:
-                self.data.qpos[:7] = self._gantry_pose
-                self.data.qvel[:6] = 0
-            self._sense()
-            imperfections.sense(self.sample, self.time_s, dt_s)
+                data.qpos[:7] = self._gantry_pose
+                data.qvel[:6] = 0
+            self._steps += 1
+            if (self._steps + late) % self._substeps == 0:
+                self._sense()
+                # `qfrc_actuator` is from before the step: the drives' damping acted on the speed after it.
+                self.sample.tau[self._slot] += model.actuator_biasprm[self._actuator, 2] * (data.qvel[dof] - before)
+                imperfections.sense(self.sample, self.time_s, self._period_s)
+        imperfections.show(self.sample, self.time_s)
 
     def _push(self) -> None:
         force = np.zeros(3)

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from firmware_bridge.ailment_kit import copy_sample
 from firmware_bridge.dds import DdsSettings, Participant
 from firmware_bridge.motion_service import MotionServiceClient
 from firmware_bridge.motor_bus import MotorSample, Reading
 from firmware_bridge.unitree_bus import PROFILES, Profile, UnitreeBus
 from runtime.bodies import Chain
+from runtime.calibration_file import calibration_of
+from runtime.errors import Refused
 from runtime.imu_checks import TORSO_BODY
 from runtime.preflight import Check
 from runtime.preflight_pose import gravity_angle
@@ -23,6 +26,7 @@ from runtime.realtime import hurried
 from runtime.robot import Robot
 from runtime.rotation import multiply
 from runtime.settings import GATE_HZ, RunSettings
+from runtime.state import Calibration, Intake, RobotState
 
 F64 = npt.NDArray[np.float64]
 FIRST_STATE_S, WATCH_S, MOTION_SERVICE_S = 5.0, 1.0, 1.0
@@ -43,7 +47,7 @@ class Watch:
     Attributes:
         received, lost_ratio, windows: states of the best window, and how many were watched.
         rejected: states with a wrong CRC, of all windows.
-        sample: the newest.
+        sample: the newest, calibrated as the gate would.
         gyro, accel: (3,) means over the best window, rad/s and m/s^2.
         moving_rad_s: fastest joint of the newest window.
         torso_rad: mean angle between gravity of the torso's IMU and the pelvis' through the waist; NaN unheard.
@@ -88,7 +92,8 @@ def _dds(settings: RunSettings) -> DdsSettings:
 
 def watch_robot(settings: RunSettings, robot: Robot, bus: UnitreeBus) -> Watch:
     """Watch until a second without losses has passed, at most `WINDOWS`, and ask the motion switcher meanwhile."""
-    watch = Watch(bus.sample)
+    seen = Calibrated(bus.sample, robot, _calibration(settings, robot))
+    watch = Watch(seen.sample)
     if not _await_state(bus):
         return watch
     rate_hz = SIMULATOR_HZ if profile_of(settings).simulator_only else GATE_HZ
@@ -96,13 +101,43 @@ def watch_robot(settings: RunSettings, robot: Robot, bus: UnitreeBus) -> Watch:
         client = MotionServiceClient(participant)
         asked_s = time.monotonic()
         while watch.windows < WINDOWS and (watch.windows == 0 or watch.lost_ratio > LOST_RATIO):
-            _watch_window(watch, robot, bus, rate_hz, client.pump)
+            _watch_window(watch, robot, bus, seen, rate_hz, client.pump)
         client.ask(max(0.0, MOTION_SERVICE_S - (time.monotonic() - asked_s)))
         watch.motion_mode, watch.motion_error = client.mode, client.error
         own = f"pid {os.getpid()},"
         watch.participants = [text for text in participant.foreign_participants() if own not in text]
     watch.others = bus.other_writers()
     return watch
+
+
+def _calibration(settings: RunSettings, robot: Robot) -> Calibration:
+    """Of the run; none where its file is refused, which is a red line of its own."""
+    try:
+        return calibration_of(settings.calibration, robot, settings.serial)
+    except Refused:
+        return Calibration(robot.motors)
+
+
+class Calibrated:
+    """A bus's sample as the gate sees it: joints less their offsets, the IMU's readings turned into the base's.
+
+    Attributes:
+        sample: to be looked at, after `look`.
+    """
+
+    def __init__(self, raw: MotorSample, robot: Robot, calibration: Calibration) -> None:
+        self._raw, self._state = raw, RobotState(robot.motors)
+        self._intake = Intake(self._state, calibration)
+        self.sample = copy_sample(raw)
+
+    def look(self) -> None:
+        """The newest sample."""
+        sample, state = copy_sample(self._raw, self.sample), self._state
+        self._intake.read(sample)
+        self._intake.imu_of_base()
+        self._intake.take(sample, 0)
+        sample.q[:], sample.quat_wxyz[:], sample.gyro[:] = state.q, state.quat_wxyz, state.gyro
+        sample.accel[:] = state.accel
 
 
 def _await_state(bus: UnitreeBus) -> bool:
@@ -114,7 +149,7 @@ def _await_state(bus: UnitreeBus) -> bool:
 
 
 def _watch_window(
-    watch: Watch, robot: Robot, bus: UnitreeBus, rate_hz: int, pump: Callable[[float], bool]
+    watch: Watch, robot: Robot, bus: UnitreeBus, seen: Calibrated, rate_hz: int, pump: Callable[[float], bool]
 ) -> None:
     received, sums, torso = 0, np.zeros(6), _Torso(robot)
     watch.windows, watch.moving_rad_s = watch.windows + 1, 0.0
@@ -129,10 +164,11 @@ def _watch_window(
             if reading is not Reading.NEW:
                 continue
             received += 1
-            sums += bus.sample.imu[4:]
+            seen.look()
+            sums += seen.sample.imu[4:]
             fastest = float(np.abs(bus.sample.dq).max())
             watch.moving_rad_s = max(watch.moving_rad_s, fastest if fastest == fastest else float("inf"))
-            torso.look(bus.sample)
+            torso.look(seen.sample)
             pump(now_s)
         watch.wall_drift_s = (time.time() - wall_s) - (time.monotonic() - start_s)
     lost = max(0.0, 1 - received / (rate_hz * WATCH_S))

@@ -18,7 +18,7 @@ from firmware_bridge.drives.language import Drive
 from firmware_bridge.drives.protocols import make_language
 from firmware_bridge.emulated_robot import EmulatedRobot, JointsOfDrives, PlantMotors
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.motor_bus import KD, KP, Q, Reading, SafeCommand
+from firmware_bridge.motor_bus import KD, KP, MotorCommand, Q, Reading, SafeCommand
 from firmware_bridge.serial_bus import SerialBus
 from firmware_bridge.serial_line import Line
 from firmware_bridge.serial_robot import make_serial_bus
@@ -193,6 +193,26 @@ def test_a_plant_hangs_until_its_drives_are_enabled_and_then_obeys_them() -> Non
     for _ in range(30):
         motors.step(0.002)  # nobody commands
     assert not motors.is_enabled.any() and np.abs(motors.tau).max() < 1e-6
+
+
+def test_a_held_gantry_waits_until_it_is_told() -> None:
+    pytest.importorskip("mujoco", reason="missing dependency: mujoco")
+    from firmware_bridge.simulated_robot import SimulatedRobot
+
+    table = read_wiring(wiring_path("g1_serial_demo")).table
+    robot, stiff = SimulatedRobot(table=table), MotorCommand(29)
+    robot.holds_gantry = True
+    stiff.block[:, KP], stiff.block[:, KD] = 40, 1
+    for _ in range(round((SimulatedRobot.GANTRY_MAX_S + 0.5) / 0.002)):
+        robot.command(stiff)
+        robot.step()
+    height_m = float(robot.base_position[2])
+    assert robot.base_orientation.tolist() == [1, 0, 0, 0]
+    robot.let_down()
+    for _ in range(200):
+        robot.command(stiff)
+        robot.step()
+    assert float(robot.base_position[2]) < height_m - 0.002
 
 
 def test_the_shipped_wiring_fits_500_hz_and_its_robot() -> None:

@@ -37,10 +37,11 @@ from runtime.preflight_machine import (
     read_slowed,
 )
 from runtime.preflight_pose import check_imu, check_motors, check_pose
-from runtime.preflight_robot import Watch, check_link, check_peers
+from runtime.preflight_robot import Calibrated, Watch, check_link, check_peers
 from runtime.robot import load_robot
 from runtime.run_command import _preflight
 from runtime.settings import RunSettings
+from runtime.state import Calibration, ImuCalibration
 from tests.live_run import LiveRun
 from tests.test_processes import REAL, on_a_fit_computer, simulated_robot, words
 from tests.wire_observer import WireObserver
@@ -319,6 +320,27 @@ def test_a_limit_itself_is_still_good(manifest: Manifest, change: Change, line: 
     assert of(all_lines(watch, manifest), line).ok
 
 
+def test_pose_and_imu_are_looked_at_calibrated(manifest: Manifest) -> None:
+    """A knee and an IMU that are off, with a file that says so: red as they read, green as they are."""
+    raw, knee, tilt = good_watch(), motor(manifest, "left_knee_joint"), 0.4
+    sample, mounting = raw.sample, np.array(turned(tilt))
+    turn = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+    sample.q[knee], sample.quat_wxyz[:] = -0.45, mounting
+    sample.gyro[:], sample.accel[:] = turn.T @ np.zeros(3) + [0.1, 0, 0], turn.T @ np.array([0, 0, 9.81])
+    imu = ImuCalibration(turn, mounting, np.array([0.1, 0, 0]), np.zeros(3), np.ones(3))
+    offset = Calibration(MOTORS, imu)
+    offset.encoder_offset_rad[knee] = -0.45
+    red = {}
+    for name, calibration in (("raw", Calibration(MOTORS)), ("calibrated", offset)):
+        seen = Calibrated(sample, manifest.robot, calibration)
+        seen.look()
+        watch = replace(raw, sample=seen.sample, gyro=seen.sample.gyro.copy(), accel=seen.sample.accel.copy())
+        red[name] = {line.check for line in all_lines(watch, manifest) if line.is_red}
+    assert {"joints within range", "gyro at rest"} <= red["raw"]
+    assert red["calibrated"] == set()
+    assert seen.sample.remote[0] == 0x55 and sample.q[knee] == np.float32(-0.45)
+
+
 def test_no_robot_names_domain_and_interface(manifest: Manifest) -> None:
     checks = list(check_link(Watch(MotorSample.zeros(MOTORS)), "domain 7, interface eth0", strict=True))
     assert [check.check for check in checks] == ["robot state"] and checks[0].is_red
@@ -515,6 +537,15 @@ def test_a_simulated_robot_is_green_and_its_remote_really_stops() -> None:
     assert result.lines["motion service"]["measured"] == "released"
     assert result.lines["battery"]["measured"] == "80 %"
     assert "from the pelvis'" in result.lines["torso IMU"]["measured"]
+
+
+def test_a_check_looks_at_joints_by_their_calibration(tmp_path: Path) -> None:
+    """A file that is wrong for this robot by half a radian at the knee."""
+    path = tmp_path / "cal.json"
+    write_calibration(path, "g1_29dof", "sim", {"left_knee_joint": (0.45, 0.45)}, created=datetime.now(timezone.utc),
+                      valid_days=1)
+    result = checked("--robot", "sim", "--domain", LIVE_DOMAIN, "--calibration", str(path))
+    assert "left_knee_joint -0.4" in result.lines["joints within range"]["measured"]
 
 
 def test_a_robot_whose_motion_service_is_active_is_red() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.drives.crc16 import KermitOfFrames, kermit
+from firmware_bridge.masks import is_finite
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
 
 F64 = npt.NDArray[np.float64]
@@ -36,7 +37,9 @@ IN_DTYPE = np.dtype([("head", "S2"), ("mode", "u1"), ("tau", "<i2"), ("dq", "<i2
                      ("state", "<u2"), ("crc", "<u2")])
 _CRC_OUT, _CRC_IN = KermitOfFrames(OUT_BYTES - 2), KermitOfFrames(IN_BYTES - 2)
 _LIMITS = np.array([411_774.0, 804.0, 127.99, 25.599, 25.599])
-"""Of q, dq, tau, kp, kd, on the rotor: where the library saturates."""
+"""Of q, dq, tau, kp, kd, on the rotor: where the library saturates; all within their fields."""
+_LOW = np.array([-1, -1, -1, 0, 0]) * _LIMITS
+_UNITS, _COUNTS = np.array([TURN, TURN, 1.0, 25.6, 25.6]), np.array([32768.0, 256.0, 256.0, 32768.0, 32768.0])
 
 
 class Status(IntEnum):
@@ -63,6 +66,7 @@ class GoCodec:
         self._row = np.full(16, -1, np.intp)
         self._row[ids] = np.arange(n)
         self.frames = np.zeros(n, OUT_DTYPE)
+        self.frames["head"] = OUT_HEAD
         self.bytes: U8 = self.frames.view(np.uint8).reshape(n, OUT_BYTES)
 
     def encode(self, block: npt.NDArray[np.float32] | F64, status: Status | U8 = Status.FOC) -> bool:
@@ -75,16 +79,15 @@ class GoCodec:
             False, and `bytes` as they were, when a number is not finite.
         """
         rotor = block * self._to_rotor
-        if not np.isfinite(rotor).all():
+        if not is_finite(rotor):
             return False
-        rotor[:, :KP] = np.clip(rotor[:, :KP], -_LIMITS[:KP], _LIMITS[:KP])
-        rotor[:, KP:] = np.clip(rotor[:, KP:], 0, _LIMITS[KP:])
+        np.minimum(np.maximum(rotor, _LOW, out=rotor), _LIMITS, out=rotor)
+        rotor /= _UNITS
+        rotor *= _COUNTS
         frames = self.frames
-        frames["head"], frames["mode"] = OUT_HEAD, self._ids | np.asarray(status, np.uint8) << 4
-        frames["tau"] = np.clip(np.trunc(rotor[:, TAU] * 256), -32768, 32767)
-        frames["dq"] = np.clip(np.trunc(rotor[:, DQ] / TURN * 256), -32768, 32767)
-        frames["q"] = np.trunc(rotor[:, Q] / TURN * 32768)
-        frames["kp"], frames["kd"] = rotor[:, KP] / 25.6 * 32768, rotor[:, KD] / 25.6 * 32768
+        frames["mode"] = self._ids | np.asarray(status, np.uint8) << 4
+        frames["tau"], frames["dq"], frames["q"] = rotor[:, TAU], rotor[:, DQ], rotor[:, Q]  # a cast truncates
+        frames["kp"], frames["kd"] = rotor[:, KP], rotor[:, KD]
         frames["crc"] = _CRC_OUT.of(self.bytes[:, :-2])
         return True
 

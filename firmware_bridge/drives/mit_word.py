@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firmware_bridge.masks import is_finite
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
 
 F64 = npt.NDArray[np.float64]
@@ -71,9 +72,9 @@ class MitWord:
         """
         scaled = self._scaled
         scaled[:] = block[:, _ORDER]
-        if not np.isfinite(scaled).all():
+        if not is_finite(scaled):
             return False
-        np.clip(scaled, self._low, self._high, out=scaled)
+        np.minimum(np.maximum(scaled, self._low, out=scaled), self._high, out=scaled)
         scaled -= self._low
         scaled /= self._span
         scaled *= _MOST

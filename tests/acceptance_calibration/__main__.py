@@ -26,7 +26,8 @@ HERE = Path(__file__).parent
 def parts() -> dict[str, str]:
     """Part -> its module."""
     names = [info.name for info in pkgutil.iter_modules([str(HERE)])]
-    return {name.replace("_", "-"): f"{__package__}.{name}" for name in names if name not in ("__main__", "figures")}
+    rest = ("__main__", "figures", "hidden")
+    return {name.replace("_", "-"): f"{__package__}.{name}" for name in names if name not in rest}
 
 
 def one_trial(work: tuple[str, int]) -> list[Any]:
