@@ -123,7 +123,7 @@ def carry_out(routine: Routine, order: Order, say: Say, ask: Callable[[str], boo
     if written:
         report = write_report(order.out, {**about, "outcome": "written"}, found, _changes(version, found))
     else:
-        report = _judge(order, about, found, version, data, say, ask)
+        report = judge(order, about, found, version, data, say, ask)
     parts.end(order.out, identity)
     return report
 
@@ -157,7 +157,7 @@ def _run(prepared: Prepared, order: Order, say: Say) -> Ran:
     return run_real(prepared, order, say)
 
 
-def _judge(
+def judge(
     order: Order, about: dict[str, Any], found: Found, version: dict[str, Any], data: dict[str, Any] | None,
     say: Say, ask: Callable[[str], bool],
 ) -> dict[str, Any]:

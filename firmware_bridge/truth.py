@@ -60,6 +60,15 @@ class JointTruth:
 
 
 @dataclass(frozen=True)
+class HandJointTruth:
+    """One joint of a hand: what its drive reads besides the true angle, and its hard stops; None is the table's."""
+
+    encoder_offset_rad: float = 0.0
+    lower_rad: float | None = None
+    upper_rad: float | None = None
+
+
+@dataclass(frozen=True)
 class ImuTruth:
     """The IMU of the base.
 
@@ -119,6 +128,7 @@ class Truth:
     Attributes:
         joints: by name.
         swapped: pairs of joints whose motors hang on each other's slot.
+        hands: side -> joint, without the side.
     """
 
     joints: dict[str, JointTruth] = field(default_factory=dict)
@@ -128,6 +138,7 @@ class Truth:
     delay: Delay = Delay()
     heat: Heat = Heat()
     seed: int = 0
+    hands: dict[str, dict[str, HandJointTruth]] = field(default_factory=dict)
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -172,7 +183,15 @@ def read_truth(data: Any) -> Truth:
         {name: _joint(name, row) for name, row in joints.items()}, _pairs(data.get("swapped", [])),
         _imu(data.get("imu", {})), _part(Noise, "noise", data.get("noise", {})),
         _part(Delay, "delay", data.get("delay", {})), _part(Heat, "heat", data.get("heat", {})), seed,
+        _hands(data.get("hands", {})),
     )
+
+
+def _hands(found: Any) -> dict[str, dict[str, HandJointTruth]]:
+    if not isinstance(found, dict) or not all(isinstance(rows, dict) for rows in found.values()):
+        raise _refuse("hands", "an object of sides, each an object of joints", f"{found!r}")
+    return {side: {name: _part(HandJointTruth, f"hands.{side}.{name}", row) for name, row in rows.items()}
+            for side, rows in found.items()}
 
 
 def _joint(name: str, row: Any) -> JointTruth:
