@@ -71,6 +71,7 @@ class Bench:
         question: what a person is being asked; None when nobody is. `answer` is what they said last.
         torque_ratio: (motors,) share of the envelope's effort beyond which a torque is an obstacle.
         said: lines for the person who watches; `progress` from 0 to 1.
+        silence_s: set it, and no commands are written for so long from soon on, at most 1 s; `is_silent` meanwhile.
         finished: steps that need not be done again: they were, now or before an interruption.
         sink: takes each record's bytes; without another one they are kept for `recording`.
     """
@@ -88,6 +89,7 @@ class Bench:
         self.progress = 0.0
         self._effort = robot.column("effort_n_m")
         self._strong, self._hot = np.zeros(n, np.int64), 0
+        self.silence_s, self.is_silent = 0.0, False
         self.finished = set(finished)
         self._rows: list[bytes] = []
         self.sink: Callable[[bytes], None] = self._rows.append

@@ -45,7 +45,7 @@ class CalibrationDriver:
         self.robot, self._settings, self._hangs, self._say = robot, settings, hangs, say
         self._children: Mapping[str, Child] = {}
         self._is_held, self._is_asked, self._progress = settings.deadman is None, False, 0.0
-        self.is_done, self.stopped = False, ""
+        self.is_done, self.stopped, self._silence_ms = False, "", 0
 
     def share(self, settings: RunSettings, children: Mapping[str, Child]) -> None:
         """Nothing; the routine's ring is its own process's."""
@@ -76,6 +76,8 @@ class CalibrationDriver:
             self._ask(event)
         elif kind == "answer" and self._is_asked:
             self._answer(str(event["text"]))
+        elif kind == "silence":
+            self._silence_ms = round(1000 * float(event["seconds"]))
         elif kind == "routine":
             self._progress, self._is_held = float(event["progress"]), bool(event["is_held"])
             self.stopped, self.is_done = str(event["stopped"]), bool(event["is_done"])
@@ -108,6 +110,11 @@ class CalibrationDriver:
         if seen.mode is Mode.READY and seen.phase is Phase.READY and seen.asked is Request.ARM:
             return Request.TRACK
         return Request.NONE
+
+    def silence_ms(self) -> int:
+        """As the routine wanted it."""
+        wanted, self._silence_ms = self._silence_ms, 0
+        return wanted
 
     def line(self, mode: Mode, phase: Phase) -> str:
         """How far it is."""

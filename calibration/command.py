@@ -9,11 +9,14 @@ from datetime import datetime, timezone
 
 from calibration import history
 from calibration.armature import Armature
+from calibration.bring_up import BringUp
 from calibration.closed_chain import ClosedChain, ClosedChainHands
 from calibration.contacts import Contacts
 from calibration.friction import Friction
 from calibration.gains import Gains
 from calibration.gravity import Gravity
+from calibration.hand_session import carry_out_hands
+from calibration.hands import Hands
 from calibration.identify import Identify
 from calibration.imu import Imu
 from calibration.jig import Pose
@@ -26,9 +29,10 @@ from calibration.routine import Routine
 from calibration.session import carry_out, dry_run
 from calibration.thermal import Thermal
 from runtime.errors import Refused
+from runtime.hand import USUAL_HAND, load_hand
 
 ROUTINES: dict[str, type[Routine]] = {kind.name: kind for kind in (
-    Mapping, Range, JointZero, Pose, Gravity, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal, Friction,
+    BringUp, Mapping, Range, JointZero, Pose, Gravity, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal, Friction,
     Armature, Latency, Gains, Identify)}
 KEEPING = {"list": "the versions of --file", "diff": "what its last version changed",
            "undo": "bring back the one before",
@@ -37,7 +41,7 @@ KEEPING = {"list": "the versions of --file", "diff": "what its last version chan
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `exoactor calibrate`."""
-    names = "\n".join(f"  {name:<20}{kind.summary}" for name, kind in ROUTINES.items())
+    names = "\n".join(f"  {name:<20}{summary}" for name, summary in _summaries().items())
     keeping = "\n".join(f"  {name:<20}{text}" for name, text in KEEPING.items())
     parser.epilog = (
         f"routines:\n{names}\nkeeping the file:\n{keeping}\n\nexamples:\n"
@@ -47,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  exoactor calibrate --resume runs/zero\n"
         "  exoactor calibrate diff --file cal.json"
     )
-    parser.add_argument("what", nargs="?", choices=[*ROUTINES, *KEEPING], metavar="ROUTINE|list|diff|undo|export",
+    parser.add_argument("what", nargs="?", choices=[*_summaries(), *KEEPING], metavar="ROUTINE|list|diff|undo|export",
                         help="a routine, or what to do with a file")
+    parser.add_argument("--hands", default=USUAL_HAND, metavar="NAME|FILE", help=f"for `hands` (default {USUAL_HAND})")
     parser.add_argument("--list", action="store_true", dest="lists", help="the routines, one a line")
     add_routine_options(parser)
     add_robot_options(parser.add_argument_group("robot"))
@@ -58,20 +63,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """One routine, or one look at a file; returns the exit code."""
     if args.lists or (args.what is None and args.resume is None):
-        for name, kind in ROUTINES.items():
-            print(f"{name:<20} {kind.summary}")
+        for name, summary in _summaries().items():
+            print(f"{name:<20} {summary}")
         return 0
     if args.what in KEEPING:
         return _keep(args)
-    resumed(args)
-    order = order_of(args)
-    routine = ROUTINES[args.what](**order.parameters)
+    what, order = resumed(args).what, order_of(args)
     if args.dry_run:
-        for line in dry_run(routine, order):
+        is_hands = what == Hands.name
+        for line in Hands(load_hand(args.hands)).plan() if is_hands else dry_run(
+                ROUTINES[what](**order.parameters), order):
             print(line)
         return 0
     say = (lambda line: print(line, file=sys.stderr)) if args.json else print
-    report = carry_out(routine, order, say, lambda text: args.yes or _asked(text))
+
+    def ask(text: str) -> bool:
+        return bool(args.yes or _asked(text))
+
+    if what == Hands.name:
+        report = carry_out_hands(args.hands, order, say, ask)
+    else:
+        report = carry_out(ROUTINES[what](**order.parameters), order, say, ask)
     if args.json:
         print(json.dumps(report))
     else:
@@ -81,9 +93,14 @@ def run(args: argparse.Namespace) -> int:
                       f"{verdict['what_to_do']}")
         why = f": {report['stopped']}" if report["stopped"] else ""
         print(f"{report['outcome']}{why}; {order.out / 'report.html'}")
-        if report["outcome"] == "stopped":
+        if report["outcome"] == "stopped" and what != Hands.name:
             print(f"to go on with it: exoactor calibrate --resume {order.out}")
     return 0 if report["outcome"] in ("written", "measured") else 1
+
+
+def _summaries() -> dict[str, str]:
+    """Every routine by name; the hands' own has no body in it."""
+    return {**{name: kind.summary for name, kind in ROUTINES.items()}, Hands.name: Hands.summary}
 
 
 def _asked(text: str) -> bool:

@@ -110,6 +110,7 @@ class ConductorProcess:
         status, conductor = self._status, self.conductor
         if status.read():
             self._state.record[0] = status.record["state"][0]
+            conductor.bench.is_silent = bool(status.record["silent"][0])
             conductor.bench.temperature_c[:] = status.record["temperature_c"][0]
         self._hand.look()
         mode, cause = Mode(int(status.record["mode"][0])), int(status.record["cause"][0])
@@ -132,6 +133,9 @@ class ConductorProcess:
                 emit("said", text=f"answer with one of: {', '.join(self._question.choices)}")
             elif answer is not None:
                 bench.question, bench.answer = None, answer
+        if bench.silence_s > 0:
+            emit("silence", seconds=bench.silence_s)
+            bench.silence_s = 0.0
         while self._said < len(bench.said):
             emit("said", text=bench.said[self._said])
             self._said += 1

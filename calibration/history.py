@@ -98,6 +98,10 @@ def put(version: dict[str, Any], values: Sequence[Value]) -> None:
         elif part == "imu":
             imu = version.setdefault("imu", copy.deepcopy(NEUTRAL_IMU))
             imu[way[0]][int(way[1])] = round(value.value, 9)
+        elif part == "hands":
+            make, side, joint, key = way
+            hand = version.setdefault("hands", {}).setdefault(make, {}).setdefault(side, {})
+            hand.setdefault(joint, {})[key] = round(value.value, 9)
         elif part == "feet":
             foot = version.setdefault("feet", {}).setdefault(way[0], copy.deepcopy(NEUTRAL_FOOT))
             foot[way[1]] = round(value.value, 9)
@@ -140,6 +144,9 @@ def flat(version: Mapping[str, Any]) -> dict[str, float]:
         out.update({f"{MOUNTING}{axis}": float(vector[axis]) for axis in range(3)})
         for key in ("gyro_bias_rad_s", "accel_bias_m_s2", "accel_scale"):
             out.update({f"imu.{key}.{axis}": imu[key][axis] for axis in range(3)})
+    for make, sides in version.get("hands", {}).items():
+        out.update({f"hands.{make}.{side}.{joint}.{key}": value for side, rows in sides.items()
+                    for joint, row in rows.items() for key, value in row.items()})
     for part in ("feet", "plant"):
         for name, row in version.get(part, {}).items():
             out.update({f"{part}.{name}.{key}": value for key, value in row.items()})

@@ -57,6 +57,7 @@ class CalibrationRun:
         self.ailments: Ailments | None = None
         self.command: MotorCommand | None = None
         self.now_ns, self.ticks = 1_000_000_000, 0
+        self._silent_until_ns = 0
         self.assistant = Assistant(simulated, 1 / RATE_HZ)
         self._gate_log = GateLog(self.gate, robot.motors)
         self._log: LogWriter | None = None
@@ -80,7 +81,8 @@ class CalibrationRun:
         command = self.gate.tick(reading, sample, target["block"][0], int(target["sequence"][0]),
                                  int(target["made_ns"][0]), self._request(), int(target["flags"][0]), self.now_ns)
         self.command = command
-        if command is not None:
+        conductor.bench.is_silent = self._is_silent()
+        if command is not None and not conductor.bench.is_silent:
             self._simulated.command(command)
         if self._log is not None:
             self._gate_log.fill(self.now_ns, command, command is not None, int(target["state_ns"][0]), 0, 0,
@@ -94,6 +96,13 @@ class CalibrationRun:
             self._log.flush()  # a finished step outlives a kill
         if self.assistant.look(conductor.bench.question):
             conductor.bench.question, conductor.bench.answer = None, self.assistant.answer
+
+    def _is_silent(self) -> bool:
+        """Whether nothing is written, as a routine wanted it; damping ends that."""
+        bench = self.conductor.bench
+        if bench.silence_s > 0:
+            self._silent_until_ns, bench.silence_s = self.now_ns + round(bench.silence_s * 1e9), 0.0
+        return self.now_ns < self._silent_until_ns and self.gate.machine.mode < Mode.DAMP
 
     def _request(self) -> Request:
         mode, phase = self.gate.machine.mode, self.conductor.phase

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,10 @@ def carry_out(routine: Routine, order: Order, say: Say, ask: Callable[[str], boo
     if isinstance(routine, KnowsPlant):
         routine.plant = version.get("plant", {})
     routine.prepare(robot, joints, offsets)
+    is_signed = getattr(routine, "is_signed", False)
+    if is_signed and not order.operator:
+        raise Refused(routine.name, expected="--operator NAME", found="none",
+                      what_to_do="give the name of whoever answers for it")
     for line in plan_lines(routine):
         say(line)
     identity = {"routine": routine.name, "version": routine.version, "offsets": offsets.round(9).tolist(),
@@ -114,10 +118,12 @@ def carry_out(routine: Routine, order: Order, say: Say, ask: Callable[[str], boo
     about.update(seconds=round(time.monotonic() - began, 1), raw_sha256=sha256(order.out / about["raw"]),
                  stopped="", parts=[{"raw": path.name, "raw_sha256": sha256(path)} for path in earlier])
     found = _fit(routine, read_recording(order.out / about["raw"], earlier))
+    if is_signed:
+        _sign(found, about, ask)
     if written:
         report = write_report(order.out, {**about, "outcome": "written"}, found, _changes(version, found))
     else:
-        report = _judge(order, about, found, version, data, say, ask)
+        report = judge(order, about, found, version, data, say, ask)
     parts.end(order.out, identity)
     return report
 
@@ -151,7 +157,7 @@ def _run(prepared: Prepared, order: Order, say: Say) -> Ran:
     return run_real(prepared, order, say)
 
 
-def _judge(
+def judge(
     order: Order, about: dict[str, Any], found: Found, version: dict[str, Any], data: dict[str, Any] | None,
     say: Say, ask: Callable[[str], bool],
 ) -> dict[str, Any]:
@@ -162,12 +168,24 @@ def _judge(
         for key, before, after in changes:
             say(f"  {key}: {'-' if before is None else f'{before:.5f}'} -> {'-' if after is None else f'{after:.5f}'}")
         record = {key: about[key] for key in ("routine", "version", "at_utc", "raw", "raw_sha256", "parts")}
+        if "of_this_robot" in found.facts:
+            record["facts"] = found.facts["of_this_robot"]
         outcome = "declined"
         if ask("write this?"):
             history.add(order.file, data, found.values, record, now=datetime.now(timezone.utc),
                         valid_days=order.valid_days, operator=order.operator)
             outcome = "written"
     return write_report(order.out, {**about, "outcome": outcome}, found, changes)
+
+
+def _sign(found: Found, about: dict[str, Any], ask: Callable[[str], bool]) -> None:
+    """A person answers for each line; one that is not answered with yes is not ok, whatever was measured."""
+    answers = {verdict.name: ask(f"{verdict.name}: {verdict.measured} (limit: {verdict.limit}): right?")
+               for verdict in found.verdicts}
+    found.verdicts = [verdict if answers[verdict.name] else
+                      replace(verdict, ok=False, what_to_do=verdict.what_to_do or "look again") for verdict in
+                      found.verdicts]
+    found.facts["signed"] = {"by": about["operator"], "at_utc": about["at_utc"], "lines": answers}
 
 
 def _is_written(data: dict[str, Any], out: Path) -> bool:

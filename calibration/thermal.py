@@ -69,14 +69,14 @@ class Thermal:
         straight = self._places(0.0)
         yield from bench.move(straight, MOVE_RAD_S)
         yield from _sampled(bench, "fit/cold", bench.hold(COLD_S))
-        yield from _sampled(bench, "fit/up", bench.move(self._places(1.0), MOVE_RAD_S))
+        yield from _sampled(bench, "fit/up", bench.move(self._places(1.0), MOVE_RAD_S), LOOK_TICKS)
         bench.progress = 0.05
         yield from _sampled(bench, "fit/load", self._load(bench))
         bench.progress = 0.55
-        yield from _sampled(bench, "fit/down", bench.move(straight, MOVE_RAD_S))
+        yield from _sampled(bench, "fit/down", bench.move(straight, MOVE_RAD_S), LOOK_TICKS)
         yield from _sampled(bench, "fit/rest", bench.hold(REST_S))
         bench.progress = 0.85
-        yield from _sampled(bench, "check/up", bench.move(self._places(-1.0), MOVE_RAD_S))
+        yield from _sampled(bench, "check/up", bench.move(self._places(-1.0), MOVE_RAD_S), LOOK_TICKS)
         yield from _sampled(bench, "check/load", bench.hold(CHECK_S))
         bench.progress = 0.97
         yield from bench.move(straight, MOVE_RAD_S)
@@ -248,17 +248,16 @@ def _compare_twins(found: Found, warmed: dict[str, Warming]) -> None:
                 f"{1 / MOST_TWINS:.2f} to {MOST_TWINS:g}", "look for a rubbing joint, a loose motor or a false torque"))
 
 
-def _sampled(bench: Bench, name: str, steps: Steps[Any]) -> Steps[None]:
-    """Steps, with a short stretch of recording at intervals."""
+def _sampled(bench: Bench, name: str, steps: Steps[Any], every_ticks: int = SAMPLE_TICKS) -> Steps[None]:
+    """Steps, with a short stretch of recording at intervals; without any between where torques change fast."""
     for tick, _ in enumerate(steps):
-        phase = tick % SAMPLE_TICKS
+        phase = tick % every_ticks
         if phase == 0:
-            bench.begin(f"{name}/{tick // SAMPLE_TICKS}")
+            bench.begin(f"{name}/{tick // every_ticks}")
         elif phase == LOOK_TICKS:
             bench.end()
         yield
-    if tick % SAMPLE_TICKS < LOOK_TICKS:
-        bench.end()
+    bench.end()
 
 
 def _series(recording: Recording) -> tuple[F64, F64, F64]:
@@ -267,7 +266,7 @@ def _series(recording: Recording) -> tuple[F64, F64, F64]:
     looks = [rows for rows in looks if len(rows)]
     time_s = np.array([float(rows["received_ns"].astype(np.float64).mean()) * 1e-9 for rows in looks])
     return (time_s - time_s[0], np.array([rows["tau"].astype(np.float64).mean(axis=0) for rows in looks]),
-            np.array([rows["temperature_c"][-1].astype(np.float64) for rows in looks]))
+            np.array([rows["temperature_c"][len(rows) // 2].astype(np.float64) for rows in looks]))
 
 
 def _end_s(recording: Recording, prefix: str) -> float:

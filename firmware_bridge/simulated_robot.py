@@ -117,6 +117,7 @@ class SimulatedRobot:
         self._imperfections: Imperfections | None = None
         self._led: dict[int, float] = {}
         self._under_way: deque[tuple[float, F32, bool]] = deque()
+        self._commanded_s = 0.0
         self._steps = 0
         if truth is not None:
             self._imperfections = Imperfections(truth, self.joint_names, self.model, self._slot, self._dof)
@@ -231,6 +232,7 @@ class SimulatedRobot:
 
     def command(self, command: MotorCommand) -> None:
         """The drives' new order, after the configured latency; it holds until the next, for ever."""
+        self._commanded_s = self.time_s
         if self._imperfections is not None:
             due_s = self.time_s + self._imperfections.truth.delay.command_s
             self._under_way.append((due_s, command.block.copy(), command.enabled))
@@ -301,6 +303,9 @@ class SimulatedRobot:
         """The sample is taken once a period, as long before its end as states are late."""
         model, data, dof = self.model, self.data, self._dof
         late = math.ceil(imperfections.truth.delay.state_s / model.opt.timestep - 1e-6)
+        let_go_s = imperfections.truth.delay.let_go_s
+        if let_go_s and self.time_s - self._commanded_s > let_go_s:
+            self._apply(np.zeros((self.motors, 5), np.float32), False)
         for _ in range(substeps):
             while self._under_way and self._under_way[0][0] <= self.time_s + 1e-9:
                 self._apply(*self._under_way.popleft()[1:])

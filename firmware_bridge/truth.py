@@ -60,6 +60,15 @@ class JointTruth:
 
 
 @dataclass(frozen=True)
+class HandJointTruth:
+    """One joint of a hand: what its drive reads besides the true angle, and its hard stops; None is the table's."""
+
+    encoder_offset_rad: float = 0.0
+    lower_rad: float | None = None
+    upper_rad: float | None = None
+
+
+@dataclass(frozen=True)
 class ImuTruth:
     """The IMU of the base.
 
@@ -91,10 +100,12 @@ class Noise:
 
 @dataclass(frozen=True)
 class Delay:
-    """From a written command to the drive, and from the joints to a state."""
+    """From a written command to the drive, and from the joints to a state; without a command for `let_go_s` the drives
+    let go, 0 for never."""
 
     command_s: float = 0.0
     state_s: float = 0.0
+    let_go_s: float = 0.0
 
     def is_odd(self, period_s: float) -> bool:
         """Whether it is no whole number of control periods."""
@@ -117,6 +128,7 @@ class Truth:
     Attributes:
         joints: by name.
         swapped: pairs of joints whose motors hang on each other's slot.
+        hands: side -> joint, without the side.
     """
 
     joints: dict[str, JointTruth] = field(default_factory=dict)
@@ -126,13 +138,14 @@ class Truth:
     delay: Delay = Delay()
     heat: Heat = Heat()
     seed: int = 0
+    hands: dict[str, dict[str, HandJointTruth]] = field(default_factory=dict)
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "encoder_offset_rad": (-7, 7), "command_offset_rad": (-7, 7), "sign": (-1, 1), "torque_scale": (0.1, 10),
     "coulomb_n_m": (0, 100), "viscous_n_m_s_rad": (0, 100), "stribeck_n_m": (0, 100), "stribeck_rad_s": (1e-3, 10),
     "armature_kg_m2": (0, 10), "backlash_rad": (0, 0.5), "lower_rad": (-10, 10), "upper_rad": (-10, 10),
-    "command_s": (0, 0.1), "state_s": (0, 0.1), "ambient_c": (-40, 80), "c_per_n2m2s": (0, 100),
+    "command_s": (0, 0.1), "state_s": (0, 0.1), "let_go_s": (0, 10), "ambient_c": (-40, 80), "c_per_n2m2s": (0, 100),
     "cooling_per_s": (0, 10), "heat_c_per_n2m2s": (0, 100), "heat_cooling_per_s": (0, 10),
     "accel_scale": (0.5, 2), "mounting_wxyz": (-1, 1),
 }
@@ -170,7 +183,15 @@ def read_truth(data: Any) -> Truth:
         {name: _joint(name, row) for name, row in joints.items()}, _pairs(data.get("swapped", [])),
         _imu(data.get("imu", {})), _part(Noise, "noise", data.get("noise", {})),
         _part(Delay, "delay", data.get("delay", {})), _part(Heat, "heat", data.get("heat", {})), seed,
+        _hands(data.get("hands", {})),
     )
+
+
+def _hands(found: Any) -> dict[str, dict[str, HandJointTruth]]:
+    if not isinstance(found, dict) or not all(isinstance(rows, dict) for rows in found.values()):
+        raise _refuse("hands", "an object of sides, each an object of joints", f"{found!r}")
+    return {side: {name: _part(HandJointTruth, f"hands.{side}.{name}", row) for name, row in rows.items()}
+            for side, rows in found.items()}
 
 
 def _joint(name: str, row: Any) -> JointTruth:

@@ -2,10 +2,10 @@
 
 A file is JSON: schema, robot (the name in its table), serial (as on its label), versions. Versions are only ever added;
 the last is in force, and an undo adds an older one again. A version is created_utc, valid_days, joints (name ->
-encoder_offset_rad, command_offset_rad), perhaps imu, feet, plant, uncertainty, operator, boards, records, and `before`,
-the digest of the version before, and `sha256` over the canonical form of all the rest with robot and serial, so that an
-edit by hand is noticed anywhere in the chain. Encoder offsets are subtracted from what is measured, command offsets
-added to what is commanded; docs/calibration.md has every key.
+encoder_offset_rad, command_offset_rad), perhaps imu, feet, hands, plant, uncertainty, operator, boards, records, and
+`before`, the digest of the version before, and `sha256` over the canonical form of all the rest with robot and serial,
+so that an edit by hand is noticed anywhere in the chain. Encoder offsets are subtracted from what is measured, command
+offsets added to what is commanded; docs/calibration.md has every key.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ IMU = {"gyro_bias_rad_s": (-0.2, 0.2), "accel_bias_m_s2": (-3.0, 3.0), "accel_sc
 """Bounds of an IMU's numbers, three of each; a worse sensor is to be replaced."""
 FEET = {"air_force_n": (-200.0, 200.0), "force_scale": (0.3, 3.0)}
 """Of each foot: what its leg's torques say of it in the air, and what they say over what is true."""
+HAND = {"lower_rad": (-7.0, 7.0), "upper_rad": (-7.0, 7.0)}
+"""Of each joint of a hand: where its ends are; `hand_calibration` holds them against the hand's own file."""
+Hands = Mapping[str, Mapping[str, tuple[float, float]]]
 UNIT_TOLERANCE = 1e-3
 _KEYS = {"schema", "robot", "serial", "versions"}
 _VERSION = {"created_utc", "valid_days", "joints", "before", "sha256"}
-_MAY = {"imu", "feet", "plant", "uncertainty", "operator", "boards", "records", "undoes"}
+_MAY = {"imu", "feet", "hands", "plant", "uncertainty", "operator", "boards", "records", "undoes"}
 _NEW = "calibrate the robot again, or name its own file"
 
 
@@ -52,6 +55,7 @@ class CalibrationFile:
         offsets: joint -> (encoder_offset_rad, command_offset_rad).
         imu: of the base, or None.
         feet: foot -> (air_force_n, force_scale).
+        hands: make -> side -> joint -> (lower_rad, upper_rad), where its drive reads at its ends.
         data: the whole file, for whoever adds to it.
     """
 
@@ -62,6 +66,7 @@ class CalibrationFile:
     offsets: Mapping[str, tuple[float, float]]
     imu: ImuCalibration | None = None
     feet: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    hands: Mapping[str, Hands] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def for_robot(self, robot: Robot) -> Calibration:
@@ -144,8 +149,25 @@ def parse_calibration(name: str, data: bytes) -> CalibrationFile:
         robot, serial, created.replace(tzinfo=timezone.utc),
         reader.number("valid_days", version["valid_days"], 0, 3650),
         offsets, _imu(reader, version["imu"]) if "imu" in version else None, _feet(reader, version.get("feet", {})),
-        found,
+        _hands(reader, version.get("hands", {})), found,
     )
+
+
+def _hands(reader: Reader, found: Any) -> dict[str, Hands]:
+    reader.keys("hands", found, None)
+    makes: dict[str, Hands] = {}
+    for make, sides in found.items():
+        reader.keys(f"hands.{make}", sides, {"left", "right"})
+        ends: dict[str, dict[str, tuple[float, float]]] = {}
+        for side, rows in sides.items():
+            reader.keys(f"hands.{make}.{side}", rows, None)
+            for joint, row in rows.items():
+                where = f"hands.{make}.{side}.{joint}"
+                reader.keys(where, row, set(HAND), set(HAND))
+                low, high = (reader.number(f"{where}.{key}", row[key], *HAND[key]) for key in HAND)
+                ends.setdefault(side, {})[joint] = low, high
+        makes[make] = ends
+    return makes
 
 
 def _feet(reader: Reader, found: Any) -> dict[str, tuple[float, float]]:
@@ -243,3 +265,8 @@ def calibration_of(path: str | None, robot: Robot, serial: str | None) -> Calibr
 def feet_of(path: str | None, robot: Robot, serial: str | None) -> Mapping[str, tuple[float, float]]:
     """What a run knows of its feet's forces: nothing without a file."""
     return {} if path is None else load_calibration(Path(path), robot, serial, datetime.now(timezone.utc)).feet
+
+
+def hands_of(path: str | None, robot: Robot, serial: str | None) -> Mapping[str, Hands]:
+    """What a run knows of the ends of its hands' joints, by make: nothing without a file."""
+    return {} if path is None else load_calibration(Path(path), robot, serial, datetime.now(timezone.utc)).hands

@@ -75,6 +75,10 @@ class Driver(Protocol):
         """What to ask of the gate now, while nothing is damped yet."""
         ...
 
+    def silence_ms(self) -> int:
+        """For how long the gate should write nothing from now on; 0 for no such wish. Told once."""
+        ...
+
     def line(self, mode: Mode, phase: Phase) -> str:
         """What it is doing, for the status line."""
         ...

@@ -13,7 +13,8 @@ from firmware_bridge.motor_bus import Reading
 from runtime.errors import Refused
 from runtime.events import emit
 from runtime.faults import Mode
-from runtime.hand import KEEP, HandModel, load_hand
+from runtime.hand import KEEP, HandModel
+from runtime.hand_calibration import hand_of
 from runtime.hand_gate import HandGate
 from runtime.hand_slots import hand_ring, order_slot
 from runtime.settings import GATE_HZ, RunSettings
@@ -60,7 +61,7 @@ class GateHands:
 
     def __init__(self, settings: RunSettings) -> None:
         assert settings.hands is not None
-        model, self._settings = load_hand(settings.hands), settings
+        model, self._settings = hand_of(settings), settings
         self._gate = HandGate(model, open_hand_bus(model, settings), GATE_HZ, settings.hands_on_damp or KEEP,
                               is_dry=settings.dry_run)
         shared = Path(settings.shared)

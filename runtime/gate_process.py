@@ -54,6 +54,7 @@ DISCOVERY_S = 0.6
 WRITER_CHECK_TICKS, LINK_CHECK_TICKS = 5, 25
 """Other writers are looked for every 10 ms, the interface every 50 ms."""
 PERIOD_NS = 1_000_000_000 // GATE_HZ
+LONGEST_SILENCE_MS = 1000
 CRASHED = 3
 """Exit code of a gate that did not end by itself: the supervisor brings up a damping one."""
 
@@ -96,7 +97,8 @@ class GateProcess:
         self._has_writer = False
         self._others = 0
         self._link_is_up = True
-        self._damp_until_ns = self._damped_ticks = 0
+        self._damp_until_ns = self._damped_ticks = self._silent_until_ns = 0
+        self._is_silent = False
         self._status_state = self._status.record["state"]
         self._block = self._target.record["block"][0]
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -184,6 +186,7 @@ class GateProcess:
                 last_control = int(control.record["sequence"][0])
                 request = Request(int(control.record["request"][0]))
                 self._release |= request is Request.ZERO
+                self._fall_silent(now, int(control.record["silence_ms"][0]))
             try:
                 command = self._tick(now, request, count)
             except Exception as error:  # a bug of ours must end in damping, not in a stiff robot
@@ -191,7 +194,8 @@ class GateProcess:
                 gate.machine = Machine(Mode.DAMP, PLACE["INTERNAL_ERROR"], now)
                 gate.seen_flags |= BIT["INTERNAL_ERROR"]
                 command = gate.damp_now()
-            written = command is not None and self._bus.write(command)
+            self._is_silent = now < self._silent_until_ns and gate.machine.mode < Mode.DAMP
+            written = command is not None and not self._is_silent and self._bus.write(command)
             if command is None:
                 self._bus.watch()
             if self._hands is not None:
@@ -209,6 +213,11 @@ class GateProcess:
             emit("buses", ports=ports)
         emit("done", flags=flag_names(gate.seen_flags), mode=gate.machine.mode.name, skipped=metronome.skipped)
         return 1 if gate.machine.cause >= 0 else 0
+
+    def _fall_silent(self, now: int, silence_ms: int) -> None:
+        """Under a routine of calibration alone, and damping ends it: what does the firmware do when nobody commands?"""
+        if self._settings.routine is not None and silence_ms:
+            self._silent_until_ns = now + min(silence_ms, LONGEST_SILENCE_MS) * 1_000_000
 
     def _tick(self, now: int, request: Request, count: int) -> SafeCommand | None:
         events = BIT["OPERATOR_STOP"] if self._stop else 0
@@ -244,6 +253,7 @@ class GateProcess:
         record = status.record
         record["now_ns"], record["flags"], record["target_sequence"] = now, gate.flags, gate.target_sequence
         record["mode"], record["cause"] = gate.machine.mode, gate.machine.cause
+        record["silent"] = self._is_silent
         record["temperature_c"][0] = self._bus.sample.temperature_c
         remote = self._bus.sample.remote
         record["buttons"] = buttons_in(int(remote[2]), int(remote[3]))

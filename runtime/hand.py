@@ -51,6 +51,7 @@ class HandModel:
         move_s: from one state to another.
         lost_s: a hand unheard of for longer is lost.
         hot_c, cool_c: a hand is kept at low gain from the first until it is below the second.
+        table_rad: lower and upper ends of the hand's file, (2, n) each, where a calibration moved them; else None.
         on_damp: KEEP the grip at low gain while the robot damps, or OPEN.
     """
 
@@ -73,6 +74,15 @@ class HandModel:
     hot_c: float
     cool_c: float
     on_damp: str
+    table_rad: tuple[F32, F32] | None = None
+
+    def placed(self, side: int, q: F32) -> F32:
+        """A pose (n,) rad of the hand as its file has it, where this very one stands so."""
+        if self.table_rad is None:
+            return q
+        low, high = self.table_rad[0][side], self.table_rad[1][side]
+        share = (q - low) / (high - low)
+        return np.asarray(self.lower_rad[side] + share * (self.upper_rad[side] - self.lower_rad[side]), np.float32)
 
 
 def hand_names() -> list[str]:

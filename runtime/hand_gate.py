@@ -141,7 +141,7 @@ class HandGate:
             self._is_ill_told[side] = state == STREAMED and not np.isfinite(q).all()
             if state == STREAMED:
                 if not self._is_ill_told[side]:
-                    self._enforcer.follow(side, q)
+                    self._enforcer.follow(side, self.model.placed(side, q))
             elif state != self._told[side] and 0 <= state < len(self.model.states_rad):
                 self._enforcer.go(side, self.model.states_rad[state, side])
             self._told[side] = state

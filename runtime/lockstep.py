@@ -19,7 +19,8 @@ from runtime.errors import Refused
 from runtime.faults import Mode, Request, flag_names
 from runtime.gate import Gate
 from runtime.gate_log import GateLog
-from runtime.hand import KEEP, load_hand
+from runtime.hand import KEEP
+from runtime.hand_calibration import hand_of
 from runtime.hand_gate import HandGate
 from runtime.log_file import LogWriter
 from runtime.mux import Source
@@ -244,7 +245,7 @@ class SteppedHands:
 
     def __init__(self, settings: RunSettings, file: str) -> None:
         self.simulated = SimulatedHands(read_hand_table(Path(file)), PERIOD_NS * 1e-9)
-        self.gate = HandGate(load_hand(file), self.simulated, GATE_HZ, settings.hands_on_damp or KEEP)
+        self.gate = HandGate(hand_of(settings), self.simulated, GATE_HZ, settings.hands_on_damp or KEEP)
 
     def tick(self, now_ns: int, mode: Mode, order: Any) -> bool:
         """One gate tick, after the body's; true when there is something to log."""

@@ -112,6 +112,10 @@ class PolicyDriver:
             return seen.console.line() is not None
         return time.monotonic() - self._ready_since > READY_S
 
+    def silence_ms(self) -> int:
+        """A robot that balances is never left alone."""
+        return 0
+
     def line(self, mode: Mode, phase: Phase) -> str:
         """Mode, phase, and for how long it plays."""
         now = time.monotonic()

@@ -21,7 +21,8 @@ the policy 1 s of a 60 Hz stream."""
 def status_dtype(motors: int) -> Dtype:
     """Gate -> policy, telemetry, supervisor: the state and what the gate made of it.
 
-    buttons: of the remote; temperature_c: of each motor's hottest sensor.
+    buttons: of the remote; silent: nothing is written, as a routine wanted it; temperature_c: of each motor's hottest
+    sensor.
     """
     return np.dtype(
         [
@@ -32,6 +33,7 @@ def status_dtype(motors: int) -> Dtype:
             ("mode", "<u4"),
             ("cause", "<i4"),
             ("buttons", "<u4"),
+            ("silent", "<u4"),
             ("temperature_c", "<i2", (motors,)),
         ]
     )
@@ -52,8 +54,8 @@ def target_dtype(motors: int) -> Dtype:
     )
 
 
-CONTROL_DTYPE: Dtype = np.dtype([("sequence", "<u8"), ("request", "<u4"), ("spare", "<u4")])
-"""Supervisor -> gate: an operator's request, counted."""
+CONTROL_DTYPE: Dtype = np.dtype([("sequence", "<u8"), ("request", "<u4"), ("silence_ms", "<u4")])
+"""Supervisor -> gate: an operator's request, counted; silence_ms: for so long a routine wants nothing written."""
 
 
 OPERATOR_DTYPE: Dtype = np.dtype(

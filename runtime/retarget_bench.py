@@ -117,6 +117,10 @@ class TwoStage:
     def _frame(model: Any, row: int, body: str, point: tuple[float, float, float]) -> tuple[str, str]:
         return (f"row {row}", "site") if any(point) else (body, "body")
 
+    def start(self, q: F64) -> None:
+        """Stand at a motion's first frame, not where the last turn ended: arms may come another way from there."""
+        self._at.update(q)
+
     def solve(self, positions: F64, quats_wxyz: F64) -> F64:
         """The state for one frame's targets."""
         mink = self._mink
@@ -155,6 +159,7 @@ def measure_retarget(motion_file: Path | None = None) -> dict[str, Any]:
     streamed, theirs, smoothed = np.empty_like(begun), np.empty_like(begun), begun
     spent: dict[str, list[float]] = {"ours": [], "stream": [], "theirs": []}
     for _ in range(TURNS):
+        base.start(begun[0])
         spent["theirs"].append(_turn(lambda t: base.solve(positions[t], quats[t]), theirs))
         spent["stream"].append(ours.stream(streamed))
         seconds, smoothed = ours.clip()

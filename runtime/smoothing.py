@@ -19,20 +19,22 @@ from runtime.retarget_quality import points_of
 F64 = npt.NDArray[np.float64]
 SMOOTHNESS = 24.0
 """Of an acceleration per frame squared, in the squared units of the weights, at 50 Hz; see docs/retarget.md."""
-STANDING = 3.0
-"""How many times more of it while all feet stand: there it costs nothing that can be seen."""
+TRADE, LEAST, MOST = 0.012, 0.4, 4000.0
+"""It is scaled, within limits, so that accelerations begin with this share of the errors: a walk can hardly be smoother
+without leaving its targets, calm motions by far. With one weight for all, calm ones kept 0.9 of the baseline's jerk."""
 FAST_RAD_S, HURRY, HURRY_S = 9.0, 16.0, 0.3
 """Where a joint is faster, up to so many times more of it, over so long before and after: a robot that throws its arms
 as fast as a human trips the gate's limit of speed, or falls (13_26 of CMU, with our tracker in the plant)."""
 ROOT_SHARE = 4.0
 """Of the root's translation."""
 HOLD = 300.0
-"""Weight of a metre by which a standing foot slides from one frame to the next."""
+"""Weight of a metre by which a standing foot slides, beside its target, from one frame to the next; its square grows
+with the accelerations' scale."""
 WINDOW, OVERLAP, SETTLED = 1000, 60, 2
 HELD = 1e6
 DAMPING = 0.1
-MOST_PASSES = 3
-FORETOLD = 0.7
+MOST_PASSES = 2
+FORETOLD = 0.9
 """Share of the linear model's promise that a pass must keep to be the last one."""
 
 
@@ -59,6 +61,7 @@ class Smoother:
         self._soles, self._slopes = np.empty((window, 2 * len(feet))), np.empty((window, 2 * len(feet), size))
         self._stands = np.empty((window, len(feet)))
         self._hurry: F64 = np.ones(0)
+        self._scale = 1.0
         self._done: list[F64] = []
 
     def add(self, positions: F64, quats_wxyz: F64, stands: list[bool]) -> None:
@@ -106,7 +109,8 @@ class Smoother:
             return
         q, damping, new = self._q[:frames], DAMPING, slice(self._followed, frames)
         self._follow(new, self._moved_since[new])
-        self._hurry = self._hurried(q)
+        self._hurry, self._scale = self._hurried(q), 1.0
+        self._scale = self._scaled(q)
         for again in range(MOST_PASSES):
             if again:
                 self._linearise(q)
@@ -150,8 +154,12 @@ class Smoother:
 
     def _stiffness(self, frames: int) -> F64:
         """(T - 2, 6 + n) of accelerations."""
-        both = self._stands[1 : frames - 1].min(axis=1, initial=1.0) if self._feet else np.zeros(frames - 2)
-        return np.asarray(self._hurry[:, None] * (1 + STANDING * both[:, None]) * self._share)
+        return np.asarray(self._scale * self._hurry[:, None] * self._share)
+
+    def _scaled(self, q: F64) -> float:
+        """How many times the usual weight accelerations get in this window, by what they are before."""
+        bent = float((self._stiffness(len(q)) * self._bends(q) ** 2).sum())
+        return min(max(TRADE * float(self._cost[: len(q)].sum()) / max(bent, 1e-12), LEAST), MOST)
 
     def _hurried(self, q: F64) -> F64:
         """(T - 2,) from 1 to HURRY, by the fastest joint around."""
@@ -165,14 +173,19 @@ class Smoother:
     def _grip(self, frames: int) -> F64:
         """(T - 1, 2 feet) squared weight of each foot's way from frame to frame, over the floor."""
         held = self._stands[1:frames] * self._stands[: frames - 1] > 0.5
-        return np.asarray(np.repeat(HOLD**2 * held, 2, axis=1))
+        return np.asarray(np.repeat(max(1.0, self._scale) * HOLD**2 * held, 2, axis=1))
+
+    def _slid(self, soles: F64) -> F64:
+        """(T - 1, 2 feet) how far each foot moves over the floor from frame to frame, beside its target."""
+        aims = self._positions[: len(soles), self._feet, :2].reshape(len(soles), -1)
+        return np.asarray(np.diff(soles - aims, axis=0))
 
     def _sum(self, q: F64) -> float:
         """What is minimised, at states (T, 7 + n)."""
         frames, (errors, soles) = len(q), self._errors(q)
         total = float((errors * errors).sum())
         total += float((self._stiffness(frames) * self._bends(q) ** 2).sum())
-        return total + float((self._grip(frames) * np.diff(soles, axis=0) ** 2).sum())
+        return total + float((self._grip(frames) * self._slid(soles) ** 2).sum())
 
     def _system(self, q: F64) -> tuple[float, tuple[F64, F64, F64], F64]:
         """The sum by the linear models, the normal matrix's blocks (see `solve_banded`), the gradient (T, m)."""
@@ -184,7 +197,7 @@ class Smoother:
             gradient[place : place + frames - 2] += sign * pull
             _diagonals(normal)[place : place + frames - 2] += sign * sign * stiff
         slopes, grip = self._slopes[:frames], self._grip(frames)
-        slid = np.diff(self._soles[:frames], axis=0)
+        slid = self._slid(self._soles[:frames])
         before, after = grip[:, :, None] * slopes[:-1], grip[:, :, None] * slopes[1:]
         normal[:-1] += slopes[:-1].swapaxes(1, 2) @ before
         normal[1:] += slopes[1:].swapaxes(1, 2) @ after

@@ -207,9 +207,11 @@ class Supervisor:
         stops = f"emergency stops: {', '.join(up)}" if up else ""
         return "; ".join(filter(None, (stops, self._driver.awaited())))
 
-    def _ask(self, request: Request) -> None:
-        self._asked, self._asked_at = request, time.monotonic()
+    def _ask(self, request: Request, silence_ms: int = 0) -> None:
+        if not silence_ms:
+            self._asked, self._asked_at = request, time.monotonic()
         record = self._control.record
+        record["silence_ms"] = silence_ms
         record["sequence"] += 1
         record["request"] = request
         self._control.publish()
@@ -243,6 +245,8 @@ class Supervisor:
             request = self._driver.look(self._seen(mode, phase))
             if request is not Request.NONE:
                 self._ask(request)
+            elif silence_ms := self._driver.silence_ms():
+                self._ask(Request.NONE, silence_ms)
 
     def _seen(self, mode: Mode, phase: Phase) -> Seen:
         gesture = self._operator is not None and self._operator.gesture()

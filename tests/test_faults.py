@@ -147,6 +147,7 @@ def test_damp_and_zero_absorb(mode: Mode, flags: int, request: Request) -> None:
 
 
 @pytest.mark.parametrize(("mode", "request_", "expected"), [
+    (Mode.DISARMED, Request.ARM, Mode.READY),
     (Mode.DISARMED, Request.TRACK, Mode.DISARMED),
     (Mode.DISARMED, Request.STAND, Mode.DISARMED),
     (Mode.DISARMED, Request.ZERO, Mode.DISARMED),

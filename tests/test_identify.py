@@ -126,6 +126,7 @@ def test_friction_that_fades_with_speed_is_told_from_coulombs() -> None:
     assert fitted(recorded(TRUE, 2, noise=0.1)).model.stribeck == 0
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_in_95_of_100_draws() -> None:
     inside = {name: 0 for name in ("coulomb", "viscous", "armature", "delay_s")}
     for seed in range(200):

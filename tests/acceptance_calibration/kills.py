@@ -29,8 +29,8 @@ JOINTS = ("left_ankle_roll_joint", "right_ankle_roll_joint")
 SERIAL = "G1-7"
 RECORDING_BYTES = 42_000_000
 """About what the whole routine records of these two joints, the gate's log included."""
-WRITES = 15
-"""Moments of `dies_at_write` in a command that ends: session, calibration, both reports, session; three each."""
+WRITES = 14
+"""Moments of `dies_at_write`: session, calibration, both reports, session, three each; after the last all is done."""
 LONGEST_S = 1200.0
 
 
