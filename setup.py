@@ -54,7 +54,8 @@ DEV = [
     MSGPACK,
     # One release, so that tests need no GPU build: a range would take the newest, with gigabytes of CUDA.
     'torch==2.13.0; python_version >= "3.11"',
-    *dict.fromkeys(SIM + SHOW + IMAGINE + ROBOT + BENCH + [wish for wish in EXPORT if not wish.startswith(("torch", "smplx"))]),
+    *dict.fromkeys(SIM + SHOW + IMAGINE + ROBOT + BENCH),
+    *(wish for wish in EXPORT if not wish.startswith(("torch", "smplx")) and wish not in SIM),
 ]
 
 FUZZ = ['atheris>=2.3; python_version < "3.13"']  # wheels for x86-64 Linux; without it, seeded mutants are tried
