@@ -147,12 +147,15 @@ def test_an_obstacle_damps_20_ms_after_it_presses() -> None:
     assert run.gate.machine.mode is Mode.DAMP
 
 
-@pytest.mark.parametrize(("name", "flag"), [("silence", "STATE_STALE"), ("heat", "TEMPERATURE_HIGH"),
-                                            ("motor-error", "MOTOR_ERROR")])
-def test_a_lost_bus_a_hot_motor_and_a_motors_error_end_a_routine_damping(name: str, flag: str) -> None:
+@pytest.mark.parametrize(("name", "flag", "said"), [
+    ("silence", "STATE_STALE", "STATE_LOST"), ("motor-error", "MOTOR_ERROR", "MOTOR_ERROR"),
+    ("heat", "POLICY_FAULT", "is at 130 C"),  # the routine's own word: the gate weighs heat for longer than 20 ms
+])
+def test_a_lost_bus_a_hot_motor_and_a_motors_error_end_a_routine_damping(name: str, flag: str, said: str) -> None:
     run, _ = swayed(ailment=Ailment(name, 4.0, {"motor": 18, "c": 130}))
     assert run.gate.machine.mode is Mode.DAMP
     assert run.gate.seen_flags & BIT[flag]
+    assert said in run.conductor.stopped
     assert not run.conductor.is_done
 
 

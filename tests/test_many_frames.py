@@ -120,8 +120,9 @@ def test_dynamixel_blocks() -> None:
         cut = int(random.integers(0, len(answer)))
         parts = [stream.feed(answer[:cut]), stream.feed(answer[cut:])]
         assert [row for part in parts for row in part.rows] == ids
-        for said, body in zip([row for part in parts for row in part.data.tolist()], bodies, strict=True):
-            assert said == struct.unpack("<BBBBhii", body)
+        said = [tuple(row[name] for name in BLOCK.names or ()) for part in parts for row in part.data]
+        for row, body in zip(said, bodies, strict=True):
+            assert row == struct.unpack("<BBBBhii", body)
     assert stream.bad == 0
 
 
