@@ -26,7 +26,7 @@ from runtime.log_file import read_log
 from runtime.robot import load_robot
 from tests.live_run import ROOT, await_
 
-pytestmark = pytest.mark.realtime
+pytestmark = [pytest.mark.realtime, pytest.mark.slow]
 ANKLE = "left_ankle_roll_joint"
 DOMAIN = 141
 G1 = load_robot("g1_29dof")

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.realtime
 DOMAIN = 86
 
 
+@pytest.mark.slow
 def test_processes_take_what_is_appended_refuse_what_is_changed_and_end_when_done(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     append_to(path, {"clip": "walk", "end_s": 4.0})

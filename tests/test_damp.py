@@ -40,6 +40,7 @@ def test_it_damps_for_the_shortest_time_and_leaves_nothing_behind(tmp_path: Path
     assert not list(Path("/dev/shm").glob("exoactor-damp-*"))
 
 
+@pytest.mark.slow
 def test_a_robot_whose_gate_and_supervisor_died_together_is_damped(tmp_path: Path) -> None:
     with (
         simulated_robot(ORPHANED) as robot,

@@ -311,6 +311,7 @@ def test_a_bug_about_hands_costs_the_hands_and_not_the_gate(
     assert "hands are left alone from here on: ZeroDivisionError: a bug" in line
 
 
+@pytest.mark.slow
 def test_a_run_tells_the_hands_of_its_simulated_robot(tmp_path: Path) -> None:
     actions = [{"clip": "walk", "end_s": 1.5, "hands": [
         {"hand": "both", "state": "closed", "at_s": 0.2}, {"hand": "left", "state": "half-open", "at_s": 0.9}]}]

@@ -268,6 +268,7 @@ def test_a_run_waits_for_its_stops_and_hears_its_operator(tmp_path):
     assert run.living() == []
 
 
+@pytest.mark.slow
 def test_a_run_is_held_handed_back_and_stopped_by_its_operator(tmp_path):
     pytest.importorskip("mujoco", reason="missing dependency: mujoco")
     pytest.importorskip("onnxruntime", reason="missing dependency: onnxruntime")

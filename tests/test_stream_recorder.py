@@ -20,6 +20,7 @@ pytestmark = pytest.mark.realtime
 DOMAIN = 109
 
 
+@pytest.mark.slow
 def test_a_recorder_hears_each_control_tick_and_the_configuration(tmp_path: Path) -> None:
     probe = zmq.Context.instance().socket(zmq.PUB)
     address = f"tcp://127.0.0.1:{probe.bind_to_random_port('tcp://127.0.0.1')}"

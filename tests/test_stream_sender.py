@@ -77,6 +77,7 @@ def test_a_bad_network_loses_delays_and_repeats_by_its_shares() -> None:
     assert all(0 <= leaves - k / 50 <= 0.05 for k, times in enumerate(all_times) for leaves in times)
 
 
+@pytest.mark.slow
 @pytest.mark.realtime
 def test_a_listener_hears_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as probe:
