@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from calibration.bench import USUAL_TORQUE, Bench, Recording, Steps, Stopped
 from calibration.envelope import Envelope
-from calibration.postures import posture_for
+from calibration.postures import posture_for, stops_out_of_reach
 from calibration.routine import Curve, Found, Value, Verdict, interval
 from firmware_bridge.motor_bus import Q
 from runtime.errors import Refused
@@ -49,7 +49,9 @@ class JointZero:
 
     def prepare(self, robot: Robot, joints: Sequence[str], offsets: F64) -> None:
         self._robot, self._offsets = robot, offsets
-        self._joints: list[Joint] = [row for row in robot.joints if row.name in joints]
+        self._left_out = stops_out_of_reach(robot) if len(joints) == len(robot.joints) else {}
+        wanted = set(joints) - set(self._left_out)
+        self._joints: list[Joint] = [row for row in robot.joints if row.name in wanted]
         endless = [row.name for row in self._joints if row.upper_rad - row.lower_rad > 2 * np.pi]
         if endless:
             raise Refused("joint-zero", expected="joints with two hard stops", found=", ".join(endless),
@@ -60,7 +62,8 @@ class JointZero:
         touches = sum(2 * TOUCHES * 2 * BACK_RAD / TOUCH_RAD_S for _ in self._joints)
         return [f"{len(self._joints)} joints, one after the other, slowly to both ends of their range, "
                 f"{TOUCHES} touches each",
-                f"about {(sweeps + touches) / 60:.0f} min; nothing may stand within the limbs' reach"]
+                f"about {(sweeps + touches) / 60:.0f} min; nothing may stand within the limbs' reach",
+                *(f"left out, for `gravity` or `pose`: {name} ({why})" for name, why in self._left_out.items())]
 
     def steps(self, bench: Bench) -> Steps[None]:
         yield from bench.hold(0.2)
@@ -85,7 +88,7 @@ class JointZero:
         bench.progress = 1.0
 
     def fit(self, recording: Recording) -> Found:
-        found = Found()
+        found = Found(facts={"left_out": self._left_out})
         for joint in self._joints:
             hits = {end: [_hit(recording, name, joint.motor) for name in recording.named(f"touch/{joint.name}/{end}/")]
                     for end in ("lower", "upper")}

@@ -33,6 +33,18 @@ def posture_for(robot: Robot, joint: str) -> dict[str, float]:
     return places
 
 
+def stops_out_of_reach(robot: Robot) -> dict[str, str]:
+    """Joints whose own body or weight keeps them from a stop, and which of the two; found on the simulated G1."""
+    return {name: why for name, why in _OUT_OF_REACH.items() if any(row.name == name for row in robot.joints)}
+
+
+_OUT_OF_REACH = {
+    **{f"{side}_hip_pitch_joint": "thigh and pelvis can meet first" for side, _ in _SIDES},
+    **{f"{side}_wrist_yaw_joint": "hand and forearm meet first" for side, _ in _SIDES},
+    **{f"waist_{axis}_joint": "pelvis and legs are too heavy for half its torque" for axis in ("roll", "pitch")},
+}
+
+
 def _put(places: dict[str, float], joint: str, value: float) -> None:
     if joint in places:
         places[joint] = value

@@ -306,3 +306,13 @@ def test_the_list_names_every_routine_and_looks_at_a_file(tmp_path: Path, capsys
 def test_a_robot_without_a_waist_cannot_find_its_imu() -> None:
     with pytest.raises(Refused, match="waist"):
         Imu().prepare(replace(G1, bodies={}), [], np.zeros(29))
+
+
+def test_joints_whose_stops_are_out_of_reach_are_left_out_unless_they_are_named() -> None:
+    robot, routine = load_robot("g1_29dof"), JointZero()
+    names = [row.name for row in robot.joints]
+    routine.prepare(robot, names, np.zeros(29))
+    plan = "\n".join(routine.plan())
+    assert plan.startswith("23 joints") and "waist_roll_joint" in plan and "gravity" in plan
+    routine.prepare(robot, ["waist_roll_joint"], np.zeros(29))
+    assert routine.plan()[0].startswith("1 joints") and len(routine.plan()) == 2
