@@ -29,6 +29,8 @@ def posture_for(robot: Robot, joint: str) -> dict[str, float]:
             _put(places, f"{side}_shoulder_pitch_joint", -1.4)
         elif joint.startswith(f"{side}_shoulder") or joint.startswith(f"{side}_elbow") or f"{side}_wrist" in joint:
             _put(places, f"{side}_shoulder_roll_joint", 0.9 * sign)
+        if joint == f"{side}_shoulder_yaw_joint":
+            _put(places, f"{side}_elbow_joint", 1.5)  # a G1's arm is straight there: the forearm swings round nothing
     places.pop(joint, None)
     return places
 
@@ -40,6 +42,7 @@ def stops_out_of_reach(robot: Robot) -> dict[str, str]:
 
 _OUT_OF_REACH = {
     **{f"{side}_hip_pitch_joint": "thigh and pelvis can meet first" for side, _ in _SIDES},
+    **{f"{side}_shoulder_roll_joint": "arm and chest meet first" for side, _ in _SIDES},
     **{f"{side}_wrist_yaw_joint": "hand and forearm meet first" for side, _ in _SIDES},
     **{f"waist_{axis}_joint": "pelvis and legs are too heavy for half its torque" for axis in ("roll", "pitch")},
 }
