@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 import select
+import signal
 import socket
 import sys
 import time
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     address = parse_address(args.to, "--to")
     key = read_key(args.key) if args.key is not None else None
     check_bind(address, key, "--to")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
         link.setblocking(False)
         link.connect(address)
