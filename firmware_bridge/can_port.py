@@ -58,7 +58,7 @@ class CanPort(SerialPort):
         interface, _, channel = self.path.removeprefix(CAN).partition(":")
         try:
             self._port = can.Bus(interface=interface, channel=channel, bitrate=BITS_PER_S)
-        except (can.CanError, OSError, ValueError, NotImplementedError, ImportError) as error:
+        except (can.CanError, OSError, ValueError, ImportError) as error:
             raise BridgeError(f"CAN interface {self.path}", expected="can:INTERFACE:CHANNEL of one that is up",
                               found=str(error), what_to_do="correct the name, or set it up: ip link set can0 up type "
                               "can bitrate 1000000") from error
