@@ -170,4 +170,4 @@ class GaussNewton:
             gradient[places] = 0
         step = self.points.solve(diagonal, np.negative(gradient, out=gradient))
         self.kinematics.integrate(q, step)
-        np.clip(joints, self._low, self._high, out=joints)
+        np.minimum(np.maximum(joints, self._low, out=joints), self._high, out=joints)

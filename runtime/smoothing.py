@@ -16,7 +16,8 @@ import numpy.typing as npt
 from firmware_bridge.banded import Band
 from firmware_bridge.kinematics import ROOT_Q, ROOT_V
 from runtime import rotation
-from runtime.gauss_newton import AT_LIMIT_RAD, GaussNewton
+from runtime.gauss_newton import AT_LIMIT_RAD, GaussNewton, RotationError
+from runtime.retarget_quality import points_of
 
 F64 = npt.NDArray[np.float64]
 ORDER = 3
@@ -96,7 +97,8 @@ class Smoother:
         self._q = np.empty((window, ROOT_Q + size - ROOT_V))
         self._positions, self._quats = np.empty((window, k, 3)), np.empty((window, k, 4))
         self._stands = np.empty((window, len(feet)))
-        self._band, self._normal = Band(window, size, ORDER), np.empty((window, size, size))
+        self._band = Band(window, size, ORDER)
+        self._normal, self._blocks = np.empty((window, size, size)), np.empty((window, size, size))
         self._gradient, self._alone = np.empty((window, size)), np.empty((window, size))
         self._alone_damping = np.full(size, solver.solving.damping)
         self._soles, self._slopes = np.empty((window, len(feet), 2)), np.empty((window, len(feet), 3, size))
@@ -133,8 +135,8 @@ class Smoother:
         q, damping = self._q[:frames], DAMPING
         self._hurry, self._scale = self._hurried(q), 1.0
         for again in range(MOST_PASSES):
-            errors = self._linearise(q)
-            if not again:
+            errors = self._linearise(q, is_first=again == 0)
+            if again == 0:
                 likely = self._weighed(q, errors)
             for _ in range(MOST_TRIALS):
                 step, promised = self._step(q, damping)
@@ -152,14 +154,15 @@ class Smoother:
             if promised - gained < MISSED * cost or gained < WORTH * cost:
                 break
 
-    def _linearise(self, q: F64) -> float:
+    def _linearise(self, q: F64, is_first: bool) -> float:
         """Linear models of all frames where they are; the sum of their squared errors."""
         solver, points, total = self._solver, self._solver.points, 0.0
         for t, state in enumerate(q):
             solver.aim(self._quats[t])
             total += solver.look(state, self._positions[t])
             self._gradient[t], self._normal[t] = solver.slope, points.weigh()
-            self._alone[t] = points.solve(self._alone_damping, -solver.slope)
+            if is_first:
+                self._alone[t] = points.solve(self._alone_damping, -solver.slope)
             for foot, row in enumerate(self._feet):
                 points.slide(row, self._slopes[t, foot])
                 self._soles[t, foot] = points.positions[row, :2]
@@ -167,13 +170,15 @@ class Smoother:
 
     def _errors(self, q: F64) -> float:
         """The sum of squared errors, and `_soles`."""
-        solver, points, total = self._solver, self._solver.points, 0.0
-        for t, state in enumerate(q):
-            solver.aim(self._quats[t])
-            total += solver.cost_at(state, self._positions[t])
-            for foot, row in enumerate(self._feet):
-                self._soles[t, foot] = points.positions[row, :2]
-        return total
+        frames, kinematics = len(q), self._solver.kinematics
+        found, quats = points_of(kinematics, q)
+        turns, away = RotationError(quats.shape[0] * quats.shape[1]), np.empty((6, *quats.shape[:2]))
+        turns.aim(self._quats[:frames].reshape(-1, 4))
+        turns.of(quats.reshape(-1, 4), away[:3].reshape(3, -1))
+        away[3:] = np.moveaxis(found - self._positions[:frames], 2, 0)
+        self._soles[:frames] = found[:, self._feet, :2]
+        away *= away
+        return float((away.sum(axis=1) * self._solver.squares[:6]).sum())
 
     def _bends(self, q: F64) -> F64:
         """(T - ORDER, 6 + n) jerks, a frame being the unit of time."""
@@ -251,7 +256,9 @@ class Smoother:
         pulls[1:-1] *= self._slid(frames).reshape(frames - 1, -1, 1)
         gradient += ((pulls[:-1] - pulls[1:]) * ways).sum(axis=1)
         both = (weights[:-1] + weights[1:]) * ways
-        self._band.begin(self._normal[:frames] + ways.swapaxes(1, 2) @ both)
+        blocks = np.matmul(ways.swapaxes(1, 2), both, out=self._blocks[:frames])
+        blocks += self._normal[:frames]
+        self._band.begin(blocks)
         np.matmul(ways[1:].swapaxes(1, 2), -weights[1:-1] * ways[:-1], out=self._band.beside[1:frames])
 
     def _moved(self, q: F64, step: F64) -> F64:
