@@ -9,6 +9,7 @@ from typing import Any
 
 from export.imagine.assembly import CHAIN, AssembleStage
 from export.imagine.estimation import CommandEstimateStage
+from export.imagine.failure_report import ReportStage
 from export.imagine.film import FilmStage
 from export.imagine.run_folder import RunFolder
 from export.imagine.set_up import Providers, load_providers
@@ -16,7 +17,7 @@ from export.imagine.stage import Stage, carry_out, now_utc
 from export.imagine.words import EmbodyStage, PlanStage, PromptStage, SceneStage
 from runtime.errors import Refused
 
-STAGES = ("scene", "decompose", "embody", "prompt", "film", "estimate", "assemble")
+STAGES = ("scene", "decompose", "embody", "prompt", "film", "estimate", "report", "assemble")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,11 +88,11 @@ def _replace(folder: RunFolder, stages: list[Stage], word: str) -> None:
     folder.replace(name, Path(path), stage.file, now_utc())
 
 
-def stages_of(folder: RunFolder, task: str, robot: str, providers: Providers) -> list[Stage]:
-    """All stages in order, each by whoever the settings name."""
+def stages_of(folder: RunFolder, task: str, robot: str, providers: Providers, *, preview: bool = True) -> list[Stage]:
+    """All stages in order, each by whoever the settings name; `preview`: whether the robot's motions are drawn."""
     stages: list[Any] = [
         SceneStage(task, folder.given("scene"), folder.given("image"), robot),
         PlanStage(task, providers.of("decompose")),
         EmbodyStage(providers.of("embody")), PromptStage(), FilmStage(providers.of("film")),
-        CommandEstimateStage(providers.estimator), AssembleStage(robot)]
+        CommandEstimateStage(providers.estimator), ReportStage(), AssembleStage(robot, preview)]
     return stages

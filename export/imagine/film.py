@@ -21,16 +21,16 @@ from export.imagine.stage import Work
 from export.motion.actor import FPS, Actor
 from export.motion.body_checks import plant_of
 from export.motion.video import save_mp4, video_facts, video_frames
-from firmware_bridge.picture import render, render_poses, save_png
+from firmware_bridge.picture import render, render_poses, save_png, seen_bodies
 from firmware_bridge.scene import Scene, furnished_mjcf
 from runtime.errors import Refused
-from runtime.human_motion import save_human_motion
+from runtime.human_motion import HUMAN_JOINTS, save_human_motion
 from runtime.robot import load_robot
 
 F64 = npt.NDArray[np.float64]
 EMBEDDED = "embedded"
 PICTURE = "picture.png"
-TRUTH = "truth"
+TRUTH, SEEN = "truth", "seen.npy"
 SIZE, RATE_HZ = (320, 240), 25.0
 """Of our own videos; the actor's 50 frames a second, every other one."""
 SHORTEST, LONGEST = 0.5, 3.0
@@ -172,6 +172,8 @@ def film(performance: Performance, scene: Scene, work: Work) -> None:
         frames = render_poses(text, list(rows[start:start + motion.frames:step]), SIZE, CAMERA)
         save_mp4(work.out / video_name(i), frames, RATE_HZ)
         save_human_motion(work.out / TRUTH / f"{i + 1:02d}.npz", motion)
+        seen = seen_bodies(text, rows[start:start + motion.frames:step], CAMERA, HUMAN_JOINTS)
+        np.save(work.out / TRUTH / f"{i + 1:02d}.{SEEN}", seen)
         work.say(f"  video {i + 1} of {len(performance.motions)}: {len(frames)} frames")
     work.facts["fovy_rad"] = around.view.fovy_rad
 
