@@ -55,16 +55,20 @@ def run(args: argparse.Namespace) -> int:
     for word in args.replace:
         _replace(folder, stages, word)
     carry_out(folder, stages, say, args.stop_after)
-    chain = folder.of("assemble") / CHAIN
     if not args.stop_after or args.stop_after == STAGES[-1]:
-        rows = json.loads(chain.read_text("utf-8"))
-        for row in rows["actions"]:
-            row["clip"] = f"assemble/{row['clip']}"
-        (args.out / CHAIN).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
-        say(f"exoactor run --chain {args.out / CHAIN} --lockstep")
+        say(f"exoactor run --chain {write_chain(folder)} --lockstep")
     if args.json:
         print(json.dumps({name: vars(folder.row(name)) for name in STAGES}, indent=1))
     return 0
+
+
+def write_chain(folder: RunFolder) -> Path:
+    """The chain of the last stage as a file of the folder itself; returns it."""
+    rows = json.loads((folder.of("assemble") / CHAIN).read_text("utf-8"))
+    for row in rows["actions"]:
+        row["clip"] = f"assemble/{row['clip']}"
+    (folder.path / CHAIN).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    return folder.path / CHAIN
 
 
 def _ask(folder: RunFolder, args: argparse.Namespace) -> str:
