@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from export.imagine.adopted import adopt
 from export.imagine.assembly import CHAIN, AssembleStage
 from export.imagine.estimation import CommandEstimateStage
 from export.imagine.failure_report import ReportStage
@@ -89,7 +90,10 @@ def _replace(folder: RunFolder, stages: list[Stage], word: str) -> None:
     if stage is None or not path:
         raise Refused("--replace", expected=f"STAGE=PATH with a stage among {', '.join(STAGES)}", found=word,
                       what_to_do="e.g. --replace film=walk.mp4")
-    folder.replace(name, Path(path), stage.file, now_utc())
+    if name == "estimate":  # the results of estimators are read here, so that their own files will do
+        folder.replace(name, Path(path), Path(stage.file).with_suffix(Path(path).suffix).name, now_utc(), adopt)
+    else:
+        folder.replace(name, Path(path), stage.file, now_utc())
 
 
 def stages_of(folder: RunFolder, task: str, robot: str, providers: Providers, *, preview: bool = True) -> list[Stage]:
