@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import exoactor
-from export.imagine import assembly
+from export.imagine import assembly, beside
 from export.imagine.adopted import adopt
 from export.imagine.estimation import motions_in
 from export.imagine.words import PNG
@@ -86,7 +86,7 @@ def test_an_estimators_file_becomes_a_robots_motion(
     motion = reaching()
     (tmp_path / "picture.png").write_bytes(PNG + b"a scene")
     (tmp_path / "plan.json").write_text(json.dumps(PLAN))
-    save_mp4(tmp_path / "film.mp4", [np.full((48, 64, 3), k, np.uint8) for k in range(60)], 25.0)
+    save_mp4(tmp_path / "film.mp4", [np.full((48, 64, 3), 4 * k, np.uint8) for k in range(60)], 25.0)
     estimate, run = LAYOUTS[layout](tmp_path, motion), tmp_path / "run"
     words = [f"--replace={name}={path}" for name, path in (
         ("decompose", tmp_path / "plan.json"), ("embody", tmp_path / "picture.png"), ("film", tmp_path / "film.mp4"),
@@ -104,6 +104,15 @@ def test_an_estimators_file_becomes_a_robots_motion(
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["outcome"] == "done" and not report["fell"]
     assert report["tracking"]["joint_error_rad_mean"] < 0.1
+    if layout == "GVHMR":
+        sheets: list[np.ndarray] = []
+        monkeypatch.setattr(beside, "save_png", lambda path, image: sheets.append(image))
+        assert exoactor.main(["imagine", "--out", str(run), "--beside", str(tmp_path / "out")]) == 0
+        above, below = sheets[0][:240], sheets[0][-240:]
+        width = sheets[0].shape[1] // beside.FRAMES
+        shades = [above[:, k * width:][:, :300].mean() for k in range(beside.FRAMES)]
+        assert np.diff(shades).min() > 3 and below.std() > 10  # the film grows brighter; a robot is no blank
+        assert np.abs(np.diff([below[:, k * width:][:, :300].mean() for k in (0, beside.FRAMES - 1)])).max() > 0.01
 
 
 def test_files_are_taken_in_the_order_of_their_names_and_kept(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from export.imagine.adopted import adopt
 from export.imagine.assembly import CHAIN, AssembleStage
+from export.imagine.beside import save_sheet
 from export.imagine.estimation import CommandEstimateStage
 from export.imagine.failure_report import ReportStage
 from export.imagine.film import FilmStage
@@ -37,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stop-after", choices=STAGES, default="", help="and no further")
     parser.add_argument("--replace", action="append", default=[], metavar="STAGE=PATH",
                         help="take a file or folder of yours for what a stage gives; repeatable")
+    parser.add_argument("--beside", type=Path, metavar="DIR",
+                        help="only draw RUN/sheet.png: frames of the videos above what the robot did at the same times; "
+                        "DIR is where `exoactor run --chain RUN/chain.json --lockstep` wrote")
     parser.add_argument("--robot", default="g1_29dof", help="whose motion (default: g1_29dof)")
     parser.add_argument("--seed", type=int, help="of everything that is drawn at random (default: 0)")
     parser.add_argument("--json", action="store_true", help="the manifest's rows as JSON, for programs")
@@ -44,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """One run, begun or gone on with; returns the exit code."""
+    if args.beside is not None:
+        print(save_sheet(args.out, args.beside, args.robot))
+        return 0
     folder = RunFolder(args.out)
     stages = stages_of(folder, _ask(folder, args), args.robot, load_providers(args.providers))
 
