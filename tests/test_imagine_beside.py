@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from exoactor import main
-from export.imagine.beside import moments, shrunk
+from export.imagine.beside import moments
 from runtime.stitch import Seam
 
 
@@ -19,14 +18,6 @@ def test_a_seam_skips_the_beginning_of_its_second_clip() -> None:
     assert [moment.time_s for moment in found] == pytest.approx([0, 1, 2, 3, 4, 5, 6, 7])
     assert [moment.action for moment in found] == [0, 0, 0, 0, 1, 1, 1, 1]
     assert [moment.video_s for moment in found] == pytest.approx([0, 1, 2, 3, 0.3, 1.3, 2.3, 3.3])
-
-
-def test_a_smaller_picture_has_the_means_of_what_it_covers() -> None:
-    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    small = shrunk(image, 2)
-    assert small.shape == (2, 3, 3)
-    assert small[0, 0].tolist() == image[:2, :2].mean(axis=(0, 1)).round().astype(int).tolist()
-    np.testing.assert_array_equal(shrunk(image, 1), image)
 
 
 def test_no_chain_is_refused_and_no_folder_made(tmp_path: Path, capsys: Any) -> None:

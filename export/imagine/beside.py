@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from export.evaluation.reference import length_ratio
 from export.imagine.film import robot_pictures, video_name, view_of
+from export.imagine.mannequin import View
 from export.imagine.run_folder import MANIFEST, RunFolder
 from export.imagine.words import scene_of
 from export.motion.show import sheet_rows
@@ -25,7 +27,7 @@ from runtime.stitch import Seam
 
 F64 = npt.NDArray[np.float64]
 CHAIN, SHEET, LOG = "chain.json", "sheet.png", "log.mcap"
-FRAMES = 8
+FRAMES = 6
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,11 @@ def robot_track(folder: Path) -> Track:
     return Track(policy["play_time_s"].astype(np.float64), truth["position"][at].astype(np.float64), quats, joints)
 
 
-def save_sheet(run: Path, robot_run: Path, robot_name: str, count: int = FRAMES, shrink: int = 1) -> Path:
+def save_sheet(run: Path, robot_run: Path, robot_name: str) -> Path:
     """Writes RUN/sheet.png: videos above, robot below; things of the scene stand where they began.
 
     Args:
         robot_run: where `exoactor run --chain RUN/chain.json --lockstep` wrote.
-        shrink: each side of the pictures divided by this.
 
     Raises:
         Refused: a run without a chain, or no simulated run of it.
@@ -99,17 +100,25 @@ def save_sheet(run: Path, robot_run: Path, robot_name: str, count: int = FRAMES,
                       what_to_do=f"exoactor imagine --out {run}")
     folder, robot, track = RunFolder(run), load_robot(robot_name), robot_track(robot_run)
     clip, seams = chain_clip(run / CHAIN, robot)
-    times = moments(clip.duration_s, seams, count)
+    times = moments(clip.duration_s, seams)
     rows = [int(np.argmin(np.abs(track.times_s - moment.time_s))) for moment in times]
     scene = scene_of(folder.of("scene")) or Scene()
     points = np.concatenate([track.root_pos, track.root_pos * np.array([1, 1, 0]),
                              np.array([thing.position_m for thing in scene.things]).reshape(-1, 3)])
-    below = robot_pictures(scene, robot, view_of(points, int(folder.request.get("seed", 0))), track.root_pos[rows],
-                           track.root_quat_wxyz[rows], track.joint_pos[rows])
+    view = _smaller(view_of(points / length_ratio(), int(folder.request.get("seed", 0))), length_ratio())
+    below = robot_pictures(scene, robot, view, track.root_pos[rows], track.root_quat_wxyz[rows], track.joint_pos[rows])
     above = [_as_large(_frame(folder.of("film") / video_name(moment.action), moment.video_s), below[0])
              for moment in times]
-    save_png(run / SHEET, contact_sheet([shrunk(image, shrink) for image in (*above, *below)], count))
+    save_png(run / SHEET, contact_sheet([*above, *below], len(times)))
     return run / SHEET
+
+
+def _smaller(view: View, ratio: float) -> View:
+    """A view of people as one of a robot that is smaller by a ratio."""
+    x, y, z = view.position_m
+    at_x, at_y, at_z = view.target_m
+    return replace(view, position_m=(x * ratio, y * ratio, z * ratio),
+                   target_m=(at_x * ratio, at_y * ratio, at_z * ratio))
 
 
 def _frame(path: Path, time_s: float) -> Image:
@@ -127,10 +136,3 @@ def _as_large(image: Image, other: Image) -> Image:
     y = np.linspace(0, image.shape[0] - 1, other.shape[0]).round().astype(np.intp)
     x = np.linspace(0, image.shape[1] - 1, other.shape[1]).round().astype(np.intp)
     return np.asarray(image[y][:, x], np.uint8)
-
-
-def shrunk(image: Image, times: int) -> Image:
-    """A picture of so many times shorter sides, each pixel the mean of those it covers."""
-    height, width = (side // times * times for side in image.shape[:2])
-    blocks = image[:height, :width].reshape(height // times, times, width // times, times, 3)
-    return np.asarray(blocks.mean(axis=(1, 3)).round(), np.uint8)

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replace", action="append", default=[], metavar="STAGE=PATH",
                         help="take a file or folder of yours for what a stage gives; repeatable")
     parser.add_argument("--beside", type=Path, metavar="DIR",
-                        help="only draw RUN/sheet.png: frames of the videos above what the robot did at the same times; "
+                        help="only draw RUN/sheet.png: frames of the videos above what the robot did at those times; "
                         "DIR is where `exoactor run --chain RUN/chain.json --lockstep` wrote")
     parser.add_argument("--robot", default="g1_29dof", help="whose motion (default: g1_29dof)")
     parser.add_argument("--seed", type=int, help="of everything that is drawn at random (default: 0)")
