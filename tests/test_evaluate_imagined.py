@@ -117,7 +117,8 @@ def test_errors_are_means_of_each_trials_worst() -> None:
 
 
 @pytest.mark.parametrize("more", [["--providers", "x.json", "--tier", "B"], [], ["--imagined", "--task", "dance"],
-                                  ["--imagined", "--providers", "no-such-file.json"]])
+                                  ["--imagined", "--providers", "no-such-file.json"],
+                                  ["--imagined", "--controller", "nobody"]])
 def test_what_cannot_be_evaluated_is_refused(more: list[str], capsys: Any) -> None:
     assert main(["evaluate", "--workers", "1", "--json", *more]) == 2
     assert json.loads(capsys.readouterr().out)["outcome"] == "refused"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from export.imagine.acting import Performance, perform
 from export.imagine.actions import MEANT, Action, read_plan
@@ -19,7 +21,7 @@ from export.imagine.signs import SIGNS, exchanged, missing_signs
 from export.motion.findings import ADVICE, OK, REFUSED, Finding
 from firmware_bridge.scene import Scene, Thing
 from runtime import rotation
-from runtime.human_motion import HumanMotion
+from runtime.human_motion import HumanMotion, make_human_motion
 
 TABLE = Thing("table", "box", (0.5, 1.0, 0.9), (1.6, 0.0, 0.45))
 BOX = Thing("box", "box", (0.2, 0.3, 0.2), (0.45, 0.0, 0.75), 0.0, 0.5)
@@ -219,3 +221,21 @@ def test_a_motion_that_ends_early_is_compared_as_far_as_it_goes() -> None:
     half = replace(performance.motions[0], local_wxyz=performance.motions[0].local_wxyz[:60],
                    pelvis_m=performance.motions[0].pelvis_m[:60], hand_states=None)
     assert laid_on(body_of(half), truth).frames == 60
+
+
+WAVED = body_of(done("wave")[0].motions[0])
+
+
+@settings(max_examples=20, deadline=None)
+@given(verb=st.sampled_from(sorted(SIGNS)), frames=st.integers(7, 40), fps=st.sampled_from([10.0, 30.0]),
+       seed=st.integers(0, 1000), has_hands=st.booleans(), has_place=st.booleans())
+def test_whatever_an_estimator_gives_is_measured(verb: str, frames: int, fps: float, seed: int, has_hands: bool,
+                                                 has_place: bool) -> None:
+    random = np.random.default_rng(seed)
+    local = rotation.quat_from_vector_many(random.normal(0, 1.5, (frames, 24, 3)))
+    hands = random.integers(-1, 3, (frames, 2)).astype(np.int8) if has_hands else None
+    motion = make_human_motion("x", fps, local, random.normal(0, 2, (frames, 3)), hand_states=hands,
+                               has_place=has_place)
+    rows = measure(motion, body_of(motion), act(verb, WHAT.get(verb, "")),
+                   Known(WAVED, TABLE, random.random((frames, 24)) > 0.5))
+    assert all(np.isfinite(row.value) for row in rows) and len({row.check for row in rows}) == len(rows)

@@ -272,6 +272,20 @@ def test_a_motion_that_the_robot_should_not_do_goes_no_further(imagine: Imagine,
     assert json.loads((imagine.out / "report" / "report.json").read_text())["accepted"]
 
 
+def test_a_moment_is_no_action(imagine: Imagine, motions: Path, capsys: Any) -> None:
+    motion = load_human_motion(motions / "02.npz")
+    motion = replace(motion, local_wxyz=motion.local_wxyz[:5], pelvis_m=motion.pelvis_m[:5], hand_states=None)
+    save_human_motion(motions / "02.npz", motion)
+    assert imagine.begin("--stop-after", "report") == 2
+    assert "motion 02.npz: 0.08 s" in capsys.readouterr().err
+
+
+def test_nobody_writes_the_report_by_hand(imagine: Imagine, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "report.json").write_text("{}")
+    assert imagine.begin("--replace", f"report={tmp_path / 'report.json'}", "--stop-after", "scene") == 2
+    assert "--replace: expected STAGE=PATH" in capsys.readouterr().err
+
+
 def test_an_estimators_own_confidence_says_what_was_seen(imagine: Imagine, motions: Path, tmp_path: Path,
                                                          capsys: Any) -> None:
     assert imagine.begin("--stop-after", "film") == 0

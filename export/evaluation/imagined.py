@@ -38,6 +38,7 @@ from export.imagine.words import read_json
 from export.motion.video import video_facts
 from runtime.chain import load_motion
 from runtime.errors import Refused
+from runtime.manifest_reader import load_manifest
 from runtime.robot import load_robot
 
 SUITE = {"B": ("walk to", "walk to basket", "go round"), "A": ("sweep aside", "sit down", "wipe"),
@@ -51,7 +52,8 @@ TRIAL, SCENE, RUN = "trial.json", "scene.json", "imagined"
 
 def run_imagined(args: argparse.Namespace) -> int:
     """As `exoactor evaluate` with these arguments; 0 whatever the rates are."""
-    load_providers(args.providers)  # refuses a wrong file once, not in every trial
+    load_providers(args.providers)  # a wrong file or name is refused before anything is done or paid for
+    load_manifest(args.controller)
     tiers = TIERS if args.tier is None else (args.tier,)
     if args.task is None:
         names = [name for tier in tiers for name in SUITE[tier]]
@@ -92,9 +94,10 @@ def imagined_trial(name: str, seed: int, *, controller: str, out: str, model: st
                            "has_finished": False, "measure": "", "objects": {}, "tracking": None}
     try:
         carry_out(run, stages_of(run, plan.words, ROBOT, settings, preview=False), lambda line: None)
-        row = _played(name, seed, run, folder, controller, model)
     except Refused as error:
         row["refused"] = str(error)
+    else:
+        row = _played(name, seed, run, folder, controller, model)
     return row | {"words": plan.words, **_stages(run)}
 
 

@@ -141,7 +141,7 @@ def swings_m(body: Body) -> list[float]:
 def laid_on(body: Body, truth: Body) -> Body:
     """The motion, as long as the truth where it is longer, turned and moved so that both begin at one place."""
     frames = min(body.frames, truth.frames)
-    begin = slice(0, max(1, round(0.2 * body.fps)))
+    begin = slice(0, min(frames, round(0.2 * body.fps)))
     angle = float(np.median(truth.heading[begin]) - np.median(body.heading[begin]))
     angle = (angle + np.pi) % (2 * np.pi) - np.pi
     turn = np.array([np.cos(angle / 2), 0.0, 0.0, np.sin(angle / 2)])

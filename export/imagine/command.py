@@ -94,8 +94,9 @@ def _ask(folder: RunFolder, args: argparse.Namespace) -> str:
 def _replace(folder: RunFolder, stages: list[Stage], word: str) -> None:
     name, _, path = word.partition("=")
     stage = next((stage for stage in stages if stage.name == name), None)
-    if stage is None or not path:
-        raise Refused("--replace", expected=f"STAGE=PATH with a stage among {', '.join(STAGES)}", found=word,
+    if stage is None or not path or name == ReportStage.name:  # what was measured is nobody's to write
+        raise Refused("--replace", expected="STAGE=PATH with a stage among "
+                      + ", ".join(stage for stage in STAGES if stage != ReportStage.name), found=word,
                       what_to_do="e.g. --replace film=walk.mp4")
     if name == "estimate":  # the results of estimators are read here, so that their own files will do
         folder.replace(name, Path(path), Path(stage.file).with_suffix(Path(path).suffix).name, now_utc(), adopt)

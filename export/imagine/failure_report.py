@@ -31,6 +31,7 @@ from runtime.human_motion import HumanMotion, load_human_motion
 
 SCHEMA = "exoactor-imagine-report/1"
 REPORT, PAGE = "report.json", "report.html"
+SHORTEST_S = 0.2
 LEAST_SEEN = 0.5
 """A joint whose confidence is below this was not seen."""
 
@@ -63,6 +64,10 @@ class ReportStage:
         """Measures, writes, and tells the manifest what is not as it should be."""
         plan, motions = load_plan(work.run.of("decompose")), motions_in(work.run.of("estimate"))
         refuse_other_count(len(motions), plan)
+        for i, motion in enumerate(motions):
+            if motion.duration_s < SHORTEST_S:
+                raise Refused(f"motion {motion_name(i)}", expected=f"{SHORTEST_S:g} s or more of an action",
+                              found=f"{motion.duration_s:.2f} s", what_to_do="estimate the whole video")
         film, estimate = work.run.of("film"), work.run.of("estimate")
         truths = [load_truth(film / TRUTH / motion_name(i)) for i in range(len(motions))]
         scene = scene_of(work.run.of("scene"))
