@@ -45,9 +45,9 @@ def _table(findings: Sequence[dict[str, Any]]) -> str:
 
 def _row(finding: dict[str, Any]) -> str:
     when = "" if finding["from_s"] is None else f"{finding['from_s']:.2f} to {finding['to_s']:.2f} s"
-    value = "none" if finding["value"] is None else f"{finding['value']:.3g} {finding['unit']}"
+    value = "none" if finding["value"] is None else f"{finding['value']:.4g} {finding['unit']}"
     more = f". {finding['what_to_do']}" if finding["what_to_do"] else ""
-    cells = (finding["failure"], finding["check"], value, f"{finding['limit']:.3g}",
+    cells = (finding["failure"], finding["check"], value, f"{finding['limit']:.4g}",
              f"<span class={finding['verdict']}>{finding['verdict']}</span>", when,
              html.escape(f"{finding['detail']}{more}"))
     return f"<tr title=\"{html.escape(finding['source'])}\">" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

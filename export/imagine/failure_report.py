@@ -152,8 +152,8 @@ def _json(finding: Finding) -> dict[str, Any]:
 def sentence(row: dict[str, Any]) -> str:
     """A finding for people."""
     when = "" if row["from_s"] is None else f" at {row['from_s']:.2f} to {row['to_s']:.2f} s"
-    value = "no number" if row["value"] is None else f"{row['value']:.3g} {row['unit']}".rstrip()
-    return (f"{row['failure']}: {row['check']} {value} (limit {row['limit']:.3g}){when}"
+    value = "no number" if row["value"] is None else f"{row['value']:.4g} {row['unit']}".rstrip()
+    return (f"{row['failure']}: {row['check']} {value} (limit {row['limit']:.4g}){when}"
             + (f", {row['detail']}" if row["detail"] else ""))
 
 
