@@ -18,6 +18,7 @@ import pytest
 import exoactor
 from export.imagine import film, words
 from export.imagine.run_folder import BY_HAND, RunFolder
+from export.motion import tasks
 from export.motion.actor import Actor
 from export.motion.video import save_mp4, video_facts
 from runtime import rotation
@@ -270,6 +271,22 @@ def test_a_motion_that_the_robot_should_not_do_goes_no_further(imagine: Imagine,
     assert not imagine.rows["assemble"]["outputs"] and not (imagine.out / "chain.json").exists()
     assert imagine("--replace", f"estimate={good}", "--stop-after", "report") == 0
     assert json.loads((imagine.out / "report" / "report.json").read_text())["accepted"]
+
+
+def test_actions_in_another_order_go_no_further(imagine: Imagine, server: Server, motions: Path, capsys: Any) -> None:
+    steps = [{"verb": "sit down", "object": "", "hand": "none", "duration_s": 4.0, "end_state": "sits"},
+             {"verb": "wave", "object": "", "hand": "right", "duration_s": 4.0, "end_state": "arms hang"}]
+    server.text = json.dumps({"actions": steps})
+    for number, do in (("01", tasks.wave), ("02", tasks.sit_down)):
+        actor = Actor()
+        actor.hold(0.4)
+        do(actor)
+        actor.hold(0.4)
+        save_human_motion(motions / f"{number}.npz", actor.motion(number))
+    assert imagine.begin() == 2
+    said = capsys.readouterr().err
+    assert "the whole: wrong order of actions: order 2" in said and "sit down (action 1) is seen in motion 2" in said
+    assert "implausible end pose: end_height" in said  # what should have been a wave ends on no seat
 
 
 def test_a_moment_is_no_action(imagine: Imagine, motions: Path, capsys: Any) -> None:
