@@ -16,7 +16,6 @@ TIMING_S = 0.00025
 """What no fit of sampled signals knows of when a sample was taken within the drive; a physics step of a simulation."""
 KEYS = {"coulomb": "coulomb_n_m", "viscous": "viscous_n_m_s_rad", "armature": "armature_kg_m2",
         "stribeck": "stribeck_n_m", "scale": "torque_scale"}
-REPEAT = "repeat it; a joint that rubs unevenly, or is touched, does not repeat"
 
 
 def add_friction(found: Found, joint: str, fit: Fit) -> None:
@@ -30,14 +29,15 @@ def add_friction(found: Found, joint: str, fit: Fit) -> None:
 
 
 def add_inertia(found: Found, joint: str, fit: Fit) -> None:
-    """`plant.JOINT.armature_kg_m2` and, where gravity told it, `torque_scale`."""
+    """`plant.JOINT.armature_kg_m2` and `torque_scale`, on which it rests."""
     _add(found, joint, fit, "armature")
-    if fit.is_scale_told:
-        _add(found, joint, fit, "scale")
+    _add(found, joint, fit, "scale")
 
 
 def add_delay(found: Found, fits: dict[str, Fit]) -> None:
     """`plant.delay.command_s` of all joints, the whole loop's: a mean that weighs each by its interval."""
+    if not fits:
+        return
     values = np.array([fit.model.delay_s for fit in fits.values()])
     widths = np.array([max(fit.width["delay_s"], 1e-6) for fit in fits.values()])
     weights = widths**-2 / (widths**-2).sum()
@@ -54,8 +54,14 @@ def add_delay(found: Found, fits: dict[str, Fit]) -> None:
 
 
 def _add(found: Found, joint: str, fit: Fit, name: str) -> None:
+    """A value, where it is exact enough; otherwise it is left as it was, and said."""
     value, width = float(getattr(fit.model, name)), float(fit.width[name])
-    found.values.append(Value(f"plant.{joint}.{KEYS[name]}", value, width))
     limit = max(MOST_SHARE * abs(value), ENOUGH.get(name, 0.0))
-    found.verdicts.append(Verdict(f"{joint}: {KEYS[name]}", value > -width and width <= limit,
-                                  f"{value:.5f} +- {width:.5f}", f"from 0 on, +- {limit:.5f}", REPEAT))
+    is_told = value > -width and width <= limit
+    if is_told:
+        found.values.append(Value(f"plant.{joint}.{KEYS[name]}", value, width))
+    else:
+        found.facts.setdefault("not_told", []).append(f"{joint}.{KEYS[name]}")
+    found.verdicts.append(Verdict(
+        f"{joint}: {KEYS[name]}", True, f"{value:.5f} +- {width:.5f}" + ("" if is_told else ": left as it was"),
+        f"written from 0 on, +- {limit:.5f}"))
