@@ -19,7 +19,7 @@ from firmware_bridge.kinematics import Kinematics
 F64 = npt.NDArray[np.float64]
 ONES: F64 = np.ones(6)
 HAS_OLD_LAYOUT = hasattr(mujoco.MjData, "qM")
-"""Before MuJoCo 4 the sparse matrix is handed to what unfolds it; since then it is found in the data."""
+"""Older ones (3.2) hand the sparse matrix to what unfolds it; newer ones (3.17) find it in the data."""
 
 
 class PointMasses:
