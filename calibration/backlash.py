@@ -79,7 +79,7 @@ class Backlash:
             place = self._places[joint.name]
             yield from bench.be_led(np.array([joint.motor], np.intp), Question(
                 f"{joint.name}: hold the limb behind it where it is, and do not give way; its motor will pull with "
-                f"{self._torque[joint.name]:.1f} N m", places_rad=((joint.name, place),)))
+                f"{self._torque[joint.name]:.1f} N m", places_rad=((joint.name, place),), is_firm=True))
             yield from self._pull(bench, joint)
             yield from bench.ask(Question(f"{joint.name}: let the limb go"))
             bench.finish(joint.name)

@@ -229,17 +229,18 @@ class SimulatedRobot:
         q[self._slot] = self.data.qpos[self._qpos]
         return q
 
-    def lead(self, places: dict[int, float]) -> None:
+    def lead(self, places: dict[int, float], *, is_firm: bool = False) -> None:
         """A hand that leads joints, by their place in `joint_names`, to where it wants them, rad, until the next.
 
-        It bears what their motors give, so that these push the limb before the joint no harder than they should.
+        Args:
+            is_firm: it bears what their motors give; else they must be limp, lest they push the limb before.
         """
         damping = self.model.dof_damping
         for motor in {*self._led, *places}:
             dof = self._dof[self._slot == motor]
             own = self._led_damping.pop(motor) if motor in self._led_damping else damping[dof].copy()
             damping[dof] = own
-            if motor in places:
+            if is_firm and motor in places:
                 self._led_damping[motor], damping[dof] = own, HELD_N_M_S_RAD
         self._led = places
 
