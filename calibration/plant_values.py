@@ -14,7 +14,7 @@ ENOUGH = {"coulomb": 0.02, "viscous": 0.01, "armature": 0.0005}
 UNSAID = {"armature": 0.04}
 UNSAID_ELSE = 0.02
 """Half-width, of a value, of what the equation does not say of a joint (how friction turns round, when within a step a
-speed was taken): an elbow and a wrist with little noise were off by 1 to 3 %, their rotors by 5 %, beyond their noise."""
+speed was taken): an elbow and a wrist with little noise were off by 1 to 3 %, their rotors by 5 %."""
 MOST_DELAY_S = 0.001
 TIMING_S = 0.00025
 """What no fit of sampled signals knows of when a sample was taken within the drive; a physics step of a simulation."""

@@ -69,6 +69,7 @@ class GaussNewton:
         q: (7 + n,) the last solution.
         change: (6 + n,) the tangent that led to it from the one before.
         position_weights: (k,). frame_s: between frames.
+        cost: sum of squared weighted errors at the start of the last iteration.
         points: the weighted points, standing where they were last looked at. slope: (6 + n,) J^T e there.
     """
 
@@ -81,7 +82,7 @@ class GaussNewton:
         size = ROOT_V + n
         self.q: F64 = np.zeros(ROOT_Q + n)
         self.q[3] = 1
-        self.position_weights = position_weights
+        self.position_weights, self.cost = position_weights, 0.0
         self.squares = np.stack([*[rotation_weights] * 3, *[position_weights] * 5]) ** 2
         self._away, self._pulls = np.zeros((8, k)), np.zeros((8, k))
         self._gradient = np.zeros(size)
@@ -150,7 +151,7 @@ class GaussNewton:
 
     def _iterate(self, positions: F64, damping: float, prior: F64 | None) -> None:
         q, gradient, diagonal = self.q, self._gradient, self._diagonal
-        self.look(q, positions)
+        self.cost = self.look(q, positions)
         gradient[:] = self.slope
         if prior is None:
             diagonal[:] = damping

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from firmware_bridge.banded import Band
 from firmware_bridge.kinematics import ROOT_Q, ROOT_V
 from runtime import rotation
-from runtime.gauss_newton import AT_LIMIT_RAD, GaussNewton, RotationError
-from runtime.retarget_quality import points_of
+from runtime.gauss_newton import AT_LIMIT_RAD, GaussNewton
+from runtime.other_way import OtherWay, costs_of
 
 F64 = npt.NDArray[np.float64]
 ORDER = 3
@@ -41,7 +41,7 @@ with this power of the jerks' scale."""
 WINDOW, OVERLAP, SETTLED = 1000, 60, ORDER
 HELD = 1e12
 DAMPING = 0.1
-MOST_PASSES, MOST_TRIALS, BISECTIONS = 3, 3, 24
+MOST_PASSES, MOST_TRIALS, BISECTIONS = 2, 3, 24
 MISSED, WORTH = 2e-4, 1e-3
 """Shares of the sum: a pass is the last one where the linear model promised hardly more than it kept, or kept hardly
 anything."""
@@ -101,6 +101,7 @@ class Smoother:
         self._normal, self._blocks = np.empty((window, size, size)), np.empty((window, size, size))
         self._gradient, self._alone = np.empty((window, size)), np.empty((window, size))
         self._alone_damping = np.full(size, solver.solving.damping)
+        self._costs = np.empty(window)
         self._soles, self._slopes = np.empty((window, len(feet), 2)), np.empty((window, len(feet), 3, size))
         self._hurry: F64 = np.ones(0)
         self._scale = 1.0
@@ -112,6 +113,7 @@ class Smoother:
             self._emit()
         t = self._filled
         self._q[t], self._positions[t], self._quats[t], self._stands[t] = self._solver.q, positions, quats_wxyz, stands
+        self._costs[t] = self._solver.cost
         self._filled += 1
 
     def finish(self) -> F64:
@@ -125,7 +127,7 @@ class Smoother:
         self._smooth(self._window)
         kept = OVERLAP + SETTLED
         self._done.append(self._q[: -kept].copy())
-        for rows in (self._q, self._positions, self._quats, self._stands):
+        for rows in (self._q, self._positions, self._quats, self._stands, self._costs):
             rows[:kept] = rows[-kept:].copy()
         self._filled, self._settled = kept, SETTLED
 
@@ -133,6 +135,7 @@ class Smoother:
         if frames <= ORDER + self._settled:
             return
         q, damping = self._q[:frames], DAMPING
+        self._take_another_way(q)
         self._hurry, self._scale = self._hurried(q), 1.0
         for again in range(MOST_PASSES):
             errors = self._linearise(q, is_first=again == 0)
@@ -154,6 +157,13 @@ class Smoother:
             if promised - gained < MISSED * cost or gained < WORTH * cost:
                 break
 
+    def _take_another_way(self, q: F64) -> None:
+        part = slice(0, len(q))
+        found = OtherWay(self._solver, q, self._positions[part], self._quats[part], self._costs[part],
+                         self._settled).found()
+        if found is not None:
+            q[:] = found
+
     def _linearise(self, q: F64, is_first: bool) -> float:
         """Linear models of all frames where they are; the sum of their squared errors."""
         solver, points, total = self._solver, self._solver.points, 0.0
@@ -170,15 +180,10 @@ class Smoother:
 
     def _errors(self, q: F64) -> float:
         """The sum of squared errors, and `_soles`."""
-        frames, kinematics = len(q), self._solver.kinematics
-        found, quats = points_of(kinematics, q)
-        turns, away = RotationError(quats.shape[0] * quats.shape[1]), np.empty((6, *quats.shape[:2]))
-        turns.aim(self._quats[:frames].reshape(-1, 4))
-        turns.of(quats.reshape(-1, 4), away[:3].reshape(3, -1))
-        away[3:] = np.moveaxis(found - self._positions[:frames], 2, 0)
+        frames = len(q)
+        costs, found = costs_of(self._solver, q, self._positions[:frames], self._quats[:frames])
         self._soles[:frames] = found[:, self._feet, :2]
-        away *= away
-        return float((away.sum(axis=1) * self._solver.squares[:6]).sum())
+        return float(costs.sum())
 
     def _bends(self, q: F64) -> F64:
         """(T - ORDER, 6 + n) jerks, a frame being the unit of time."""
