@@ -180,6 +180,15 @@ def test_a_value_that_is_not_told_is_left_out_and_the_others_are_written() -> No
     assert "left as it was" in found.verdicts[-1].measured
 
 
+def test_no_interval_is_narrower_than_the_equation_is_true() -> None:
+    fit, found = fitted(recorded(TRUE, 1, noise=1e-3)), Found()
+    add_friction(found, "joint", fit)
+    add_inertia(found, "joint", fit)
+    widths = {value.key.split(".")[-1]: value.half_width / value.value for value in found.values}
+    assert widths["coulomb_n_m"] == pytest.approx(0.02, abs=0.005)
+    assert widths["armature_kg_m2"] >= 0.04
+
+
 @pytest.mark.parametrize(("joint", "least_n_m"), [("left_shoulder_roll_joint", 1.0), ("right_hip_pitch_joint", 3.0)])
 def test_a_limb_moves_where_its_weight_tells_and_nothing_is_touched(joint: str, least_n_m: float) -> None:
     """A shoulder roll about zero meets the chest, and gravity hardly turns it: its rotor was 240 % off there."""
