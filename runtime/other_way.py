@@ -19,6 +19,8 @@ F64 = npt.NDArray[np.float64]
 AT_END_RAD = 1e-3
 AROUND = 9
 """Frames over which a frame's cost is averaged before the worst is chosen."""
+DEAR = 2.0
+"""Times the cost that three quarters of the frames have, at which one is worth solving anew."""
 BETTER = 0.5
 """Of the cost of that frame: where another solution has no less, there is no other way."""
 MET_RAD = 0.05
@@ -90,7 +92,8 @@ class OtherWay:
         if len(ends) < AROUND or not ends.any():
             return None
         around = np.convolve(self._costs, np.full(AROUND, 1 / AROUND), "same")
-        return int(np.where(ends, around, -1).argmax())
+        worst = int(np.where(ends, around, -1).argmax())
+        return worst if around[worst] > DEAR * float(np.percentile(self._costs, 25)) else None
 
     def _follow(self, other: F64, worst: int, way: int) -> int:
         """Fills `other` from the worst frame on, in either direction of time; the last frame before the ways meet."""
