@@ -15,6 +15,6 @@ class Armature(PlantRoutine):
 
     def fit(self, recording: Recording) -> Found:
         found = Found()
-        for limb in self._chosen:
-            add_inertia(found, limb.joint.name, self.fitted(recording, limb, found))
+        for name, fit in self.fits(recording, found).items():
+            add_inertia(found, name, fit)
         return found

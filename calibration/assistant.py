@@ -76,7 +76,7 @@ class Assistant:
         share = min_jerk(self._ticks * self._period_s * PLACE_RAD_S / way)
         places = self._start + share * (self._end - self._start)
         self._robot.lead({self._motors[name]: float(place) for (name, _), place in
-                          zip(question.places_rad, places, strict=True)})
+                          zip(question.places_rad, places, strict=True)}, is_firm=question.is_firm)
         return share >= 1
 
     def _moved(self, change: F64) -> str:

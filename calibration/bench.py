@@ -44,6 +44,7 @@ class Question:
         text: for the person.
         tilt_rad: (3,) rotation vector, the attitude wanted of what the robot hangs on; None: nothing of that kind.
         places_rad: joints and where they truly are to be put, and held there until the next question.
+        is_firm: their motors will pull meanwhile.
         choices: what can be answered; empty: that it is done.
         is_about_motion: which joint has moved since the question before, and which way: `+ NAME` or `- NAME`.
         down: to be let down onto its feet and steadied (True), or pulled up again (False); None: nothing of that kind.
@@ -52,6 +53,7 @@ class Question:
     text: str
     tilt_rad: tuple[float, float, float] | None = None
     places_rad: tuple[tuple[str, float], ...] = ()
+    is_firm: bool = False
     choices: tuple[str, ...] = ()
     is_about_motion: bool = False
     down: bool | None = None

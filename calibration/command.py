@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 from calibration import history
 from calibration.armature import Armature
+from calibration.backlash import Backlash
 from calibration.bring_up import BringUp
 from calibration.closed_chain import ClosedChain, ClosedChainHands
 from calibration.contacts import Contacts
@@ -33,7 +34,7 @@ from runtime.hand import USUAL_HAND, load_hand
 
 ROUTINES: dict[str, type[Routine]] = {kind.name: kind for kind in (
     BringUp, Mapping, Range, JointZero, Pose, Gravity, Imu, ClosedChain, ClosedChainHands, Contacts, Thermal, Friction,
-    Armature, Latency, Gains, Identify)}
+    Armature, Latency, Backlash, Gains, Identify)}
 KEEPING = {"list": "the versions of --file", "diff": "what its last version changed",
            "undo": "bring back the one before",
            "export": "what it knows of the plant, as a truth for the simulated robot"}

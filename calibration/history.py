@@ -126,7 +126,7 @@ def undo(path: Path, now: datetime) -> int:
         number = versions[number - 1]["undoes"] - 1
     if number < 2:
         raise Refused("undo", expected="a version before the one in force", found="none",
-                      what_to_do="nothing was written: calibrate again instead")
+                      what_to_do="a robot without a calibration is run without --calibration; or calibrate again")
     back = in_force({**data, "versions": versions[: number - 1]})
     back["undoes"] = number
     _write(path, with_version(data, back))

@@ -14,10 +14,9 @@ class Identify(PlantRoutine):
     name, summary = "identify", "friction, inertia, torque constant and delay of all joints, for a simulation"
 
     def fit(self, recording: Recording) -> Found:
-        found, fits = Found(), {}
-        for limb in self._chosen:
-            name = limb.joint.name
-            fits[name] = fit = self.fitted(recording, limb, found)
+        found = Found()
+        fits = self.fits(recording, found)
+        for name, fit in fits.items():
             add_friction(found, name, fit)
             add_inertia(found, name, fit)
         add_delay(found, fits)

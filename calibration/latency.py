@@ -16,5 +16,5 @@ class Latency(PlantRoutine):
 
     def fit(self, recording: Recording) -> Found:
         found = Found()
-        add_delay(found, {limb.joint.name: self.fitted(recording, limb, found) for limb in self._chosen})
+        add_delay(found, self.fits(recording, found))
         return found

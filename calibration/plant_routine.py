@@ -11,10 +11,13 @@ import numpy.typing as npt
 
 from calibration.bench import Bench, Recording, Steps
 from calibration.envelope import Envelope
-from calibration.excitation import Room, Way, chirp_way, dither, play, room_of, sweep_way
-from calibration.joint_fit import WIDTH_S, Equations, Fit, Model, equations, fit_joint
+from calibration.excitation import Room, Way, chirp_way, dither, play, sweep_way
+from calibration.hanging import hanging
+from calibration.joint_equations import WIDTH_S, Equations, equations, traces
+from calibration.joint_fit import Fit, Model, fit_joint
+from calibration.limb_room import telling_room
 from calibration.limb_torques import LimbTorques
-from calibration.postures import posture_for
+from calibration.postures import posture_to_tell
 from calibration.routine import Curve, Found, Verdict
 from runtime.robot import Joint, Robot
 
@@ -28,16 +31,20 @@ SWEEPS = ((0.1, 1), (0.3, 1), (0.8, 2), (2.5, 5))
 """rad/s, and turns at it."""
 SLOW, LEAST_RUBBED = ("sweep 0.1", "sweep 0.3"), 0.97
 """Sweeps at which a joint may not slip yet: friction below what faster motion shows is no Coulomb friction."""
+TURNING = 0.4
+"""Share of the reach in which a sweep comes to rest."""
 SWEEP_S = 0.6
 """A slow sweep lasts so long from the middle to an end."""
 SWEEP_KD_PER_KG_M2, CHIRP_KD_PER_KG_M2 = 30.0, 10.0
 LEAST_KD = 0.3
-LIGHT_KG_M2 = 0.1
+LIGHT_KG_M2 = 0.05
 CHIRP_S, CHIRP_HZ = 8.0, (0.5, 4.0)
 PROOF_S, PROOF_HZ = 2.5, (0.9, 2.6)
 DITHER_SHARE, DITHER_RAD_S2, DITHER_N_M = 0.15, 60.0, 3.0
 HELD_KP_RATIO, HELD_KD_RATIO = 1.5, 4.0
 """Of the joints that stand meanwhile, over the table's: whipping limbs outrun smoothed samples."""
+SAME_DELAY_S = 0.0001
+"""By how much joints' delays may differ: they are on one bus."""
 WORSE = 1.02
 """Of held-out misfit that is the noise's, not the model's."""
 
@@ -84,7 +91,7 @@ class PlantRoutine:
 
     def prepare(self, robot: Robot, joints: Sequence[str], offsets: F64) -> None:
         self._robot, self._offsets = robot, offsets
-        self._limbs = LimbTorques(robot)
+        self._limbs, self._model = LimbTorques(robot), hanging(robot)
         self._chosen = [self._limb(row) for row in robot.joints if row.name in joints]
 
     def plan(self) -> list[str]:
@@ -120,12 +127,12 @@ class PlantRoutine:
         bench.progress = 1.0
 
     def _limb(self, joint: Joint) -> Limb:
-        posture = posture_for(self._robot, joint.name)
+        posture = posture_to_tell(self._robot, joint.name)
         motor_of = {row.name: row.motor for row in self._robot.joints}
         pose = np.zeros(self._robot.motors)
         for name, place in posture.items():
             pose[motor_of[name]] = place
-        slow = room_of(joint, 0.0, FASTEST_RAD_S, HARDEST_RAD_S2)
+        slow = telling_room(self._model, joint, pose, FASTEST_RAD_S, HARDEST_RAD_S2)
         pose[joint.motor] = slow.middle_rad
         inertia = float(self._limbs.inertia(pose)[joint.motor]) + joint.armature_kg_m2
         room = replace(slow, accel_rad_s2=min(HARDEST_RAD_S2, EFFORT * joint.effort_n_m / inertia))
@@ -133,7 +140,7 @@ class PlantRoutine:
                               for per in (SWEEP_KD_PER_KG_M2, CHIRP_KD_PER_KG_M2))
         jump = min(DITHER_SHARE * joint.effort_n_m, DITHER_RAD_S2 * inertia, DITHER_N_M)
         ways: dict[str, tuple[Way, float]] = {}
-        for speed, turns in SWEEPS if "sweep" in self.parts else ():
+        for speed, turns in _sweeps(room) if "sweep" in self.parts else ():
             plan = sweep_way(room, speed, turns, min(room.reach_rad, SWEEP_S * speed), PERIOD_S)
             ways[f"sweep {speed:g}"] = self._way(joint, pose, plan, 0.0, 0), kd_sweep
         if "chirp" in self.parts:
@@ -144,7 +151,7 @@ class PlantRoutine:
         offset = float(self._offsets[joint.motor])
         ways = {name: (replace(way, q=way.q + offset), kd) for name, (way, kd) in ways.items()}
         read = {name: place + float(self._offsets[motor_of[name]]) for name, place in posture.items()}
-        width_s = WIDTH_S * min(max((inertia / LIGHT_KG_M2) ** (1 / 3), 1.0), 2.5)
+        width_s = WIDTH_S * min(max(float(np.sqrt(inertia / LIGHT_KG_M2)), 1.0), 2.5)
         return Limb(joint, replace(room, middle_rad=room.middle_rad + offset), read, ways, width_s)
 
     def _way(
@@ -175,24 +182,50 @@ class PlantRoutine:
     def equations(self, recording: Recording, limb: Limb, names: Sequence[str]) -> Equations:
         """Of one limb's stretches."""
         rows = [recording.rows[slice(*recording.stretches[f"{name}/{limb.joint.name}"])] for name in names]
-        return equations(rows, limb.joint.motor, self._limbs, self._offsets, PERIOD_S, LAG_S,
-                         limb.width_s)
+        seen = traces(rows, limb.joint.motor, self._limbs, self._offsets, PERIOD_S)
+        return equations(seen, PERIOD_S, LAG_S, limb.width_s)
 
-    def fitted(self, recording: Recording, limb: Limb, found: Found) -> Fit:
-        """A joint's model; its verdicts and curve go into `found`."""
-        name = limb.joint.name
+    def fits(self, recording: Recording, found: Found) -> dict[str, Fit]:
+        """Every joint's model, with one delay: the loop is the same for all, and light joints tell it best.
+
+        Verdicts and curves go into `found`; joints whose held-out motion the model does not bear out are left out.
+        """
+        sets = {limb.joint.name: self._told(recording, limb) for limb in self._chosen}
+        alone = {name: fit_joint(of) for name, (of, _) in sets.items()}
+        values = np.array([fit.model.delay_s for fit in alone.values()])
+        widths = np.array([fit.width["delay_s"] / 1.96 for fit in alone.values()])
+        out = {}
+        for place, limb in enumerate(self._chosen):
+            name = limb.joint.name
+            others = np.delete(np.arange(len(values)), place)
+            weights = widths[others] ** -2
+            fit = alone[name] if not len(others) else fit_joint(sets[name][0], delay_s=(
+                float(weights @ values[others] / weights.sum()), float(np.hypot(weights.sum() ** -0.5, SAME_DELAY_S))))
+            if self._is_borne_out(recording, limb, fit, sets[name][1], found):
+                out[name] = fit
+        found.verdicts.append(Verdict(
+            "joints that held-out motion bears out", bool(out), f"{len(out)} of {len(self._chosen)}", "one at least",
+            "were limbs touched, or did the gantry swing? repeat"))
+        return out
+
+    def _told(self, recording: Recording, limb: Limb) -> tuple[Equations, list[str]]:
+        """Equations of all sweeps and chirps at which the joint slips, and their names."""
         names = [part for part in limb.ways if part not in (*SLOW, "held-out")]
-        fit = fit_joint(self.equations(recording, limb, names))
-        slips = [part for part in SLOW if part in limb.ways
+        slow = [part for part in SLOW if part in limb.ways]
+        fit = fit_joint(self.equations(recording, limb, names)) if slow else None
+        slips = [part for part in slow if fit is not None
                  and fit.model.rubbed(self.equations(recording, limb, [part])) > LEAST_RUBBED]
-        if slips:
-            fit = fit_joint(self.equations(recording, limb, [*slips, *names]))
+        return self.equations(recording, limb, [*slips, *names]), [*slips, *names]
+
+    def _is_borne_out(self, recording: Recording, limb: Limb, fit: Fit, slips_at: list[str], found: Found) -> bool:
+        name = limb.joint.name
         proof = self.equations(recording, limb, ["held-out"])
         known = self.known(name)
         before, after = (float(np.sqrt(np.mean(model.misfit(proof) ** 2))) for model in (known, fit.model))
+        is_better = after <= WORSE * before
         found.verdicts.append(Verdict(
-            f"{name}: held-out motion", after <= WORSE * before, f"{after:.3f} N m unexplained, in force {before:.3f}",
-            "no worse than what is in force", "was the limb touched, or did the gantry swing? repeat"))
+            f"{name}: held-out motion", True, f"{after:.3f} N m unexplained, in force {before:.3f}"
+            + ("" if is_better else ": left as it was"), "no worse than what is in force, or not written"))
         order = np.argsort(proof.dq)
         speeds = np.linspace(-FASTEST_RAD_S, FASTEST_RAD_S, 201)
         rub = proof.commanded(fit.model.delay_s) - proof.feedback - (
@@ -203,15 +236,16 @@ class PlantRoutine:
                                   {"model": (speeds, line), "measured": (proof.dq[order], rub[order])}))
         found.facts[name] = {
             "held_out_n_m": after, "in_force_n_m": before, "delay_s": fit.model.delay_s,
-            "slips_at": [*slips, *names],
-            "torque_scale": fit.model.scale if fit.is_scale_told else None,
+            "slips_at": slips_at, "torque_scale": fit.model.scale, "torque_scale_half_width": fit.width["scale"],
             "torque_scale_is": "found by the limb's weight" if fit.is_scale_told else
-            "not separable here: gravity does not turn this joint enough; the drive's own is believed",
-            "armature_per_percent_of_link_mass": -0.01 * _link_inertia(proof)}
-        return fit
+            "what is usual: gravity does not turn this joint enough to tell it; all intervals carry its scatter",
+            "armature_per_percent_of_link_mass": -0.01 * proof.link_inertia}
+        return is_better
 
 
-def _link_inertia(of: Equations) -> float:
-    """Of the links, kg m^2, from how their torque follows acceleration."""
-    return float(np.polyfit(of.ddq, of.limb, 1)[0])
-
+def _sweeps(room: Room) -> list[tuple[float, int]]:
+    """Speeds and turns, as fast as there is room to turn round."""
+    fastest = float(np.sqrt(2 * TURNING * room.reach_rad * room.accel_rad_s2))
+    able = [(speed, turns) for speed, turns in SWEEPS if speed <= fastest]
+    last = able[-1][0] if able else 0.0
+    return able if len(able) == len(SWEEPS) or fastest < 1.3 * last else [*able, (round(fastest, 2), 2)]

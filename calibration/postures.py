@@ -5,6 +5,8 @@ from __future__ import annotations
 from runtime.robot import Robot
 
 _SIDES = (("left", 1.0), ("right", -1.0))
+FOLDED_RAD = 2.4
+"""Of a knee, short of where a G1's shank would touch its thigh."""
 
 
 def posture_for(robot: Robot, joint: str) -> dict[str, float]:
@@ -32,6 +34,21 @@ def posture_for(robot: Robot, joint: str) -> dict[str, float]:
         if joint == f"{side}_shoulder_yaw_joint":
             _put(places, f"{side}_elbow_joint", 1.5)  # a G1's arm is straight there: the forearm swings round nothing
     places.pop(joint, None)
+    return places
+
+
+def posture_to_tell(robot: Robot, joint: str) -> dict[str, float]:
+    """Likewise for a joint that moves about a middle so that its limb tells of its motor.
+
+    A leg that swings from the hip has its knee folded: a third of the inertia, and so much less of what noise and
+    wrong masses make of it. An arm that is raised sideways hangs down, where its weight turns that joint.
+    """
+    places = posture_for(robot, joint)
+    for side, _ in _SIDES:
+        if joint in (f"{side}_hip_pitch_joint", f"{side}_hip_roll_joint"):
+            _put(places, f"{side}_knee_joint", FOLDED_RAD)
+        if joint == f"{side}_shoulder_roll_joint":
+            _put(places, f"{side}_shoulder_pitch_joint", 0.0)
     return places
 
 

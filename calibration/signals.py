@@ -65,13 +65,18 @@ def _erf(x: F64) -> F64:
     return np.asarray(np.sign(x) * (1 - tail * np.exp(-x * x)))
 
 
-def solve(a: F64, b: F64, blocks: F64, instruments: F64 | None = None) -> tuple[F64, F64]:
+def solve(
+    a: F64, b: F64, blocks: F64, instruments: F64 | None = None, known: tuple[F64, F64] | None = None
+) -> tuple[F64, F64]:
     """x of a x = b, and the covariance of its error when samples of one block have errors alike in any way.
+
+    The generalised method of moments (L. P. Hansen, Econometrica 1982); what is known beforehand are further moments.
 
     Args:
         a, b: (m, n) and (m,).
         blocks: (m,) number of the block that a sample is of; errors of different blocks are independent.
         instruments: (m, n), correlated with a but not with its noise; None: a itself.
+        known: (n,) values, and (n,) one over the variance of each, 0 where nothing is known; None: nothing of any.
 
     Raises:
         ValueError: the columns do not tell the unknowns apart, or there are too few blocks.
@@ -79,15 +84,24 @@ def solve(a: F64, b: F64, blocks: F64, instruments: F64 | None = None) -> tuple[
     m, n = a.shape
     z = a if instruments is None else instruments
     scale = np.sqrt((a**2).mean(axis=0)) + 1e-300
-    cross = (z / scale).T @ (a / scale) / m
+    of_z = np.sqrt((z**2).mean(axis=0)) + 1e-300
+    a, z = a / scale, z / of_z
+    mean, precision = (np.zeros(n), np.zeros(n)) if known is None else (known[0] * scale, known[1] / scale**2)
+    cross, moment = z.T @ a / m, z.T @ b / m
     names = np.unique(blocks)
-    if m <= n or np.linalg.cond(cross) > 1e9 or len(names) <= n:
-        raise ValueError(f"{m} samples in {len(names)} blocks do not determine {n} unknowns")
-    inverse = np.linalg.inv(cross)
-    x = inverse @ ((z / scale).T @ b) / m
-    residual = b - (a / scale) @ x
-    scores = np.stack([(z[blocks == name] / scale).T @ residual[blocks == name] for name in names]) / m
     count = len(names)
-    covariance = inverse @ (scores.T @ scores * count / (count - n)) @ inverse.T
+    is_told = precision == 0
+    if m <= n or count <= n or np.linalg.cond(cross[:, is_told]) > 1e9:
+        raise ValueError(f"{m} samples in {count} blocks do not determine {n} unknowns")
+    x = np.linalg.lstsq(a, b, rcond=None)[0]
+    spread = z.T @ z * (float(np.mean((b - a @ x) ** 2)) + 1e-300) / m / count
+    for _ in range(3):
+        weighed = np.linalg.solve(spread + 1e-12 * np.trace(spread) * np.eye(n), np.column_stack([cross, moment]))
+        information = cross.T @ weighed[:, :n] + np.diag(precision)
+        x = np.linalg.solve(information, cross.T @ weighed[:, n] + precision * mean)
+        residual = b - a @ x
+        scores = np.stack([z[blocks == name].T @ residual[blocks == name] for name in names]) / m
+        spread = scores.T @ scores * count / (count - n)
+    weighed = np.linalg.solve(spread + 1e-12 * np.trace(spread) * np.eye(n), cross)
+    covariance = np.linalg.inv(cross.T @ weighed + np.diag(precision))
     return np.asarray(x / scale), np.asarray(covariance / np.outer(scale, scale))
-

@@ -43,6 +43,7 @@ class Kinematics:
         lower, upper: (n,) rad, the ranges of the plant.
         positions: (k, 3) of the points in world, m, as of the last `place`.
         quats_wxyz: (k, 4) of their bodies.
+        bodies: (k,) numbers of their bodies in the model. offsets_m: (k, 3) in the bodies' axes.
         jacobian: (k, 6, 6 + n) as of the last `differentiate`: rows of translation, then of rotation, in world axes.
 
     Raises:
@@ -62,9 +63,9 @@ class Kinematics:
         limited = np.asarray(model.jnt_limited[1:], np.bool_)
         self.lower: F64 = np.where(limited, model.jnt_range[1:, 0], -np.inf)
         self.upper: F64 = np.where(limited, model.jnt_range[1:, 1], np.inf)
-        self._bodies = np.array([self._body(name) for name, _ in points], np.intp)
-        self._offsets: F64 = np.array([offset for _, offset in points], np.float64).reshape(-1, 3)
-        self._is_offset = bool(self._offsets.any())
+        self.bodies = np.array([self._body(name) for name, _ in points], np.intp)
+        self.offsets_m: F64 = np.array([offset for _, offset in points], np.float64).reshape(-1, 3)
+        self._is_offset = bool(self.offsets_m.any())
         self._root = int(model.jnt_bodyid[0])
         k = len(points)
         self.positions: F64 = np.zeros((k, 3))
@@ -73,7 +74,7 @@ class Kinematics:
         self._turned: F64 = np.zeros((k, 3, 3))
         self._arms: F64 = np.zeros((k, 3, 1))
         self._rows = [(self.jacobian[i, :3], self.jacobian[i, 3:], self.positions[i], int(body))
-                      for i, body in enumerate(self._bodies)]
+                      for i, body in enumerate(self.bodies)]
         self.place(self.data.qpos.copy())
 
     def _body(self, name: str) -> int:
@@ -96,11 +97,11 @@ class Kinematics:
         data = self.data
         data.qpos[:] = q
         mujoco.mj_kinematics(self.model, data)
-        np.take(data.xquat, self._bodies, axis=0, out=self.quats_wxyz, mode="clip")
-        np.take(data.xpos, self._bodies, axis=0, out=self.positions, mode="clip")
+        np.take(data.xquat, self.bodies, axis=0, out=self.quats_wxyz, mode="clip")
+        np.take(data.xpos, self.bodies, axis=0, out=self.positions, mode="clip")
         if self._is_offset:
-            np.take(data.xmat.reshape(-1, 3, 3), self._bodies, axis=0, out=self._turned, mode="clip")
-            np.matmul(self._turned, self._offsets[:, :, None], out=self._arms)
+            np.take(data.xmat.reshape(-1, 3, 3), self.bodies, axis=0, out=self._turned, mode="clip")
+            np.matmul(self._turned, self.offsets_m[:, :, None], out=self._arms)
             self.positions += self._arms[:, :, 0]
 
     def differentiate(self) -> F64:
@@ -117,9 +118,11 @@ class Kinematics:
         mujoco.mj_collision(self.model, self.data)
         return int(self.data.ncon) == 0
 
-    @property
-    def centre_of_mass(self) -> F64:
-        """(3,) in world, as of the last `differentiate`."""
+    def centre_of_mass(self, q: F64) -> F64:
+        """(3,) in world, at q (7 + n,)."""
+        self.data.qpos[:] = q
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
         return np.asarray(self.data.subtree_com[self._root])
 
     def integrate(self, q: F64, tangent: F64) -> None:

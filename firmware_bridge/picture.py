@@ -89,6 +89,37 @@ def render_poses(
     return images
 
 
+def seen_bodies(
+    model_xml: str | os.PathLike[str], poses: Iterable[ArrayLike], camera: str, bodies: Sequence[str],
+) -> NDArray[np.bool_]:
+    """(T, k) whether a camera sees a body's origin: the first thing on the way there is the body or one joined to it.
+
+    Raises:
+        PictureError: the camera or a body is not in the model.
+    """
+    import mujoco
+
+    model = _load(model_xml)
+    try:
+        eye_id, numbers = model.camera(camera).id, [model.body(name).id for name in bodies]
+    except KeyError as error:
+        raise PictureError(f"not in the model: {error}") from error
+    parents = [int(model.body_parentid[number]) for number in numbers]
+    own = [{number, parent, *np.flatnonzero(model.body_parentid == number).tolist()}
+           for number, parent in zip(numbers, parents, strict=True)]
+    data, hit, out = mujoco.MjData(model), np.zeros(1, np.int32), []
+    for qpos in poses:
+        data.qpos[:] = qpos
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_camlight(model, data)
+        eye, row = data.cam_xpos[eye_id], []
+        for number, joined in zip(numbers, own, strict=True):
+            mujoco.mj_ray(model, data, eye, data.xpos[number] - eye, None, 1, -1, hit)
+            row.append(hit[0] < 0 or int(model.geom_bodyid[hit[0]]) in joined)
+        out.append(row)
+    return np.array(out, np.bool_).reshape(-1, len(numbers))
+
+
 def contact_sheet(frames: Sequence[Image], columns: int) -> Image:
     """Frames of equal shape side by side, row by row, with thin white gaps; the last row may have blanks."""
     if columns < 1 or not frames:

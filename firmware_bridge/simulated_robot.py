@@ -37,6 +37,8 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 HEALTHY_C = 35
 """Temperature of a motor that nothing ails."""
+HELD_N_M_S_RAD = 1e4
+"""Damping of a joint that a hand holds."""
 HANGING_M = 0.3
 """So much higher than it stands hangs a robot on a bench."""
 
@@ -116,6 +118,7 @@ class SimulatedRobot:
         self._period_s, self._substeps = timestep_s, 1 if table is None else table.substeps
         self._imperfections: Imperfections | None = None
         self._led: dict[int, float] = {}
+        self._led_damping: dict[int, F64] = {}
         self._under_way: deque[tuple[float, F32, bool]] = deque()
         self._commanded_s = 0.0
         self._steps = 0
@@ -226,8 +229,19 @@ class SimulatedRobot:
         q[self._slot] = self.data.qpos[self._qpos]
         return q
 
-    def lead(self, places: dict[int, float]) -> None:
-        """A hand that leads joints, by their place in `joint_names`, to where it wants them, rad, until the next."""
+    def lead(self, places: dict[int, float], *, is_firm: bool = False) -> None:
+        """A hand that leads joints, by their place in `joint_names`, to where it wants them, rad, until the next.
+
+        Args:
+            is_firm: it bears what their motors give; else they must be limp, lest they push the limb before.
+        """
+        damping = self.model.dof_damping
+        for motor in {*self._led, *places}:
+            dof = self._dof[self._slot == motor]
+            own = self._led_damping.pop(motor) if motor in self._led_damping else damping[dof].copy()
+            damping[dof] = own
+            if is_firm and motor in places:
+                self._led_damping[motor], damping[dof] = own, HELD_N_M_S_RAD
         self._led = places
 
     def command(self, command: MotorCommand) -> None:

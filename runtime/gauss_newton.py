@@ -13,12 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.kinematics import ROOT_Q, ROOT_V, Kinematics
+from firmware_bridge.point_masses import PointMasses
 from runtime.retarget_table import Solving
 
 F64 = npt.NDArray[np.float64]
 FIRST_ITERATIONS = 60
 FIRST_DAMPING = 20.0
 AT_LIMIT_RAD = 1e-6
+HELD = 1e12
+"""On the diagonal of a joint that is not to move."""
+NEARLY_ONE = 1 - 1e-14
+_W, _X, _Y, _Z = np.eye(4)
+TIMES_INVERSE: F64 = np.stack([_W, _X, _Y, _Z, -_X, _W, -_Z, _Y, -_Y, _Z, _W, -_X, -_Z, -_Y, _X, _W], axis=1)
+"""(4, 16): takes a quaternion to the matrix of multiplying by its inverse from the right."""
 
 
 class RotationError:
@@ -27,26 +34,26 @@ class RotationError:
     def __init__(self, k: int) -> None:
         self._times = np.zeros((k, 4, 4))
         self._product = np.zeros((k, 4, 1))
+        self._cosine, self._sine, self._other = np.zeros(k), np.zeros(k), np.zeros(k)
 
     def aim(self, targets_wxyz: F64) -> None:
         """Take new targets (k, 4): the matrices of multiplying by their inverses from the right."""
-        w, x, y, z = targets_wxyz.T
-        times = self._times
-        times[:, 0, 0], times[:, 0, 1], times[:, 0, 2], times[:, 0, 3] = w, x, y, z
-        times[:, 1, 0], times[:, 1, 1], times[:, 1, 2], times[:, 1, 3] = -x, w, -z, y
-        times[:, 2, 0], times[:, 2, 1], times[:, 2, 2], times[:, 2, 3] = -y, z, w, -x
-        times[:, 3, 0], times[:, 3, 1], times[:, 3, 2], times[:, 3, 3] = -z, -y, x, w
+        np.matmul(targets_wxyz, TIMES_INVERSE, out=self._times.reshape(-1, 16))
 
-    def of(self, quats_wxyz: F64) -> F64:
-        """(k, 3) for the rotations (k, 4)."""
+    def of(self, quats_wxyz: F64, out: F64) -> None:
+        """(3, k) for the rotations (k, 4)."""
         np.matmul(self._times, quats_wxyz[:, :, None], out=self._product)
-        product = self._product[:, :, 0]
-        vector = product[:, 1:]
-        sine = np.sqrt((vector * vector).sum(axis=1))
-        w = product[:, 0]
-        angle = 2 * np.arctan2(sine, np.abs(w))
-        ratio = np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 2.0)
-        return np.asarray(vector * np.copysign(ratio, w)[:, None])
+        product = self._product[:, :, 0].T
+        cosine, sine = self._cosine, self._sine
+        np.abs(product[0], out=cosine)
+        np.minimum(cosine, NEARLY_ONE, out=cosine)  # where both are zero their ratio is none
+        np.subtract(1, cosine, out=sine)
+        sine *= np.add(cosine, 1, out=self._other)
+        np.sqrt(sine, out=sine)
+        ratio = np.divide(np.arccos(cosine, out=cosine), sine, out=cosine)
+        np.copysign(ratio, product[0], out=ratio)
+        ratio *= 2
+        np.multiply(product[1:], ratio, out=out)
 
 
 class GaussNewton:
@@ -63,38 +70,30 @@ class GaussNewton:
         change: (6 + n,) the tangent that led to it from the one before.
         position_weights: (k,). frame_s: between frames.
         cost: sum of squared weighted errors at the start of the last iteration.
-        seen_at: (7 + n,) the state at that start. curvature: (6 + n, 6 + n) J^T J there. slope: (6 + n,) J^T e there.
+        points: the weighted points, standing where they were last looked at. slope: (6 + n,) J^T e there.
     """
 
     def __init__(self, kinematics: Kinematics, position_weights: F64, rotation_weights: F64, lower: F64, upper: F64,
                  frame_s: float, solving: Solving) -> None:
         self.kinematics, self.solving = kinematics, solving
+        self.points = PointMasses(kinematics, position_weights, rotation_weights)
         self._lower, self._upper = lower.copy(), upper.copy()
         n, k = len(lower), len(position_weights)
         size = ROOT_V + n
         self.q: F64 = np.zeros(ROOT_Q + n)
         self.q[3] = 1
         self.position_weights, self.cost = position_weights, 0.0
-        self._weights = np.repeat(np.stack([position_weights, rotation_weights], axis=1), 3, axis=1)
-        self._weights_column = self._weights.reshape(-1, 1)
-        self._error = np.zeros((k, 6))
-        self._weighted = np.zeros((6 * k, size))
-        self._normal = np.zeros((size, size))
-        self._step, self._gradient = np.zeros(size), np.zeros(size)
+        self.squares = np.stack([*[rotation_weights] * 3, *[position_weights] * 5]) ** 2
+        self._away, self._pulls = np.zeros((8, k)), np.zeros((8, k))
+        self._gradient = np.zeros(size)
         self._turns = RotationError(k)
         self._prior = np.concatenate([np.zeros(3), np.full(3, solving.root_turn_prior), np.ones(n)]) * solving.prior
         self._before, self._delta = self.q.copy(), np.zeros(size)
+        self._diagonal, self._expected = np.zeros(size), np.zeros(size)
         self.change: F64 = np.zeros(size)
         self.frame_s, self._reach = frame_s, solving.speed_rad_s * frame_s
         self._low, self._high = self._lower.copy(), self._upper.copy()
-        self.seen_at: F64 = self.q.copy()
-        self.curvature: F64 = np.zeros((size, size))
         self.slope: F64 = np.zeros(size)
-
-    @property
-    def weights_column(self) -> F64:
-        """(6 k, 1) of the errors' rows: three of a point's position, three of its rotation."""
-        return self._weights_column
 
     @property
     def limits(self) -> tuple[F64, F64]:
@@ -116,58 +115,60 @@ class GaussNewton:
             self._iterate(positions, FIRST_DAMPING, None)
         self._before[:] = self.q
         self.change[:] = 0
-        return self.cost_at(positions)
+        return self.cost_at(self.q, positions)
 
     def solve(self, positions: F64, quats_wxyz: F64) -> None:
         """The next frame: targets (k, 3) m and (k, 4)."""
         self._before[:] = self.q
         joints = self._before[ROOT_Q:]
-        np.maximum(self._lower, joints - self._reach, out=self._low)
-        np.minimum(self._upper, joints + self._reach, out=self._high)
+        np.maximum(self._lower, np.subtract(joints, self._reach, out=self._low), out=self._low)
+        np.minimum(self._upper, np.add(joints, self._reach, out=self._high), out=self._high)
+        np.multiply(self.change, self.solving.carry, out=self._expected)
         self._turns.aim(quats_wxyz)
         for _ in range(self.solving.iterations):
             self._iterate(positions, self.solving.damping, self._prior)
         self.kinematics.difference(self._before, self.q, self.change)
 
-    def cost_at(self, positions: F64) -> float:
-        """The cost where it stands, for the rotations last aimed at."""
-        self.kinematics.place(self.q)
-        return float((self._look(positions) ** 2).sum())
+    def aim(self, quats_wxyz: F64) -> None:
+        """Rotations (k, 4) that `look` is to compare with."""
+        self._turns.aim(quats_wxyz)
 
-    def _look(self, positions: F64) -> F64:
-        error = self._error
-        np.subtract(self.kinematics.positions, positions, out=error[:, :3])
-        error[:, 3:] = self._turns.of(self.kinematics.quats_wxyz)
-        error *= self._weights
-        return error
+    def look(self, q: F64, positions: F64) -> float:
+        """The cost at q (7 + n,), where `points` then stand, and `slope` there, for targets (k, 3)."""
+        cost = self.cost_at(q, positions)
+        self.points.slope(self._pulls, self.slope)
+        return cost
+
+    def cost_at(self, q: F64, positions: F64) -> float:
+        """The cost at q (7 + n,), where `points` then stand."""
+        points, away, pulls = self.points, self._away, self._pulls
+        points.place(q)
+        self._turns.of(points.quats_wxyz, away[:3])
+        np.subtract(points.positions.T, positions.T, out=away[3:6])
+        away[6:] = away[3:5]
+        np.multiply(away, self.squares, out=pulls)
+        return float(away[:6].reshape(-1) @ pulls[:6].reshape(-1))
 
     def _iterate(self, positions: F64, damping: float, prior: F64 | None) -> None:
-        kinematics = self.kinematics
-        kinematics.place(self.q)
-        error = self._look(positions).reshape(-1)
-        self.cost = float(error @ error)
-        weighted, normal, gradient = self._weighted, self._normal, self._gradient
-        np.multiply(kinematics.differentiate().reshape(weighted.shape), self._weights_column, out=weighted)
-        np.matmul(weighted.T, weighted, out=self.curvature)
-        np.matmul(error, weighted, out=self.slope)
-        self.seen_at[:], normal[:], gradient[:] = self.q, self.curvature, self.slope
-        diagonal = normal.reshape(-1)[:: len(normal) + 1]
-        diagonal += damping
-        if prior is not None:
-            kinematics.difference(self._before, self.q, self._delta)
-            self._delta -= self.solving.carry * self.change
-            gradient += prior * self._delta
-            diagonal += prior
-        joints = self.q[ROOT_Q:]
+        q, gradient, diagonal = self.q, self._gradient, self._diagonal
+        self.cost = self.look(q, positions)
+        gradient[:] = self.slope
+        if prior is None:
+            diagonal[:] = damping
+        else:
+            self.kinematics.difference(self._before, q, self._delta)
+            self._delta -= self._expected
+            self._delta *= prior
+            gradient += self._delta
+            np.add(prior, damping, out=diagonal)
+        joints = q[ROOT_Q:]
         slope = gradient[ROOT_V:]
-        held = (joints <= self._low + AT_LIMIT_RAD) & (slope > 0)
-        held |= (joints >= self._high - AT_LIMIT_RAD) & (slope < 0)
+        outwards = np.where(slope > 0, joints - self._low, self._high - joints)
+        held = outwards <= AT_LIMIT_RAD
         if held.any():
             places = np.flatnonzero(held) + ROOT_V
-            normal[places] = 0
-            normal[:, places] = 0
-            normal[places, places] = 1
+            diagonal[places] = HELD
             gradient[places] = 0
-        np.negative(np.linalg.solve(normal, gradient), out=self._step)
-        kinematics.integrate(self.q, self._step)
-        np.clip(joints, self._low, self._high, out=joints)
+        step = self.points.solve(diagonal, np.negative(gradient, out=gradient))
+        self.kinematics.integrate(q, step)
+        np.minimum(np.maximum(joints, self._low, out=joints), self._high, out=joints)

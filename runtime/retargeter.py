@@ -119,7 +119,7 @@ class Retargeter:
         for _ in range(FIRST_FRAMES):
             targets.aim(positions, rotations_wxyz)
             solver.solve(targets.positions, targets.quats_wxyz)
-            targets.settle(solver.kinematics.centre_of_mass)
+            targets.settle(solver.kinematics.centre_of_mass(solver.q))
         solver.start(solver.q)
 
     def step(self, positions: F64, rotations_wxyz: F64, out: ReferenceFrame | None = None) -> bool:
@@ -139,7 +139,7 @@ class Retargeter:
             if sound:
                 self.targets.aim(positions, rotations_wxyz)
                 self.solver.solve(self.targets.positions, self.targets.quats_wxyz)
-                self.targets.settle(self.solver.kinematics.centre_of_mass)
+                self.targets.settle(self.solver.kinematics.centre_of_mass(self.solver.q))
             else:
                 self.held += 1
                 self.solver.start(self.solver.q)

@@ -16,7 +16,7 @@ from calibration import mapping
 from calibration.bench import Recording
 from calibration.envelope import enclose
 from calibration.evidence import Judge, Seen, Wiring
-from calibration.gravity import Gravity, fit_gravity, why_unseen
+from calibration.gravity import UNUSUAL, Gravity, fit_gravity, why_unseen
 from calibration.hanging import hanging, safe_poses
 from calibration.jig import Pose
 from calibration.lockstep import CalibrationRun
@@ -107,6 +107,22 @@ def test_gravity_finds_offsets_and_torque_scales_and_says_how_well() -> None:
     known = fit.half_width <= 0.02
     assert known.sum() >= 25 and error[known].max() < 0.02
     assert not known[NAMES.index("left_ankle_roll_joint")]  # half a kilogram below its own axis
+
+
+@pytest.mark.parametrize("carried_n_m", [0.0, 1.5])
+def test_held_out_poses_are_judged_by_what_is_expected_of_them(carried_n_m: float) -> None:
+    """A torso that gives by 2 mrad in each pose turns a hip by more torque than noise; a weight by more yet."""
+    random = np.random.default_rng(5)
+    poses, hip = safe_poses(MODEL, G1, 24, 0.9, 0.15, 3), NAMES.index("left_hip_pitch_joint")
+    rows = [made_rows([pose], np.zeros(N), np.ones(N), np.append(random.normal(0, 0.002, 2), 0.0), 0.004)[0]
+            for pose in poses]
+    fit = fit_gravity(MODEL, rows[4:], G1.used, np.zeros(N))
+    off = np.array([row.tau - fit.torques(MODEL, row) for row in rows[:4]])
+    off[:, hip] += carried_n_m
+    limit = UNUSUAL * np.sqrt(np.mean([fit.expected_n_m(MODEL, row) ** 2 for row in rows[:4]], axis=0))
+    is_usual = np.sqrt(np.mean(off**2, axis=0)) <= limit
+    assert is_usual.all() if carried_n_m == 0 else not is_usual[hip]
+    assert limit[hip] > 0.015
 
 
 def test_a_joint_whose_axis_stays_along_gravity_is_not_observable() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,12 @@ import pytest
 pytest.importorskip("mujoco", reason="missing dependency: mujoco")
 
 from calibration.bench import recording_dtype
+from calibration.envelope import enclose
+from calibration.hanging import hanging
 from calibration.history import plant_truth
-from calibration.joint_fit import Fit, Model, equations, fit_joint
+from calibration.identify import Identify
+from calibration.joint_equations import equations, traces
+from calibration.joint_fit import USUAL_SCALE, Fit, Model, fit_joint
 from calibration.limb_torques import LimbTorques
 from calibration.plant_routine import LAG_S, PERIOD_S
 from calibration.plant_values import add_delay, add_friction, add_inertia
@@ -61,8 +65,9 @@ def recorded(true: Model, seed: int, seconds: float = 5.0, noise: float = 1.0) -
     return rows
 
 
-def fitted(rows: Any, scale: float | None = None) -> Fit:
-    return fit_joint(equations([rows], 0, Pendulum(), np.zeros(1), PERIOD_S, LAG_S), scale)  # type: ignore[arg-type]
+def fitted(rows: Any, scale: tuple[float, float] = USUAL_SCALE, delay_s: tuple[float, float] | None = None) -> Fit:
+    seen = traces([rows], 0, Pendulum(), np.zeros(1), PERIOD_S)  # type: ignore[arg-type]
+    return fit_joint(equations(seen, PERIOD_S, LAG_S), scale, delay_s)
 
 
 def test_smoothing_gives_derivatives_of_what_it_smooths() -> None:
@@ -130,7 +135,7 @@ def test_friction_that_fades_with_speed_is_told_from_coulombs() -> None:
 def test_intervals_hold_the_truth_in_95_of_100_draws() -> None:
     inside = {name: 0 for name in ("coulomb", "viscous", "armature", "delay_s")}
     for seed in range(200):
-        fit = fitted(recorded(TRUE, seed, seconds=3.0), TRUE.scale)
+        fit = fitted(recorded(TRUE, seed, seconds=3.0), (TRUE.scale, 1e-4))
         for name in inside:
             inside[name] += abs(getattr(fit.model, name) - getattr(TRUE, name)) <= fit.width[name]
     assert all(0.9 <= hits / 200 <= 0.99 for hits in inside.values()), inside
@@ -138,7 +143,78 @@ def test_intervals_hold_the_truth_in_95_of_100_draws() -> None:
 
 def test_a_known_torque_constant_that_is_wrong_scales_friction() -> None:
     """Why it is never assumed where gravity tells it."""
-    assert fitted(recorded(TRUE, 3, noise=1e-3), 1.0).model.coulomb == pytest.approx(0.4 / 0.95, rel=0.02)
+    assert fitted(recorded(TRUE, 3, noise=1e-3), (1.0, 1e-4)).model.coulomb == pytest.approx(0.4 / 0.95, rel=0.02)
+
+
+def test_intervals_carry_what_is_not_known_of_the_torque_constant() -> None:
+    """Nothing but the inertia of links turns this joint: friction and rotor are known no better than the drive."""
+    rows = recorded(TRUE, 5, noise=0.1)
+    heavy = fitted(rows)
+    assert heavy.is_scale_told
+    assert heavy.model.scale == pytest.approx(0.95, abs=0.01)
+
+    class Weightless(Pendulum):
+        def torques(self, q: Any, dq: Any, ddq: Any) -> Any:
+            return 0.03 * ddq
+
+    rows["target"][:, 0, TAU] -= (2.0 * np.sin(rows["q"][:, 0]) / 0.95).astype(np.float32)
+    seen = traces([rows], 0, Weightless(), np.zeros(1), PERIOD_S)  # type: ignore[arg-type]
+    fit = fit_joint(equations(seen, PERIOD_S, LAG_S))
+    assert not fit.is_scale_told
+    for name, most in (("coulomb", 0.4 * 0.12), ("armature", 0.036 * 0.12)):
+        assert 0.9 * 0.098 * (most / 0.12) < fit.width[name] < most
+        assert abs(getattr(fit.model, name) - getattr(TRUE, name)) <= fit.width[name]
+
+
+def test_a_delay_that_others_have_told_is_believed() -> None:
+    fit = fitted(recorded(TRUE, 6), delay_s=(TRUE.delay_s, 1e-5))
+    assert fit.model.delay_s == pytest.approx(TRUE.delay_s, abs=4e-5)
+    assert fit.width["delay_s"] < 2.1e-5
+
+
+def test_a_value_that_is_not_told_is_left_out_and_the_others_are_written() -> None:
+    fit, found = fitted(recorded(TRUE, 4)), Found()
+    add_friction(found, "joint", replace(fit, width={**fit.width, "viscous": 1.0}))
+    assert [value.key for value in found.values] == ["plant.joint.coulomb_n_m"]
+    assert found.facts["not_told"] == ["joint.viscous_n_m_s_rad"]
+    assert "left as it was" in found.verdicts[-1].measured
+
+
+def test_no_interval_is_narrower_than_the_equation_is_true() -> None:
+    fit, found = fitted(recorded(TRUE, 1, noise=1e-3)), Found()
+    add_friction(found, "joint", fit)
+    add_inertia(found, "joint", fit)
+    widths = {value.key.split(".")[-1]: value.half_width / value.value for value in found.values}
+    assert widths["coulomb_n_m"] == pytest.approx(0.02, abs=0.005)
+    assert widths["armature_kg_m2"] >= 0.04
+
+
+@pytest.mark.parametrize(("joint", "least_n_m"), [("left_shoulder_roll_joint", 1.0), ("right_hip_pitch_joint", 3.0)])
+def test_a_limb_moves_where_its_weight_tells_and_nothing_is_touched(joint: str, least_n_m: float) -> None:
+    """A shoulder roll about zero meets the chest, and gravity hardly turns it: its rotor was 240 % off there."""
+    routine, robot = Identify(), enclose("g1_29dof", Identify.envelope)
+    routine.prepare(robot, [joint], np.zeros(robot.motors))
+    limb, model = routine._chosen[0], hanging(robot)
+    pose = np.zeros(robot.motors)
+    for row in robot.joints:
+        pose[row.motor] = limb.posture.get(row.name, 0.0)
+    torques = []
+    for q in limb.ways["chirp"][0].q[::100]:
+        pose[limb.joint.motor] = q
+        assert not model.touches(pose)
+        torques.append(model.torques(pose, np.zeros(3))[limb.joint.motor])
+    assert max(torques) - min(torques) > least_n_m
+    assert routine._limbs.inertia(pose)[limb.joint.motor] < 0.4
+
+
+def test_a_heavy_joint_is_not_swept_faster_than_it_can_turn_round() -> None:
+    """A waist that may take 2 rad/s^2 would run 1.5 rad on from 2.5 rad/s."""
+    routine, robot = Identify(), enclose("g1_29dof", Identify.envelope)
+    routine.prepare(robot, ["waist_roll_joint"], np.zeros(robot.motors))
+    limb = routine._chosen[0]
+    for way, _ in limb.ways.values():
+        assert np.abs(way.q - limb.room.middle_rad).max() <= 1.05 * limb.room.reach_rad
+        assert np.abs(way.tau).max() < 0.95 * limb.joint.effort_n_m
 
 
 def test_limbs_weigh_and_resist_as_the_simulated_ones_do() -> None:

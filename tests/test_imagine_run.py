@@ -1,11 +1,14 @@
-"""A run's folder: stages that are kept, done anew, replaced by hand, damaged, interrupted."""
+"""A run's folder: stages that are kept, done anew, replaced by hand, damaged, interrupted, refused."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,12 @@ import pytest
 import exoactor
 from export.imagine import film, words
 from export.imagine.run_folder import BY_HAND, RunFolder
+from export.motion import tasks
 from export.motion.actor import Actor
 from export.motion.video import save_mp4, video_facts
+from runtime import rotation
 from runtime.errors import Refused
-from runtime.human_motion import save_human_motion
+from runtime.human_motion import load_human_motion, save_human_motion
 from tests.provider_server import KEY, Server, provider_server
 
 PLAN = {"actions": [{"verb": "hold", "object": "", "hand": "none", "duration_s": 1.0, "end_state": "stands still"},
@@ -215,6 +220,104 @@ def test_another_task_does_again_what_depends_on_it(imagine: Imagine, server: Se
     assert asked(server) > before and imagine.rows["scene"]["outputs"]
 
 
+def test_one_changed_byte_of_any_stages_file_is_noticed(imagine: Imagine, server: Server, capsys: Any) -> None:
+    assert imagine.begin("--stop-after", "report") == 0
+    before = asked(server)
+    files = [path for row in imagine.rows.values() for path in row["outputs"]]
+    assert {path.partition("/")[0] for path in files} == {"scene", "decompose", "embody", "prompt", "film", "estimate",
+                                                          "report"}
+    for name in files:
+        data = (imagine.out / name).read_bytes()
+        (imagine.out / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert imagine("--stop-after", "report") == 2
+        assert Path(name).name in capsys.readouterr().err
+        (imagine.out / name).write_bytes(data)
+    assert imagine("--stop-after", "report") == 0 and asked(server) == before
+
+
+def test_a_run_that_was_killed_goes_on_at_its_stage_and_pays_nothing_twice(imagine: Imagine, server: Server,
+                                                                            settings: Path, tmp_path: Path) -> None:
+    program = tmp_path / "estimator.py"
+    program.write_text("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n")
+    words = ["wait, then wave", "--out", str(imagine.out), "--providers", str(settings), "--image",
+             str(tmp_path / "scene.png"), "--stop-after", "report"]
+    died = subprocess.run([sys.executable, "-m", "exoactor", "imagine", *words], check=False,
+                          cwd=Path(exoactor.__file__).parent)
+    assert died.returncode == -signal.SIGKILL
+    done = {name: row for name, row in imagine.rows.items() if row["outputs"]}
+    assert list(done) == ["scene", "decompose", "embody", "prompt", "film"] and asked(server) == 4
+    program.write_text(ESTIMATOR)
+    assert imagine("--stop-after", "report") == 0
+    assert asked(server) == 4 and all(imagine.rows[name] == row for name, row in done.items())
+    assert imagine.rows["estimate"]["outputs"] and not list(imagine.out.glob(".*.part"))
+
+
+def test_a_motion_that_the_robot_should_not_do_goes_no_further(imagine: Imagine, motions: Path, tmp_path: Path,
+                                                                 capsys: Any) -> None:
+    good = shutil.copytree(motions, tmp_path / "good")
+    motion = load_human_motion(motions / "02.npz")
+    local = motion.local_wxyz.copy()
+    falling = rotation.quat_from_vector_many(np.linspace(0, 1.3, motion.frames)[:, None] * [0.0, 1.0, 0.0])
+    local[:, 0] = rotation.multiply_many(falling, local[:, 0])
+    save_human_motion(motions / "02.npz", replace(motion, local_wxyz=local))
+    assert imagine.begin() == 2
+    said = capsys.readouterr().err
+    assert "action 2 (wave): implausible end pose: end_tilt" in said and "(limit 1.047) at 2.4" in said
+    assert "--from film" in said and "--replace estimate=" in said and "report.html" in said
+    report = json.loads((imagine.out / "report" / "report.json").read_text())
+    assert [row["accepted"] for row in report["actions"]] == [True, False] and not report["accepted"]
+    assert "refused" in (imagine.out / "report" / "report.html").read_text()
+    assert any("refused: implausible end pose" in note for note in imagine.rows["report"]["notes"])
+    assert not imagine.rows["assemble"]["outputs"] and not (imagine.out / "chain.json").exists()
+    assert imagine("--replace", f"estimate={good}", "--stop-after", "report") == 0
+    assert json.loads((imagine.out / "report" / "report.json").read_text())["accepted"]
+
+
+def test_actions_in_another_order_go_no_further(imagine: Imagine, server: Server, motions: Path, capsys: Any) -> None:
+    steps = [{"verb": "sit down", "object": "", "hand": "none", "duration_s": 4.0, "end_state": "sits"},
+             {"verb": "wave", "object": "", "hand": "right", "duration_s": 4.0, "end_state": "arms hang"}]
+    server.text = json.dumps({"actions": steps})
+    for number, do in (("01", tasks.wave), ("02", tasks.sit_down)):
+        actor = Actor()
+        actor.hold(0.4)
+        do(actor)
+        actor.hold(0.4)
+        save_human_motion(motions / f"{number}.npz", actor.motion(number))
+    assert imagine.begin() == 2
+    said = capsys.readouterr().err
+    assert "the whole: wrong order of actions: order 2" in said and "sit down (action 1) is seen in motion 2" in said
+    assert "implausible end pose: end_height" in said  # what should have been a wave ends on no seat
+
+
+def test_a_moment_is_no_action(imagine: Imagine, motions: Path, capsys: Any) -> None:
+    motion = load_human_motion(motions / "02.npz")
+    motion = replace(motion, local_wxyz=motion.local_wxyz[:5], pelvis_m=motion.pelvis_m[:5], hand_states=None)
+    save_human_motion(motions / "02.npz", motion)
+    assert imagine.begin("--stop-after", "report") == 2
+    assert "motion 02.npz: 0.08 s" in capsys.readouterr().err
+
+
+def test_nobody_writes_the_report_by_hand(imagine: Imagine, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "report.json").write_text("{}")
+    assert imagine.begin("--replace", f"report={tmp_path / 'report.json'}", "--stop-after", "scene") == 2
+    assert "--replace: expected STAGE=PATH" in capsys.readouterr().err
+
+
+def test_an_estimators_own_confidence_says_what_was_seen(imagine: Imagine, motions: Path, tmp_path: Path,
+                                                         capsys: Any) -> None:
+    assert imagine.begin("--stop-after", "film") == 0
+    sure = np.ones((40, 24))
+    sure[:, 22] = 0.2
+    np.save(motions / "02.seen.npy", sure)
+    assert imagine("--replace", f"estimate={motions}", "--stop-after", "report") == 0
+    report = json.loads((imagine.out / "report" / "report.json").read_text())
+    rows = [{row["check"]: row for row in one["findings"]} for one in report["actions"]]
+    assert "unseen" not in rows[0] and rows[1]["unseen"]["verdict"] == "advice"
+    np.save(motions / "02.seen.npy", sure[:, :3])
+    assert imagine("--replace", f"estimate={motions}", "--stop-after", "report") == 2
+    assert "(T, 24)" in capsys.readouterr().err
+
+
 def test_an_estimator_that_fails_is_quoted(imagine: Imagine, settings: Path, motions: Path, capsys: Any) -> None:
     shutil.rmtree(motions)
     assert imagine.begin("--stop-after", "estimate") == 2
@@ -255,3 +358,5 @@ def test_our_mannequin_acts_before_our_camera(tmp_path: Path, settings: Path, mo
     facts = [video_facts(path) for path in film.videos_in(run / "film")]
     assert [(fact.width, fact.height, fact.fps) for fact in facts] == [(96, 72, 25.0)] * 2
     assert facts[0].duration_s > 2 and (run / "film" / "truth" / "02.npz").exists()
+    seen = np.load(run / "film" / "truth" / "02.seen.npy")
+    assert seen.shape == (facts[1].frames, 24) and seen[:, 15].all()  # nothing stands before the head

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firmware_bridge.picture import PictureError, contact_sheet, render, render_poses, save_png
+from firmware_bridge.picture import PictureError, contact_sheet, render, render_poses, save_png, seen_bodies
 
 pytest.importorskip("mujoco")
 
@@ -148,6 +148,19 @@ def test_png_refuses_what_is_not_an_rgb_image(tmp_path):
         with pytest.raises(PictureError, match="uint8 image"):
             save_png(tmp_path / "a.png", image)
     assert not (tmp_path / "a.png").exists()
+
+
+def test_a_camera_sees_what_nothing_else_stands_before():
+    body = '<body name="{0}" pos="{1}"><freejoint/><geom name="{0}" size="0.05"/><body name="{0}-end" pos="0 0 0.2">' \
+           '<geom size="0.05"/></body></body>'
+    model = ('<mujoco><worldbody><camera name="eye" pos="3 0 0" xyaxes="0 1 0 0 0 1"/>'
+             + body.format("near", "1 0 0") + body.format("far", "-1 0 0") + "</worldbody></mujoco>")
+    far = [-1, 0, 0, 1, 0, 0, 0]
+    poses = [[1, 0, 0, 1, 0, 0, 0, *far], [1, 1, 0, 1, 0, 0, 0, *far]]
+    seen = seen_bodies(model, poses, "eye", ["near", "near-end", "far"])
+    assert seen.tolist() == [[True, True, False], [True, True, True]]
+    with pytest.raises(PictureError, match="nobody"):
+        seen_bodies(model, [], "eye", ["nobody"])
 
 
 def test_contact_sheet_places_frames_row_by_row_and_leaves_the_rest_white():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from export.evaluation.reference import length_ratio
 from export.evaluation.trial import Seen
 from export.motion import tasks
 from export.motion.actor import Actor
@@ -30,11 +31,15 @@ class Plan:
     Attributes:
         actor: who has done it. furnish: the scene, from where the reference has the robot's bodies (T, 14, 3).
         judge: whether what was seen is the task done, and the measure in words.
+        words: the task as a person says it, to whom the scene is shown. judge_of_words: where words leave open what
+        the actor was told; None: the same.
     """
 
     actor: Actor
     furnish: Furnish
     judge: Judge
+    words: str
+    judge_of_words: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -60,21 +65,33 @@ def _hand_path(bodies: F64, hand: int) -> F64:
     return np.asarray(wrist + 0.08 * ahead / np.linalg.norm(ahead, axis=1, keepdims=True))
 
 
-def _walk_to(random: np.random.Generator, scale: float) -> Plan:
+def _to_place(random: np.random.Generator, scale: float, things: Callable[[float, float, float], Scene], ahead_m: float,
+              words: str) -> Plan:
+    """To a place before things, which stand `ahead_m` beyond it at (x, y), turned to who comes."""
     far, bearing = random.uniform(1.0, 2.0), random.uniform(-0.5, 0.5)
     ahead = np.array([np.cos(bearing), np.sin(bearing)])
     stop, actor = far * ahead, _begin()
     tasks.walk_to(actor, tuple(stop / scale), random.uniform(0.35, 0.6))
     actor.hold(1.0)
-    x, y = (far + 0.45) * ahead
-    bottle = Scene((Thing("stand", "box", (0.25, 0.25, 0.5), (x, y, 0.25), bearing),
-                    Thing("bottle", "cylinder", (0.07, 0.2), (x, y, 0.601), 0.0, 0.5)))
+    x, y = (far + ahead_m) * ahead
+    scene = things(float(x), float(y), bearing)
 
     def judge(seen: Seen) -> tuple[bool, str]:
         away = float(np.linalg.norm(seen.bodies[-1, 0, :2] - stop))
         return away <= 0.3, f"stopped {away:.2f} m from the place (at most 0.3)"
 
-    return Plan(actor, lambda bodies: bottle, judge)
+    return Plan(actor, lambda bodies: scene, judge, words)
+
+
+def _walk_to(random: np.random.Generator, scale: float) -> Plan:
+    return _to_place(random, scale, lambda x, y, yaw: Scene((
+        Thing("stand", "box", (0.25, 0.25, 0.5), (x, y, 0.25), yaw),
+        Thing("bottle", "cylinder", (0.07, 0.2), (x, y, 0.601), 0.0, 0.5))), 0.45, "walk to the bottle")
+
+
+def _walk_to_basket(random: np.random.Generator, scale: float) -> Plan:
+    return _to_place(random, scale, lambda x, y, yaw: Scene((
+        Thing("basket", "box", (0.35, 0.35, 0.3), (x, y, 0.1501), yaw, 2.0),)), 0.5, "walk to the basket")
 
 
 def _go_round(random: np.random.Generator, scale: float) -> Plan:
@@ -88,7 +105,14 @@ def _go_round(random: np.random.Generator, scale: float) -> Plan:
         push = float(np.linalg.norm(seen.objects["chair"][-1, :2] - chair))
         return away <= 0.5 and push < 0.05, f"ended {away:.2f} m from the goal (at most 0.5), chair moved {push:.2f} m"
 
-    return Plan(actor, lambda bodies: scene, judge)
+    def is_behind(seen: Seen) -> tuple[bool, str]:
+        past, aside = seen.bodies[-1, 0, :2] - chair
+        push = float(np.linalg.norm(seen.objects["chair"][-1, :2] - chair))
+        return bool(past >= 0.3 and abs(aside) <= 0.5 and push < 0.05), (
+            f"ended {past:.2f} m past the chair (at least 0.3), {abs(aside):.2f} m aside (at most 0.5), chair moved "
+            f"{push:.2f} m")
+
+    return Plan(actor, lambda bodies: scene, judge, "go round the chair", is_behind)
 
 
 def _sweep(random: np.random.Generator, scale: float) -> Plan:
@@ -107,7 +131,7 @@ def _sweep(random: np.random.Generator, scale: float) -> Plan:
         moved = float(np.linalg.norm(seen.objects["bottle"][-1, :2] - seen.objects["bottle"][0, :2]))
         return moved >= 0.1, f"bottle moved {moved:.2f} m (at least 0.1)"
 
-    return Plan(actor, furnish, judge)
+    return Plan(actor, furnish, judge, f"sweep the bottle aside with your {side} hand")
 
 
 def _sit(random: np.random.Generator, scale: float) -> Plan:
@@ -124,7 +148,7 @@ def _sit(random: np.random.Generator, scale: float) -> Plan:
         force = float(seen.forces["chair"][-round(0.5 * seen.fps):].mean())
         return force >= 100, f"{force:.0f} N on the chair in the last half second (at least 100)"
 
-    return Plan(actor, furnish, judge)
+    return Plan(actor, furnish, judge, "sit down on the chair")
 
 
 def _box(bodies: F64, frame: int) -> tuple[Thing, Thing]:
@@ -148,7 +172,7 @@ def _lift(random: np.random.Generator, scale: float) -> Plan:
         rise = float(seen.objects["box"][-1, 2] - seen.objects["box"][0, 2])
         return rise >= 0.08, f"box rose by {rise:.2f} m (at least 0.08)"
 
-    return Plan(actor, lambda bodies: Scene(_box(bodies, frame)), judge)
+    return Plan(actor, lambda bodies: Scene(_box(bodies, frame)), judge, "pick up the box")
 
 
 def _duck(random: np.random.Generator, scale: float) -> Plan:
@@ -162,7 +186,7 @@ def _duck(random: np.random.Generator, scale: float) -> Plan:
         past, touch = float(seen.bodies[-1, 0, 0]) - place, float(seen.forces["bar"].max())
         return past > 0.2 and touch == 0, f"ended {past:.2f} m past the bar (over 0.2), touched it with {touch:.0f} N"
 
-    return Plan(actor, lambda bodies: scene, judge)
+    return Plan(actor, lambda bodies: scene, judge, "duck under the bar")
 
 
 def _over(random: np.random.Generator, scale: float) -> Plan:
@@ -176,7 +200,7 @@ def _over(random: np.random.Generator, scale: float) -> Plan:
         past, touch = float(seen.bodies[-1, FEET, 0].min()) - place, float(seen.forces["bar"].max())
         return past > 0.0 and touch == 0, f"feet ended {past:.2f} m past the bar, touched it with {touch:.0f} N"
 
-    return Plan(actor, lambda bodies: scene, judge)
+    return Plan(actor, lambda bodies: scene, judge, "step over the bar")
 
 
 def _wipe(random: np.random.Generator, scale: float) -> Plan:
@@ -196,7 +220,7 @@ def _wipe(random: np.random.Generator, scale: float) -> Plan:
         wide = float(np.ptp(path[rubs, 1])) if rubs.any() else 0.0
         return wide >= 0.15, f"rubbed {wide:.2f} m of the table (at least 0.15)"
 
-    return Plan(actor, furnish, judge)
+    return Plan(actor, furnish, judge, f"wipe the table with your {side} hand")
 
 
 def _pick_and_place(random: np.random.Generator, scale: float) -> Plan:
@@ -225,7 +249,7 @@ def _pick_and_place(random: np.random.Generator, scale: float) -> Plan:
         is_on = away[0] < 0.2 and away[1] < 0.15 and seen.objects["box"][-1, 2] > top + 0.05
         return bool(is_on), f"box {np.hypot(away[0], away[1]):.2f} m from the middle of the basket"
 
-    return Plan(actor, furnish, judge)
+    return Plan(actor, furnish, judge, "pick up the box and put it in the basket")
 
 
 TASKS = (
@@ -238,4 +262,11 @@ TASKS = (
     Task("step over", "A", "a bar on the floor", _over),
     Task("wipe", "A", "a table with one hand", _wipe),
     Task("pick and place", "S", "walk, lift a box, carry it, put it on a basket", _pick_and_place),
+    Task("walk to basket", "B", "to a basket on the floor", _walk_to_basket),
 )
+
+
+def plan_of(name: str, seed: int) -> Plan:
+    """A trial of the task of that name."""
+    number = next(i for i, task in enumerate(TASKS) if task.name == name)
+    return TASKS[number].plan(np.random.default_rng([number, seed]), length_ratio())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from export.imagine.estimation import motion_name, motions_in
+from export.imagine.failure_report import refuse_other_count, refuse_reported
 from export.imagine.film import EMBEDDED
 from export.imagine.stage import Work
 from export.imagine.words import load_plan, write_json
@@ -26,15 +27,15 @@ CLIPS, CHAIN, FINDINGS, PREVIEW = "clips", "chain.json", "findings.json", "previ
 class AssembleStage:
     """Clips and a chain of them."""
 
-    name, needs, file, version = "assemble", ("decompose", "estimate"), CHAIN, "1"
+    name, needs, file, version = "assemble", ("decompose", "estimate", "report"), CHAIN, "2"
     provider = EMBEDDED
 
-    def __init__(self, robot: str) -> None:
-        self._robot = robot
+    def __init__(self, robot: str, preview: bool = True) -> None:
+        self._robot, self._preview = robot, preview
 
     def settings(self) -> Any:
-        """Whose joints."""
-        return [self._robot]
+        """Whose joints, and whether they are drawn."""
+        return [self._robot, self._preview]
 
     def check(self, folder: Path) -> None:
         """A chain that a run would take."""
@@ -42,11 +43,10 @@ class AssembleStage:
 
     def work(self, work: Work) -> None:
         """Retargets, checks, and binds together; refuses what the robot should not do."""
+        refuse_reported(work.run.of("report"))
         robot, plan = load_robot(self._robot), load_plan(work.run.of("decompose"))
         count = len(motions_in(work.run.of("estimate")))
-        if count != len(plan.actions):
-            raise Refused("assemble", expected=f"{len(plan.actions)} motions, one an action", found=f"{count}",
-                          what_to_do="put one there for each action, or begin again with --from film")
+        refuse_other_count(count, plan)
         (work.out / CLIPS).mkdir()
         rows, bad = [], []
         for i, step in enumerate(plan.actions):
@@ -57,13 +57,14 @@ class AssembleStage:
             rows.append({"action": step.verb, "object": step.object, "retarget": fact["retarget"],
                          "findings": [finding.as_json() for finding in findings]})
             if not accepted(findings):
-                bad.append(f"{motion_name(i)} ({step.verb}): " + table(refused(findings)))
-            else:
+                bad.append(f"action {i + 1} ({step.verb}): " + table(refused(findings)))
+            elif self._preview:
                 show_motion(motion, robot, findings, work.out / PREVIEW / f"{i + 1:02d}", plant=None,
                             size=Size(240, 180))
         (work.out / FINDINGS).write_text(json.dumps(rows, indent=1, default=float) + "\n", "utf-8")
         if bad:
             raise Refused("motions", expected="motions that the robot can do", found="\n".join(bad),
-                          what_to_do="say the action otherwise, or estimate it anew")
+                          what_to_do="film it anew with --from film, or put another motion there with "
+                                     "--replace estimate=PATH")
         write_json(work.out / CHAIN, {"format": FORMAT, "actions": [
             {"clip": f"{CLIPS}/{motion_name(i)}"} for i in range(count)]})

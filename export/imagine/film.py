@@ -21,16 +21,16 @@ from export.imagine.stage import Work
 from export.motion.actor import FPS, Actor
 from export.motion.body_checks import plant_of
 from export.motion.video import save_mp4, video_facts, video_frames
-from firmware_bridge.picture import render, render_poses, save_png
+from firmware_bridge.picture import Image, render, render_poses, save_png, seen_bodies
 from firmware_bridge.scene import Scene, furnished_mjcf
 from runtime.errors import Refused
-from runtime.human_motion import save_human_motion
-from runtime.robot import load_robot
+from runtime.human_motion import HUMAN_JOINTS, save_human_motion
+from runtime.robot import Robot, load_robot
 
 F64 = npt.NDArray[np.float64]
 EMBEDDED = "embedded"
 PICTURE = "picture.png"
-TRUTH = "truth"
+TRUTH, SEEN = "truth", "seen.npy"
 SIZE, RATE_HZ = (320, 240), 25.0
 """Of our own videos; the actor's 50 frames a second, every other one."""
 SHORTEST, LONGEST = 0.5, 3.0
@@ -62,17 +62,23 @@ def view_of(points: F64, seed: int) -> View:
 def robot_picture(scene: Scene, robot: str, seed: int, path: Path) -> None:
     """The robot, standing in the scene, as the camera of the first video would see it."""
     table = load_robot(robot)
-    plant = plant_of(table, None)
-    view = view_of(_standing_points(scene), seed)
-    text = furnished_mjcf(plant, scene, CAMERA, view.position_m, view.axes, view.fovy_rad)
+    (picture,) = robot_pictures(scene, table, view_of(_standing_points(scene), seed), np.array([[0.0, 0.0, 0.79]]),
+                                np.array([[1.0, 0, 0, 0]]), np.zeros((1, len(table.order))))
+    save_png(path, picture)
+
+
+def robot_pictures(scene: Scene, robot: Robot, view: View, root_pos: F64, root_quat_wxyz: F64,
+                   joint_pos: F64) -> list[Image]:
+    """The robot in a scene whose things stand where they began, as a camera sees it; (T, 3), (T, 4), (T, n)."""
     from firmware_bridge.posed import PosedPlant
 
-    body = PosedPlant(plant, table.order.names, (), np.zeros(len(table.order)))
-    state = body.states(np.array([[0.0, 0.0, 0.79]]), np.array([[1.0, 0, 0, 0]]), np.zeros((1, len(table.order))))[0]
-    loose = [thing for thing in scene.things if thing.mass_kg is not None]
-    more = [np.array([*thing.position_m, math.cos(thing.yaw_rad / 2), 0, 0, math.sin(thing.yaw_rad / 2)])
-            for thing in loose]
-    save_png(path, render(text, np.concatenate([state, *more]), SIZE, CAMERA))
+    plant = plant_of(robot, None)
+    text = furnished_mjcf(plant, scene, CAMERA, view.position_m, view.axes, view.fovy_rad)
+    body = PosedPlant(plant, robot.order.names, (), np.zeros(len(robot.order)))
+    loose = [np.array([*thing.position_m, math.cos(thing.yaw_rad / 2), 0, 0, math.sin(thing.yaw_rad / 2)])
+             for thing in scene.things if thing.mass_kg is not None]
+    states = body.states(root_pos, root_quat_wxyz, joint_pos)
+    return render_poses(text, [np.concatenate([state, *loose]) for state in states], SIZE, CAMERA)
 
 
 def first_picture(scene: Scene, seed: int, path: Path) -> None:
@@ -172,6 +178,8 @@ def film(performance: Performance, scene: Scene, work: Work) -> None:
         frames = render_poses(text, list(rows[start:start + motion.frames:step]), SIZE, CAMERA)
         save_mp4(work.out / video_name(i), frames, RATE_HZ)
         save_human_motion(work.out / TRUTH / f"{i + 1:02d}.npz", motion)
+        seen = seen_bodies(text, rows[start:start + motion.frames:step], CAMERA, HUMAN_JOINTS)
+        np.save(work.out / TRUTH / f"{i + 1:02d}.{SEEN}", seen)
         work.say(f"  video {i + 1} of {len(performance.motions)}: {len(frames)} frames")
     work.facts["fovy_rad"] = around.view.fovy_rad
 

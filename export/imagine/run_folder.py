@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,11 +159,13 @@ class RunFolder:
                               found=f"a file that {how}",
                               what_to_do=f"if you mean it, --replace {stage}={self.of(stage)}; else --from {stage}")
 
-    def replace(self, stage: str, source: Path, name: str, when: str) -> None:
+    def replace(self, stage: str, source: Path, name: str, when: str,
+                adopt: Callable[[Path], list[str]] | None = None) -> None:
         """A person's file, or folder of files, in the place of what a stage would give.
 
         Args:
             name: of the file in the stage's folder, where `source` is one.
+            adopt: makes of the files what the stage would have left; what it had to assume goes to the notes.
 
         Raises:
             Refused: nothing there.
@@ -178,9 +180,10 @@ class RunFolder:
         else:
             scratch.mkdir()
             shutil.copyfile(source, scratch / name)
+        notes = [] if adopt is None else adopt(scratch)
         outputs = self.keep(stage, scratch)
         self._rows[stage] = Row(stage, provider=BY_HAND, finished_utc=when, outputs=outputs,
-                                notes=[f"put there by hand from {source.name}"])
+                                notes=[f"put there by hand from {source.name}", *notes])
         self.save()
 
     def forget(self, stages: Sequence[str]) -> None:

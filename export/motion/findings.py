@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from export.motion.check_limits import CHECKS
+from export.motion.check_limits import CHECKS, Check
 
 OK, ADVICE, REFUSED = "ok", "advice", "refused"
 SCHEMA = "exoactor-motion-check/1"
@@ -17,13 +17,14 @@ class Finding:
     """One check's result.
 
     Attributes:
-        check: its name in `CHECKS`.
+        check: its name in `rows`.
         value: measured; None where it could not be.
         limit: the one passed, or the nearest that was not.
         verdict: OK, ADVICE or REFUSED.
         frames: first and last concerned; None where it is the whole motion.
         fps: to tell the time of frames.
         detail: the joint, the pair, the figures.
+        rows: the table that says what is measured and how much of it is taken.
     """
 
     check: str
@@ -33,11 +34,17 @@ class Finding:
     frames: tuple[int, int] | None
     fps: float
     detail: str = ""
+    rows: Mapping[str, Check] = field(default_factory=lambda: CHECKS, repr=False, compare=False)
+
+    @property
+    def row(self) -> Check:
+        """What the table says of it."""
+        return self.rows[self.check]
 
     def as_json(self) -> dict[str, Any]:
         """The finding as the report has it; frames and times are null for the whole motion."""
         first, last = self.frames if self.frames else (None, None)
-        row = CHECKS[self.check]
+        row = self.row
         return {
             "check": self.check, "value": self.value, "limit": self.limit, "unit": row.unit, "verdict": self.verdict,
             "from_frame": first, "to_frame": last, "from_s": None if first is None else first / self.fps,
@@ -56,16 +63,17 @@ class Finding:
         return f"frames {first} to {last} ({first / self.fps:.2f} to {last / self.fps:.2f} s)"
 
 
-def judge(check: str, value: float, fps: float, frames: tuple[int, int] | None = None, detail: str = "") -> Finding:
+def judge(check: str, value: float, fps: float, frames: tuple[int, int] | None = None, detail: str = "",
+          rows: Mapping[str, Check] = CHECKS) -> Finding:
     """A value against its limits; not a number is refused."""
-    row = CHECKS[check]
+    row = rows[check]
     limit = row.advice if row.advice is not None else row.refused
     verdict = OK
     if row.refused is not None and not value <= row.refused:
         verdict, limit = REFUSED, row.refused
     elif row.advice is not None and not value <= row.advice:
         verdict, limit = ADVICE, row.advice
-    return Finding(check, float(value), float(limit or 0.0), verdict, frames, fps, detail)
+    return Finding(check, float(value), float(limit or 0.0), verdict, frames, fps, detail, rows)
 
 
 def accepted(findings: Sequence[Finding]) -> bool:
@@ -83,7 +91,7 @@ def table(findings: Sequence[Finding]) -> str:
     width = max(len(finding.check) for finding in findings)
     lines = [f"{'check':<{width}}  verdict       value      limit  where"]
     for finding in findings:
-        row = CHECKS[finding.check]
+        row = finding.row
         detail = f": {finding.detail}" if finding.detail else ""
         lines.append(f"{finding.check:<{width}}  {finding.verdict:<7}  {finding.value:>10.4g} {finding.limit:>10.4g}  "
                      f"{row.unit + ', ' if row.unit else ''}{finding.where()}{detail}")

@@ -44,9 +44,9 @@ class Size:
     fps: float = 15.0
 
 
-def sheet_rows(frames: int) -> Index:
+def sheet_rows(frames: int, most: int = SHEET_FRAMES) -> Index:
     """Frames of the contact sheet, evenly from the first to the last."""
-    return np.unique(np.linspace(0, frames - 1, min(SHEET_FRAMES, frames)).round().astype(np.intp))
+    return np.unique(np.linspace(0, frames - 1, min(most, frames)).round().astype(np.intp))
 
 
 def gif_rows(frames: int, fps: float, most_fps: float) -> tuple[Index, float]:
