@@ -31,7 +31,7 @@ FINDER_OUTPUTS = {"box": 3, "horizon": 1}
 """box: the square's middle and side as shares of the picture (x of the width, y of the height, logarithm of the side by
 the height). horizon: as `Pinhole.horizon_of` tells it."""
 POSE_OUTPUTS = {"turns": 6 * TURNED, "pelvis": 2, "window": 1, "shape": len(SHAPE), "joints": 3 * JOINTS}
-"""turns: two columns of each rotation, the pelvis's in the axes of the ray through the square's middle. pelvis: its place
-in the square, -1 to 1. window: logarithm of what the square shows at the pelvis, by USUAL_WINDOW_M. joints: as seen, x, y in
-the square and depth from the pelvis in m."""
+"""turns: two columns of each rotation, the pelvis's in the axes of the ray through the square's middle. pelvis: its
+place in the square, -1 to 1. window: logarithm of what the square shows at the pelvis, by USUAL_WINDOW_M. joints: as
+seen, x, y in the square and depth from the pelvis in m."""
 HAND_OUTPUTS = {"states": 3}

@@ -159,8 +159,8 @@ class Batches:
                 axes.append(square)
                 turns.append(hand_turn(turned, square, hand))
                 states.append(k.hands[row, hand])
-        square = _cut(self._images, np.concatenate([rows, rows]), np.stack(middles), np.stack(axes), HAND_SIDE)
-        return {"square": square if self._steady else _recoloured(square, random),
+        cuts = _cut(self._images, np.concatenate([rows, rows]), np.stack(middles), np.stack(axes), HAND_SIDE)
+        return {"square": cuts if self._steady else _recoloured(cuts, random),
                 "turn": torch.from_numpy(np.stack(turns).astype(np.float32)), "states": torch.tensor(states)}
 
 

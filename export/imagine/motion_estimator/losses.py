@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -20,7 +21,8 @@ for _joint, _name in enumerate(HUMAN_JOINTS):
 
 def split_pose(told: torch.Tensor) -> Tensors:
     """The pose network's row, by POSE_OUTPUTS."""
-    return dict(zip(POSE_OUTPUTS, told.split(list(POSE_OUTPUTS.values()), dim=1), strict=True))
+    parts: Any = torch.split
+    return dict(zip(POSE_OUTPUTS, parts(told, list(POSE_OUTPUTS.values()), dim=1), strict=True))
 
 
 def matrices(turns: torch.Tensor) -> torch.Tensor:
@@ -46,16 +48,17 @@ def place_joints(local: torch.Tensor, shape: torch.Tensor) -> tuple[torch.Tensor
 def finder_loss(network: Network, batch: Tensors) -> torch.Tensor:
     """Mean absolute error; the horizon's weighs most, because it turns the whole world."""
     wrong = (network(batch["picture"]) - batch["found"]).abs().mean(dim=0)
-    return wrong[0] + wrong[1] + 0.5 * wrong[2] + 4.0 * wrong[3]
+    weights = torch.tensor([1.0, 1.0, 0.5, 4.0])
+    return (wrong * weights).sum()
 
 
 def pose_loss(network: Network, batch: Tensors) -> torch.Tensor:
     """Places as seen, rotations alone and in the ray's axes, joints from the pelvis in m, window and shape."""
     told = split_pose(network(batch["square"]))
-    local = matrices(told["turns"].unflatten(1, (TURNED, 6)))
+    local = matrices(told["turns"].reshape(-1, TURNED, 6))
     placed, turned = place_joints(local, told["shape"])
     _, truly = place_joints(batch["local"], batch["shape"])
-    seen = (told["joints"].unflatten(1, (JOINTS, 3)) - batch["seen"]).abs().mean(dim=(0, 1))
+    seen = (told["joints"].reshape(-1, JOINTS, 3) - batch["seen"]).abs().mean(dim=(0, 1))
     pelvis = (told["pelvis"] - batch["seen"][:, 0, :2]).abs().mean()
     return (2.0 * (seen[0] + seen[1]) + seen[2] + pelvis + 4.0 * (placed - batch["joints"]).abs().mean()
             + 0.5 * (local - batch["local"]).abs().mean() + 0.5 * (turned - truly).abs().mean()

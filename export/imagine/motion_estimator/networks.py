@@ -65,7 +65,8 @@ class Finder(nn.Module):
         self.body = nn.Sequential(_layer(3, 16, 5, 2), _layer(16, 32), _layer(32, 48, 3, 2), _Residual(48))
         self.heat = nn.Conv2d(48, 1, 1)
         self.small = nn.Sequential(_layer(48, 48, 3, 2), _layer(48, 16, 1))
-        self.told = nn.Sequential(nn.Linear(16 * 8 * 10 + 2, 96), nn.ReLU(), nn.Linear(96, sum(FINDER_OUTPUTS.values())))
+        outputs = sum(FINDER_OUTPUTS.values())
+        self.told = nn.Sequential(nn.Linear(16 * 8 * 10 + 2, 48), nn.ReLU(), nn.Linear(48, outputs))
         self.register_buffer("grid", _grid(15, 20), persistent=False)
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
@@ -87,14 +88,14 @@ class PoseNetwork(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(_layer(3, 24, 5, 2), _layer(24, 48, 3, 2))
         self.middle = nn.Sequential(_layer(48, 96, 3, 2), _Residual(96), _Residual(96))
-        self.deep = nn.Sequential(_layer(96, 128, 3, 2), _Residual(128), _Residual(128))
-        self.down = nn.Conv2d(128, 96, 1)
+        self.deep = nn.Sequential(_layer(96, 112, 3, 2), _Residual(112), _Residual(112))
+        self.down = nn.Conv2d(112, 96, 1)
         self.across = nn.Sequential(_layer(96, 96), nn.Conv2d(96, 48, 1))
         self.fine = _layer(48, 64)
         self.heat = nn.Conv2d(64, 2 * JOINTS, 1)
-        self.rest = _layer(128, 32, 1)
-        self.told = nn.Sequential(nn.Linear(32 * 36 + 3 * JOINTS, 384), nn.ReLU(), nn.Linear(384, 320), nn.ReLU())
-        self.last = nn.Linear(320, sum(POSE_OUTPUTS.values()) - 3 * JOINTS)
+        self.rest = _layer(112, 24, 1)
+        self.told = nn.Sequential(nn.Linear(24 * 36 + 3 * JOINTS, 320), nn.ReLU(), nn.Linear(320, 256), nn.ReLU())
+        self.last = nn.Linear(256, sum(POSE_OUTPUTS.values()) - 3 * JOINTS)
         self.register_buffer("grid", _grid(24, 24), persistent=False)
         self.register_buffer("usual", torch.tensor([*_IDENTITY * TURNED, *[0.0] * (3 + len(SHAPE))]), persistent=False)
         nn.init.normal_(self.last.weight, std=0.01)
@@ -107,13 +108,13 @@ class PoseNetwork(nn.Module):
         deep = self.deep(middle)
         middle = torch.relu(middle + _twice(self.down(deep)))
         fine = self.fine(torch.relu(fine + _twice(self.across(middle))))
-        heat, depth = self.heat(fine).float().flatten(2).split(JOINTS, dim=1)
+        heat, depth = _split(self.heat(fine).float().flatten(2), [JOINTS, JOINTS])
         share = torch.softmax(heat, dim=2)
         place, far = _mean_place(share, self.grid), (share * depth).sum(dim=2)
         joints = torch.cat([place, far[:, :, None]], dim=2).flatten(1)
         told = self.told(torch.cat([self.rest(deep).flatten(1), joints.to(deep.dtype)], dim=1))
         told = _exact(self.last, told) + self.usual
-        turns, pelvis, rest = told.split([6 * TURNED, 2, 1 + len(SHAPE)], dim=1)
+        turns, pelvis, rest = _split(told, [6 * TURNED, 2, 1 + len(SHAPE)])
         return torch.cat([turns, 0.1 * pelvis + place[:, 0], rest, joints], dim=1)
 
 
@@ -122,9 +123,10 @@ class HandNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(_layer(3, 24), _layer(24, 32, 3, 2), _Residual(32), _layer(32, 64, 3, 2), _Residual(64))
+        self.body = nn.Sequential(_layer(3, 24), _layer(24, 32, 3, 2), _Residual(32), _layer(32, 64, 3, 2),
+                                  _Residual(64))
         self.rest = _layer(64, 24, 1)
-        self.told = nn.Sequential(nn.Linear(24 * 49 + 9, 96), nn.ReLU(), nn.Linear(96, 3))
+        self.told = nn.Sequential(nn.Linear(24 * 49 + 9, 64), nn.ReLU(), nn.Linear(64, 3))
 
     def forward(self, square: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
         """(batch, 3)."""
@@ -141,6 +143,12 @@ def _exact(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """A layer in float32 even where the rest is rounded: these numbers are angles and places."""
     with torch.autocast("cpu", enabled=False):
         return cast(torch.Tensor, layer(x.float()))
+
+
+def _split(x: torch.Tensor, sizes: list[int]) -> tuple[torch.Tensor, ...]:
+    """Along the second axis."""
+    split: Any = torch.split
+    return tuple(split(x, sizes, dim=1))
 
 
 def _twice(x: torch.Tensor) -> torch.Tensor:
@@ -161,7 +169,8 @@ assert sum(HAND_OUTPUTS.values()) == 3
 def onnx_of(name: str, network: nn.Module) -> bytes:
     """A network of NETWORKS as ONNX for a batch of one, its normalisations folded into the convolutions."""
     _, inputs, output = NETWORKS[name]
-    plain = _folded(copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format))
+    contiguous: Any = copy.deepcopy(network).eval()
+    plain = _folded(contiguous.to(memory_format=torch.contiguous_format))
     examples = {key: torch.linspace(0, 1, int(torch.Size(shape).numel())).reshape(1, *shape)
                 for key, shape in inputs.items()}
     graph = trace(name, lambda *tensors: plain(*tensors), list(examples.values()))

@@ -26,6 +26,8 @@ STAND_M, SLIDE_M, FLOOR_M, JERKY_M = 0.02, 0.004, 0.02, 0.005
 floor; and how far a pelvis is, of a frame, from where its last two frames lead. Chosen for 25 frames a second."""
 UPRIGHT_KNEE_RAD, UPRIGHT_BACK_RAD, STILL_M_S = 0.5, 0.25, 0.25
 """Who stands: knees and back bend less, and the pelvis moves slower."""
+OWN_LEAN_RAD = -0.03
+"""How our mannequin stands, from its ankles to its neck: measured in its own motions."""
 FEWEST_UPRIGHT = 5
 """Frames of standing without which nothing is said about a bias."""
 MOST_BIAS_RAD = 0.15
@@ -92,10 +94,10 @@ def pitch_bias(wxyz: F64, pelvis: F64, offsets_m: F64, fps: float) -> float | No
     """How far who stands still and straight leans forwards, rad, in the median; None if nobody stands.
 
     From the middle of the ankles to the neck, as seen along the pelvis's own left. A person who stands is in balance,
-    so this line is upright; a robot that is told otherwise walks off forwards.
+    so this line is nearly upright; a robot that is told otherwise walks off forwards.
     """
     def angle(joints: Sequence[int]) -> F64:
-        return np.linalg.norm(rotation.rotation_vector_many(wxyz[:, list(joints)]), axis=-1)
+        return np.asarray(np.linalg.norm(rotation.rotation_vector_many(wxyz[:, list(joints)]), axis=-1))
 
     placed, turned = pose_in_world(wxyz, np.zeros_like(pelvis), offsets_m)
     speed = np.linalg.norm(np.gradient(_smoothed(pelvis, 0.2 * fps), axis=0), axis=1) * fps
@@ -107,7 +109,7 @@ def pitch_bias(wxyz: F64, pelvis: F64, offsets_m: F64, fps: float) -> float | No
     ahead = rotation.rotate_many(turned[stands, 0], np.broadcast_to([0.0, 0.0, 1.0], line.shape))
     ahead[:, 2] = 0
     ahead /= np.maximum(np.linalg.norm(ahead, axis=1, keepdims=True), 1e-9)
-    return float(np.median(np.arctan2((line * ahead).sum(axis=1), line[:, 2])))
+    return float(np.median(np.arctan2((line * ahead).sum(axis=1), line[:, 2]))) - OWN_LEAN_RAD
 
 
 def settle_pelvis(seen: F64, feet: F64) -> F64:

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from export.imagine.motion_estimator.body import local_rotations, shaped
 from export.imagine.motion_estimator.layout import (
     CROP_SIDE,
     HAND_SIDE,
     HAND_WINDOW_M,
     JOINTS,
     POSE_OUTPUTS,
-    SHAPE,
     TURNED,
     USUAL_WINDOW_M,
 )
-from export.imagine.motion_estimator.body import local_rotations, shaped
 from export.imagine.motion_estimator.pinhole import Pinhole, depth_m
 from export.imagine.motion_estimator.squares import box_about, cut, hand_axes, hand_points, hand_turn, small
 from runtime import rotation
@@ -27,6 +26,7 @@ from runtime.model import Model
 
 F64 = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
+NAMES = ("finder", "pose", "hands")
 _SMALLEST_PX = 12.0
 """Of a square: whatever the finder says, there has to be something in it."""
 
@@ -63,7 +63,7 @@ class Sight:
             model.inputs[key][0] = value
         model.run()
         (output,) = model.outputs.values()
-        return output[0].astype(np.float64)
+        return np.asarray(output[0], np.float64)
 
     def look(self, image: Image, lens: Pinhole) -> Seen:
         """The person in a picture (h, w, 3). It is looked at twice: the square of the second look follows from where
@@ -97,7 +97,8 @@ class Sight:
         for hand in range(2):
             middle, wrist = hand_points(joints, hand)
             near = max(float(middle[2]), 0.1)
-            square = hand_axes(lens.project(middle), lens.project(wrist), HAND_WINDOW_M / 2 * lens.focal_px / near, hand)
+            half = HAND_WINDOW_M / 2 * lens.focal_px / near
+            square = hand_axes(lens.project(middle), lens.project(wrist), half, hand)
             turn = hand_turn(rotation.matrix_many(turned[22 + hand]), square, hand)
             said = self._run("hands", square=cut(image, lens.project(middle), square, HAND_SIDE),
                              turn=turn.astype(np.float32))
@@ -105,5 +106,3 @@ class Sight:
             out.append(share / share.sum())
         return np.stack(out)
 
-
-assert POSE_OUTPUTS["shape"] == len(SHAPE)

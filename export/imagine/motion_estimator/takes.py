@@ -1,4 +1,4 @@
-"""Takes: what the motion estimator learns from and is judged by. Other bodies, clothes, cameras, light and motions each.
+"""Takes: what the motion estimator learns from and is judged by; each another body, camera, light and motion.
 
 A take is fixed by a seed, whether it is held out, and its number; nothing else decides what is in it.
 """
@@ -119,7 +119,7 @@ def _free(random: Random, skeleton: Skeleton) -> HumanMotion:
 
 
 def _loosened(random: Random, local_wxyz: F64) -> F64:
-    out = local_wxyz.copy()
+    out: F64 = local_wxyz.copy()
     spread = {"neck": 0.15, "head": 0.25, "left_wrist": 0.4, "right_wrist": 0.4, "spine1": 0.06, "spine3": 0.06,
               "left_collar": 0.08, "right_collar": 0.08, "left_shoulder": 0.2, "right_shoulder": 0.2}
     time = np.arange(len(out)) / FPS

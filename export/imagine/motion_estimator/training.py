@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from export.imagine.motion_estimator.layout import TURNED
 from export.imagine.motion_estimator.lessons import Batches, Tensors
 from export.imagine.motion_estimator.losses import LOSSES, matrices, place_joints, split_pose
 from export.imagine.motion_estimator.networks import NETWORKS
-from export.imagine.motion_estimator.layout import TURNED
 from runtime.errors import Refused
 
 BATCH = 64
@@ -51,8 +51,8 @@ class Trainer:
                  half: bool = True) -> None:
         self.name, self._lessons, self._course, self._checkpoint, self._half = name, lessons, course, checkpoint, half
         torch.manual_seed(course.seed)
-        layout: Any = torch.channels_last
-        self.network = NETWORKS[name][0]().to(memory_format=layout)
+        network: Any = NETWORKS[name][0]()
+        self.network: torch.nn.Module = network.to(memory_format=torch.channels_last)
         self._optimiser = torch.optim.AdamW(self.network.parameters(), lr=RATE[name], weight_decay=1e-3)
         self._random = np.random.default_rng([course.seed, list(NETWORKS).index(name)])
         self.step = 0
@@ -142,8 +142,8 @@ def _measured(name: str, network: torch.nn.Module, batch: Tensors) -> dict[str, 
         right = network(batch["square"], batch["turn"]).argmax(dim=1) == batch["states"]
         return {"right": np.where(batch["states"] < 0, np.nan, right.float().numpy())}
     told = split_pose(network(batch["square"]))
-    placed, _ = place_joints(matrices(told["turns"].unflatten(1, (TURNED, 6))), told["shape"])
-    seen = told["joints"].unflatten(1, (-1, 3)) - batch["seen"]
+    placed, _ = place_joints(matrices(told["turns"].reshape(-1, TURNED, 6)), told["shape"])
+    seen = told["joints"].reshape(len(told["joints"]), -1, 3) - batch["seen"]
     return {"mpjpe_m": (placed - batch["joints"]).norm(dim=2).numpy(), "seen": seen[..., :2].norm(dim=2).numpy(),
             "window": (told["window"] - batch["window"]).abs().numpy(),
             "shape": (told["shape"] - batch["shape"]).abs().numpy()}
