@@ -16,6 +16,8 @@ torch = torch_or_skip()
 for _library in ("onnx", "onnxruntime", "mujoco", "av"):
     pytest.importorskip(_library, reason=f"missing dependency: {_library}")
 
+from export.imagine.estimation import motions_in
+from export.imagine.ledger import Ledger
 from export.imagine.motion_estimator import takes
 from export.imagine.motion_estimator.body import nearest_rotations, rotations, shaped
 from export.imagine.motion_estimator.bundle import open_motion_estimator, write_motion_estimator
@@ -33,6 +35,8 @@ from export.imagine.motion_estimator.squares import cut, hand_axes, hand_turn
 from export.imagine.motion_estimator.stage import OwnEstimateStage, own_lens
 from export.imagine.motion_estimator.training import Course, Trainer
 from export.imagine.run_folder import BY_HAND, RunFolder
+from export.imagine.stage import Work
+from export.motion.video import save_mp4
 from runtime import rotation
 from runtime.errors import Refused
 from runtime.human_motion import HUMAN_JOINTS, PLAIN, pose_in_world
@@ -289,3 +293,20 @@ def test_a_take_on_disk_says_what_was_true(tmp_path: Path, monkeypatch: pytest.M
     take = takes.draw(5, 0, held_out=True)
     np.testing.assert_allclose(truth.motion.pelvis_m, take.motion.pelvis_m[:6:2])
     np.testing.assert_allclose(truth.motion.skeleton.offsets_m, shaped(take.shape).offsets_m)
+
+
+def test_the_stage_gives_a_motion_a_video_of_our_own_film(
+        networks: dict[str, Any], lessons: Lessons, tmp_path: Path) -> None:
+    exported = {name: onnx_of(name, network) for name, network in networks.items()}
+    bundle = write_motion_estimator(tmp_path / "own", exported, list(lessons.images[:1]), LENS, "a card", {})
+    run = RunFolder(tmp_path / "run")
+    film, out = run.scratch("film"), tmp_path / "out"
+    save_mp4(film / "01.mp4", list(lessons.images), 25.0)
+    run.row("film").outputs = run.keep("film", film)
+    run.row("film").provider, run.row("film").facts = "embedded", {"fovy_rad": LENS.fovy_rad}
+    out.mkdir()
+    work = Work(run, out, Ledger(tmp_path / "calls"), 0, lambda line: None)
+    OwnEstimateStage(bundle).work(work)
+    (motion,) = motions_in(out)
+    assert (motion.frames, motion.fps) == (len(lessons.images), 25.0)
+    assert motion.hand_states is not None and "down_deg" in work.facts
