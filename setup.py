@@ -96,7 +96,7 @@ setup(
             "robots/*.json", "retargets/*.json", "controllers/*.json", "controllers/*/*", "estimators/*/*",
             "clips/*.npz", "chains/*.json", "hands/*.json", "trusted_keys/*.pub", "*.json",
         ],
-        "export": ["imagine/providers/*.json"],
+        "export": ["imagine/providers/*.json", "imagine/motion_estimators/*/*"],
         "firmware_bridge": ["plants/*.xml", "wirings/*.json", "mcu/*.c", "mcu/*.h"],
     },
     entry_points={"console_scripts": ["exoactor = exoactor:main"]},

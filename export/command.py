@@ -16,6 +16,8 @@ JOBS: Jobs = {
     "sonic": ("export.sonic_command", "bundle SONIC's encoder and decoder, or networks with the same signatures"),
     "clips": ("export.clips_command", "make the demonstration motions that ship"),
     "distill": ("export.distill_command", "train a small student to do what a teacher bundle does"),
+    "motion-estimator": ("export.imagine.motion_estimator.command", "train our own estimator of a person's motion in a "
+                         "video"),
     "estimator": ("export.estimator_command", "train and export a base-velocity estimator"),
 }
 

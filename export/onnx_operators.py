@@ -7,8 +7,9 @@ as `Value`; it returns the name of its output, or a list of names. Operators tha
 
 from __future__ import annotations
 
+from export.onnx_convolution import CONVOLUTIONS
 from export.onnx_maths import MATHS
 from export.onnx_shapes import SHAPES
 from export.onnx_writer import Write
 
-OPERATORS: dict[str, Write] = {**MATHS, **SHAPES}
+OPERATORS: dict[str, Write] = {**MATHS, **SHAPES, **CONVOLUTIONS}

@@ -57,6 +57,11 @@ def rotate_many(q: F64, v: F64) -> F64:
     return np.asarray(v + q[..., :1] * t + np.cross(axis, t))
 
 
+def matrix_many(q: F64) -> F64:
+    """Rotation matrices R(q) of unit quaternions, (..., 4) -> (..., 3, 3)."""
+    return np.stack([rotate_many(q, np.broadcast_to(axis, (*q.shape[:-1], 3))) for axis in np.eye(3)], axis=-1)
+
+
 def quat_from_matrix_many(R: F64) -> F64:
     """Unit quaternions of rotation matrices, (..., 3, 3) -> (..., 4); by the largest of the four, so none is lost.
 

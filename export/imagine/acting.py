@@ -19,7 +19,7 @@ from export.motion import tasks
 from export.motion.actor import FPS, Actor
 from firmware_bridge.scene import Scene, Thing
 from runtime.errors import Refused
-from runtime.human_motion import HumanMotion
+from runtime.human_motion import PLAIN, HumanMotion, Skeleton
 
 STOP_M = 0.42
 """Between who stands before a thing and the thing's side."""
@@ -43,7 +43,7 @@ class Performance:
     held: tuple[Held, ...]
 
 
-def perform(plan: Plan, scene: Scene, seed: int) -> Performance:
+def perform(plan: Plan, scene: Scene, seed: int, skeleton: Skeleton = PLAIN) -> Performance:
     """The plan, done.
 
     Args:
@@ -53,7 +53,7 @@ def perform(plan: Plan, scene: Scene, seed: int) -> Performance:
         Refused: an object that the scene does not hold; a motion that no human's legs can do.
     """
     random = np.random.default_rng(seed)
-    actor, things = Actor(), {thing.name: thing for thing in scene.things}
+    actor, things = Actor(skeleton=skeleton), {thing.name: thing for thing in scene.things}
     actor.hold(PAUSE_S)
     held: list[Held] = []
     carried: tuple[str, int] | None = None

@@ -13,6 +13,7 @@ from export.imagine.beside import save_sheet
 from export.imagine.estimation import CommandEstimateStage
 from export.imagine.failure_report import ReportStage
 from export.imagine.film import FilmStage
+from export.imagine.motion_estimator.stage import OwnEstimateStage
 from export.imagine.run_folder import RunFolder
 from export.imagine.set_up import Providers, load_providers
 from export.imagine.stage import Stage, carry_out, now_utc
@@ -110,5 +111,6 @@ def stages_of(folder: RunFolder, task: str, robot: str, providers: Providers, *,
         SceneStage(task, folder.given("scene"), folder.given("image"), robot),
         PlanStage(task, providers.of("decompose")),
         EmbodyStage(providers.of("embody")), PromptStage(), FilmStage(providers.of("film")),
-        CommandEstimateStage(providers.estimator), ReportStage(), AssembleStage(robot, preview)]
+        OwnEstimateStage() if providers.estimator is None else CommandEstimateStage(providers.estimator),
+        ReportStage(), AssembleStage(robot, preview)]
     return stages

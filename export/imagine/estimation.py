@@ -46,13 +46,13 @@ class CommandEstimateStage:
 
     name, needs, file, version = "estimate", ("film",), motion_name(0), ""
 
-    def __init__(self, estimator: Estimator | None) -> None:
+    def __init__(self, estimator: Estimator) -> None:
         self._estimator = estimator
-        self.provider = "nobody" if estimator is None else Path(estimator.command[0]).name
+        self.provider = Path(estimator.command[0]).name
 
     def settings(self) -> Any:
         """The command and what is taken of what it leaves."""
-        return None if self._estimator is None else asdict(self._estimator)
+        return asdict(self._estimator)
 
     def check(self, folder: Path) -> None:
         """Motions in which nothing is broken."""
@@ -61,9 +61,6 @@ class CommandEstimateStage:
 
     def work(self, work: Work) -> None:
         """One video after the other."""
-        if self._estimator is None:
-            raise Refused("estimate", expected="an estimator in the settings file", found="none",
-                          what_to_do="name one with --providers, or put its results there")
         for i, video in enumerate(videos_in(work.run.of("film"))):
             work.say(f"  motion {i + 1}")
             folder = work.out / f"{i + 1:02d}.tool"

@@ -51,6 +51,7 @@ class View:
     Attributes:
         position_m, target_m: (3,) in world. fovy_rad: of the picture's height.
         floor, wall, light: colours, and where the light comes from.
+        shadow_px, samples: of the shadow's map, 0 for none, and of each pixel: what a picture costs.
     """
 
     position_m: tuple[float, float, float]
@@ -60,6 +61,8 @@ class View:
     sky: RGB = (0.8, 0.85, 0.9)
     light_m: tuple[float, float, float] = (1.0, 1.5, 3.5)
     ambient: float = 0.4
+    shadow_px: int = 1024
+    samples: int = 4
 
     @property
     def axes(self) -> F64:
@@ -98,7 +101,7 @@ def mannequin_mjcf(skeleton: Skeleton, around: Set) -> str:
     right, up = view.axes[:, 0], view.axes[:, 1]
     lines = [
         '<mujoco><compiler angle="radian" boundmass="0.01" boundinertia="1e-4"/>',
-        '<visual><map znear="0.01"/><quality shadowsize="1024"/>',
+        f'<visual><map znear="0.01"/><quality shadowsize="{view.shadow_px}" offsamples="{view.samples}"/>',
         f'<headlight ambient="{_row((view.ambient,) * 3)}" diffuse="0.35 0.35 0.35" specular="0 0 0"/></visual><asset>',
         f'<texture name="sky" type="skybox" builtin="gradient" rgb1="{_row(view.sky)}" rgb2="{_row(view.sky)}" '
         'width="32" height="192"/>',

@@ -1,0 +1,215 @@
+"""What the networks learn from: takes in memory, and batches of squares cut from them, each a little differently."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from export.imagine.motion_estimator.layout import CROP_SIDE, HAND_SIDE, HAND_WINDOW_M, TURNED, USUAL_WINDOW_M
+from export.imagine.motion_estimator.pinhole import Pinhole, from_mujoco, window_m
+from export.imagine.motion_estimator.renders import Truth, load_images, load_truth
+from export.imagine.motion_estimator.squares import MIRROR, box_about, hand_axes, hand_points, hand_turn, small
+from runtime import rotation
+from runtime.errors import Refused
+from runtime.human_motion import HUMAN_JOINTS
+
+F64 = npt.NDArray[np.float64]
+Tensors = dict[str, torch.Tensor]
+Rows = npt.NDArray[np.int64]
+_OTHER = {"left": "right", "right": "left"}
+SCALE, SHIFT = 0.12, 0.06
+"""How wrong the finder may be about a square's side and, by the side, its middle."""
+HAND_SHIFT_PX, HAND_TILT_RAD, HAND_TURN_RAD = 1.5, 0.2, 0.15
+"""How wrong the pose may be about a hand: its place, its way in the picture, its rotation."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Frames of many takes with what was true in each.
+
+    Attributes:
+        images: (N, h, w, 3) uint8. focal_px, down_rad: (N,).
+        joints: (N, 24, 3) in camera, m. turned: (N, 24, 3, 3) out of the rest axes, in camera.
+        local: (N, 24, 3, 3) in the parent's axes. shape: (N, 4). offsets: (N, 24, 3).
+        hands: (N, 2) states, -1 where a hand shows none.
+    """
+
+    images: npt.NDArray[np.uint8]
+    focal_px: F64
+    down_rad: F64
+    joints: F64
+    turned: F64
+    local: F64
+    shape: F64
+    offsets: F64
+    hands: npt.NDArray[np.int64]
+
+
+def load_lessons(folder: Path, count: int) -> Lessons:
+    """The first takes of a folder.
+
+    Raises:
+        Refused: fewer than `count`.
+    """
+    paths = sorted(path for path in folder.glob("*.npz") if ".partial" not in path.name)[:count]
+    if len(paths) < count:
+        raise Refused(f"takes in {folder}", expected=f"{count}", found=f"{len(paths)}",
+                      what_to_do="render them first, or learn from fewer")
+    images = [load_images(path) for path in paths]
+    parts = [_facts(load_truth(path), picture.shape[2], picture.shape[1])
+             for path, picture in zip(paths, images, strict=True)]
+    joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return Lessons(images=np.concatenate(images), hands=joined.pop("hands").astype(np.int64), **joined)
+
+
+def _facts(truth: Truth, width: int, height: int) -> dict[str, F64]:
+    motion, frames = truth.motion, truth.motion.frames
+    camera = from_mujoco(truth.axes)
+    placed, turned = motion.in_world()
+    states = motion.hand_states if motion.hand_states is not None else np.zeros((frames, 2), np.int8)
+    return {
+        "focal_px": np.full(frames, Pinhole(width, height, truth.fovy_rad).focal_px),
+        "down_rad": np.full(frames, math.asin(-camera[2, 2])),
+        "joints": (placed - truth.position_m) @ camera,
+        "turned": camera.T @ rotation.matrix_many(turned), "local": rotation.matrix_many(motion.local_wxyz),
+        "shape": np.broadcast_to(truth.shape, (frames, 4)),
+        "offsets": np.broadcast_to(motion.skeleton.offsets_m, (frames, 24, 3)),
+        "hands": np.where(truth.clear, states, -1),
+    }
+
+
+class Batches:
+    """Batches of lessons for each network, from a generator that a checkpoint keeps.
+
+    Args:
+        steady: cut where the truth says, without any wrongness: to measure.
+    """
+
+    def __init__(self, lessons: Lessons, *, steady: bool = False) -> None:
+        self._lessons, self._steady = lessons, steady
+        height, width = lessons.images.shape[1:3]
+        self._lens = [Pinhole(width, height, 2 * math.atan(height / 2 / focal)) for focal in lessons.focal_px]
+        pixels = np.stack([lens.project(joints) for lens, joints in zip(self._lens, lessons.joints, strict=True)])
+        self._pixels, (self._middle, self._side) = pixels, box_about(pixels)
+        self._small = torch.from_numpy(np.stack([small(image) for image in lessons.images]))
+        horizon = np.array([lens.horizon_of(down) for lens, down in zip(self._lens, lessons.down_rad, strict=True)])
+        self._found = torch.from_numpy(np.column_stack([
+            self._middle / [width, height], np.log(self._side / height), horizon]).astype(np.float32))
+        self._images = torch.from_numpy(lessons.images)
+
+    def __len__(self) -> int:
+        return len(self._lessons.images)
+
+    def finder(self, rows: Rows, random: np.random.Generator) -> Tensors:
+        """Whole pictures, small, and FINDER_OUTPUTS; half of them mirrored."""
+        picture, found = self._small[rows].clone(), self._found[rows].clone()
+        if not self._steady:
+            flip = torch.from_numpy(random.random(len(rows)) < 0.5)
+            picture[flip] = picture[flip].flip(3)
+            found[flip, 0] = 1 - found[flip, 0]
+            picture = _recoloured(picture, random)
+        return {"picture": picture, "found": found}
+
+    def pose(self, rows: Rows, random: np.random.Generator) -> Tensors:
+        """Squares about people, and what is true in the axes of each square's ray."""
+        k, count = self._lessons, len(rows)
+        wrong = np.zeros((count, 3)) if self._steady else np.clip(random.normal(0, 0.5, (count, 3)), -1, 1)
+        side = self._side[rows] * np.exp(SCALE * wrong[:, 0])
+        middle = self._middle[rows] + SHIFT * side[:, None] * wrong[:, 1:]
+        square = _cut(self._images, rows, middle, np.eye(2) * (side / 2)[:, None, None], CROP_SIDE)
+        ray = np.stack([self._lens[row].ray_axes(place) for row, place in zip(rows, middle, strict=True)])
+        seen = (self._pixels[rows] - middle[:, None]) / (side / 2)[:, None, None]
+        joints = k.joints[rows] - k.joints[rows][:, :1]
+        turned = ray.transpose(0, 2, 1) @ k.turned[rows][:, 0]
+        local = k.local[rows][:, :TURNED].copy()
+        local[:, 0] = turned
+        window = window_m(side, k.joints[rows][:, 0, 2], 1.0) / k.focal_px[rows]
+        truth = {"seen": np.concatenate([seen, (joints @ ray)[..., 2:]], axis=2), "local": local,
+                 "joints": joints @ ray, "window": np.log(window / USUAL_WINDOW_M)[:, None], "shape": k.shape[rows]}
+        out = {key: torch.from_numpy(np.ascontiguousarray(value, np.float32)) for key, value in truth.items()}
+        if self._steady:
+            return {"square": square, **out}
+        _mirror(square, out, torch.from_numpy(random.random(count) < 0.5))
+        return {"square": _recoloured(square, random), **out}
+
+    def hands(self, rows: Rows, random: np.random.Generator) -> Tensors:
+        """Squares about both hands of each row, left ones first, with their rotations and states."""
+        k = self._lessons
+        middles, axes, turns, states = [], [], [], []
+        for hand in range(2):
+            for row in rows:
+                lens = self._lens[row]
+                points = np.stack(hand_points(k.joints[row], hand))
+                middle, wrist = lens.project(points)
+                half = HAND_WINDOW_M / 2 * lens.focal_px / points[0, 2]
+                turned = k.turned[row, 22 + hand]
+                if not self._steady:
+                    middle = middle + random.normal(0, HAND_SHIFT_PX, 2)
+                    half *= math.exp(random.normal(0, 0.07))
+                    turned = _shaken(random) @ turned
+                square = hand_axes(middle, wrist, half, hand)
+                if not self._steady:
+                    square = _tilted(square, random.normal(0, HAND_TILT_RAD))
+                middles.append(middle)
+                axes.append(square)
+                turns.append(hand_turn(turned, square, hand))
+                states.append(k.hands[row, hand])
+        cuts = _cut(self._images, np.concatenate([rows, rows]), np.stack(middles), np.stack(axes), HAND_SIDE)
+        return {"square": cuts if self._steady else _recoloured(cuts, random),
+                "turn": torch.from_numpy(np.stack(turns).astype(np.float32)), "states": torch.tensor(states)}
+
+
+def _mirror(square: torch.Tensor, truth: Tensors, flip: torch.Tensor) -> None:
+    """Left for right in some rows, in place: what is seen, and whose joint it is."""
+    square[flip] = square[flip].flip(3)
+    swapped = torch.tensor([HUMAN_JOINTS.index(_other_side(name)) for name in HUMAN_JOINTS])
+    across = torch.from_numpy(MIRROR.astype(np.float32))
+    for key in ("seen", "joints"):
+        truth[key][flip] = truth[key][flip][:, swapped] @ across
+    truth["local"][flip] = across @ truth["local"][flip][:, swapped[:TURNED]] @ across
+
+
+def _other_side(name: str) -> str:
+    side, _, part = name.partition("_")
+    return f"{_OTHER[side]}_{part}" if side in _OTHER else name
+
+
+def _cut(images: torch.Tensor, rows: Rows, middle: F64, axes: F64, side: int) -> torch.Tensor:
+    """As `squares.cut`, of many rows of pictures (N, h, w, 3) at once."""
+    height, width = images.shape[1:3]
+    steps = (np.arange(side) + 0.5) / side * 2 - 1
+    x, y = ((middle[:, i, None, None] + axes[:, i, :1, None] * steps[None, None] + axes[:, i, 1:, None]
+             * steps[None, :, None] - 0.5).clip(0, most - 1) for i, most in ((0, width), (1, height)))
+    left, top = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
+    a, b = (torch.from_numpy((value - whole).astype(np.float32))[..., None] for value, whole in ((x, left), (y, top)))
+    first = torch.from_numpy((rows[:, None, None] * height + top) * width + left)
+    flat = images.reshape(-1, 3)
+    upper = torch.lerp(flat[first].float(), flat[first + 1].float(), a)
+    lower = torch.lerp(flat[first + width].float(), flat[first + width + 1].float(), a)
+    return torch.lerp(upper, lower, b).div_(255).permute(0, 3, 1, 2).contiguous()
+
+
+def _recoloured(x: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    """Another light, a little noise, and for some a little blur."""
+    count = len(x)
+    gain, lift = random.uniform(0.8, 1.2, (count, 3, 1, 1)), random.uniform(-0.08, 0.08, (count, 3, 1, 1))
+    seed = int(random.integers(1 << 30))
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)) * 0.02
+    x = x * torch.from_numpy(gain.astype(np.float32)) + torch.from_numpy(lift.astype(np.float32)) + noise
+    share = torch.from_numpy((random.random((count, 1, 1, 1)) * (random.random((count, 1, 1, 1)) < 0.5)
+                              ).astype(np.float32))
+    return x + share * (torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False) - x)
+
+
+def _shaken(random: np.random.Generator) -> F64:
+    return rotation.matrix_many(rotation.quat_from_vector_many(random.normal(0, HAND_TURN_RAD, 3)))
+
+
+def _tilted(axes: F64, angle: float) -> F64:
+    c, s = math.cos(angle), math.sin(angle)
+    return np.asarray(np.array([[c, -s], [s, c]]) @ axes)

@@ -1,0 +1,108 @@
+"""What the three networks see in one picture: where a person is, how it is posed, and what its hands do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from export.imagine.motion_estimator.body import local_rotations, shaped
+from export.imagine.motion_estimator.layout import (
+    CROP_SIDE,
+    HAND_SIDE,
+    HAND_WINDOW_M,
+    JOINTS,
+    POSE_OUTPUTS,
+    TURNED,
+    USUAL_WINDOW_M,
+)
+from export.imagine.motion_estimator.pinhole import Pinhole, depth_m
+from export.imagine.motion_estimator.squares import box_about, cut, hand_axes, hand_points, hand_turn, small
+from runtime import rotation
+from runtime.human_motion import pose_in_world
+from runtime.model import Model
+
+F64 = npt.NDArray[np.float64]
+Image = npt.NDArray[np.uint8]
+NAMES = ("finder", "pose", "hands")
+_SMALLEST_PX = 12.0
+"""Of a square: whatever the finder says, there has to be something in it."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One picture's person, as it is told before anything is smoothed.
+
+    Attributes:
+        pelvis: (3,) in camera, m. local: (24, 3, 3) rotations in the parent's axes, the pelvis's in camera.
+        shape: (4,) of the body. down_rad: how far down the camera looks. hands: (2, 3) shares of each state.
+    """
+
+    pelvis: F64
+    local: F64
+    shape: F64
+    down_rad: float
+    hands: F64
+
+    def row(self) -> F64:
+        """All of it in a row, for golden vectors."""
+        return np.concatenate([self.pelvis, self.local.ravel(), self.shape, [self.down_rad], self.hands.ravel()])
+
+
+class Sight:
+    """The three networks, by name, on ONNX Runtime."""
+
+    def __init__(self, networks: Mapping[str, bytes]) -> None:
+        self._models = {name: Model(data) for name, data in networks.items()}
+
+    def _run(self, name: str, **inputs: npt.NDArray[np.float32]) -> F64:
+        model = self._models[name]
+        for key, value in inputs.items():
+            model.inputs[key][0] = value
+        model.run()
+        (output,) = model.outputs.values()
+        return np.asarray(output[0], np.float64)
+
+    def look(self, image: Image, lens: Pinhole) -> Seen:
+        """The person in a picture (h, w, 3). It is looked at twice: the square of the second look follows from where
+        the joints were in the first.
+        """
+        found = self._run("finder", picture=small(image))
+        middle = found[:2] * [lens.width, lens.height]
+        side = float(np.exp(found[2])) * lens.height
+        for _ in range(2):
+            side = float(np.clip(side, _SMALLEST_PX, 4 * lens.height))
+            told = self._pose(image, middle, side)
+            looked = middle, side
+            joints = told["joints"].reshape(JOINTS, 3)[:, :2] * side / 2 + middle
+            middle, side = (np.asarray(box_about(joints)[0]), float(box_about(joints)[1]))
+        middle, side = looked
+        local = local_rotations(told["turns"].reshape(TURNED, 6))
+        local[0] = lens.ray_axes(middle) @ local[0]
+        depth = depth_m(np.asarray(side), USUAL_WINDOW_M * np.exp(told["window"][0]), lens.focal_px)
+        pelvis = lens.lift(told["pelvis"] * side / 2 + middle, depth)
+        hands = self._hands(image, lens, pelvis, local, told["shape"])
+        return Seen(pelvis, local, told["shape"], float(lens.down_of(found[3])), hands)
+
+    def _pose(self, image: Image, middle: F64, side: float) -> dict[str, F64]:
+        told = self._run("pose", square=cut(image, middle, np.eye(2) * side / 2, CROP_SIDE))
+        ends = np.cumsum(list(POSE_OUTPUTS.values()))[:-1]
+        return dict(zip(POSE_OUTPUTS, np.split(told, ends), strict=True))
+
+    def _hands(self, image: Image, lens: Pinhole, pelvis: F64, local: F64, shape: F64) -> F64:
+        joints, turned = pose_in_world(rotation.quat_from_matrix_many(local), pelvis, shaped(shape).offsets_m)
+        out = []
+        for hand in range(2):
+            middle, wrist = hand_points(joints, hand)
+            near = max(float(middle[2]), 0.1)
+            half = HAND_WINDOW_M / 2 * lens.focal_px / near
+            square = hand_axes(lens.project(middle), lens.project(wrist), half, hand)
+            turn = hand_turn(rotation.matrix_many(turned[22 + hand]), square, hand)
+            said = self._run("hands", square=cut(image, lens.project(middle), square, HAND_SIDE),
+                             turn=turn.astype(np.float32))
+            share = np.exp(said - said.max())
+            out.append(share / share.sum())
+        return np.stack(out)
+

@@ -1,0 +1,291 @@
+"""Our own motion estimator: its geometry, its takes, its training, its export, and what its stage refuses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.torch_module import torch_or_skip
+
+torch = torch_or_skip()
+for _library in ("onnx", "onnxruntime", "mujoco", "av"):
+    pytest.importorskip(_library, reason=f"missing dependency: {_library}")
+
+from export.imagine.motion_estimator import takes
+from export.imagine.motion_estimator.body import nearest_rotations, rotations, shaped
+from export.imagine.motion_estimator.bundle import open_motion_estimator, write_motion_estimator
+from export.imagine.motion_estimator.command import parity
+from export.imagine.motion_estimator.judging import compare
+from export.imagine.motion_estimator.layout import CROP_SIDE
+from export.imagine.motion_estimator.lessons import Batches, Lessons, _cut, load_lessons
+from export.imagine.motion_estimator.losses import matrices, place_joints
+from export.imagine.motion_estimator.networks import NETWORKS, onnx_of
+from export.imagine.motion_estimator.pinhole import Pinhole, depth_m, from_mujoco, level, window_m
+from export.imagine.motion_estimator.renders import Truth, folder_of, load_truth, shoot_all
+from export.imagine.motion_estimator.settling import camera_and_body, pitch_bias, settle, settle_pelvis
+from export.imagine.motion_estimator.sight import Seen
+from export.imagine.motion_estimator.squares import cut, hand_axes, hand_turn
+from export.imagine.motion_estimator.stage import OwnEstimateStage, own_lens
+from export.imagine.motion_estimator.training import Course, Trainer
+from export.imagine.run_folder import BY_HAND, RunFolder
+from runtime import rotation
+from runtime.errors import Refused
+from runtime.human_motion import HUMAN_JOINTS, PLAIN, pose_in_world
+
+LENS = Pinhole(320, 240, math.radians(45))
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def lessons(tmp_path_factory: pytest.TempPathFactory) -> Lessons:
+    """One take of four frames."""
+    place = tmp_path_factory.mktemp("takes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("export.imagine.motion_estimator.renders.FRAMES", 4)
+        shoot_all(place, 5, 1, lambda done: None)
+    return load_lessons(folder_of(place, held_out=False), 1)
+
+
+def seen_of(truth: Truth) -> list[Seen]:
+    """What perfect networks would see of a take."""
+    camera, motion = from_mujoco(truth.axes), truth.motion
+    local = rotation.matrix_many(motion.local_wxyz)
+    local[:, 0] = camera.T @ local[:, 0]
+    hands = np.eye(3)[np.maximum(motion.hand_states, 0)] if motion.hand_states is not None else None
+    assert hands is not None
+    down = math.asin(-camera[2, 2])
+    return [Seen((motion.pelvis_m[t] - truth.position_m) @ camera, local[t], truth.shape, down, hands[t])
+            for t in range(motion.frames)]
+
+
+def test_a_pelvis_goes_to_the_picture_and_back() -> None:
+    points = RANDOM.uniform([-2, -1, 2], [2, 1, 7], (50, 3))
+    np.testing.assert_allclose(LENS.lift(LENS.project(points), points[:, 2]), points, atol=1e-12)
+    side = RANDOM.uniform(30, 200, 50)
+    window = window_m(side, points[:, 2], LENS.focal_px)
+    np.testing.assert_allclose(depth_m(side, window, LENS.focal_px), points[:, 2])
+
+
+def test_what_is_higher_or_further_left_in_the_world_is_so_in_the_picture() -> None:
+    up = level(math.radians(10))
+    above, left = (up.T @ np.array(way) + [0, 0, 4] for way in ([0, 0, 0.5], [0, 0.5, 0]))
+    middle = LENS.project(np.array([0.0, 0, 4]))
+    assert LENS.project(above)[1] < middle[1] and LENS.project(left)[0] < middle[0]
+    np.testing.assert_allclose(up.T @ [0, 0, -1], [0, math.cos(math.radians(10)), math.sin(math.radians(10))])
+    np.testing.assert_allclose([np.linalg.det(up), LENS.down_of(LENS.horizon_of(np.array(0.2)))], [1, 0.2])
+
+
+def test_a_ray_goes_through_its_pixel_and_turns_nothing_about_itself() -> None:
+    pixels = RANDOM.uniform([0, 0], [320, 240], (20, 2))
+    axes = LENS.ray_axes(pixels)
+    np.testing.assert_allclose(axes.transpose(0, 2, 1) @ axes, np.broadcast_to(np.eye(3), (20, 3, 3)), atol=1e-12)
+    np.testing.assert_allclose(LENS.project(axes[..., 2]), pixels)
+    np.testing.assert_allclose(LENS.ray_axes(LENS.middle), np.eye(3))
+
+
+def test_six_numbers_are_a_rotation_in_numpy_and_torch_alike() -> None:
+    true = rotation.matrix_many(rotation.quat_from_vector_many(RANDOM.normal(size=(30, 3))))
+    six = np.concatenate([true[..., 0], true[..., 1]], axis=-1)
+    np.testing.assert_allclose(rotations(3 * six), true, atol=1e-12)
+    wild = RANDOM.normal(size=(30, 6))
+    np.testing.assert_allclose(matrices(torch.from_numpy(wild)).numpy(), rotations(wild), atol=1e-12)
+    np.testing.assert_allclose(nearest_rotations(0.3 * true), true, atol=1e-12)
+    np.testing.assert_allclose(rotation.matrix_many(rotation.quat_from_matrix_many(true)), true, atol=1e-12)
+
+
+def test_torch_places_joints_where_the_runtime_does() -> None:
+    wxyz, shape = rotation.quat_from_vector_many(RANDOM.normal(0, 0.5, (24, 3))), RANDOM.normal(0, 0.1, 4)
+    wxyz[22:] = [1, 0, 0, 0]
+    expected = pose_in_world(wxyz[None], np.zeros((1, 3)), shaped(shape).offsets_m)[0]
+    local = torch.from_numpy(rotation.matrix_many(wxyz)[None, :22]).float()
+    placed, _ = place_joints(local, torch.from_numpy(shape[None]).float())
+    np.testing.assert_allclose(placed.numpy(), expected, atol=1e-5)
+
+
+def test_a_right_hand_in_a_mirror_is_a_left_hand() -> None:
+    way, turned = np.array([7.0, 3.0]), rotation.matrix_many(rotation.quat_from_vector_many(np.array([0.3, -0.5, 1.0])))
+    mirror, middle = np.diag([-1.0, 1.0, 1.0]), np.array([50.0, 50.0])
+    left = hand_axes(middle + way, middle, 9.0, 0)
+    right = hand_axes(middle + way * [-1, 1], middle, 9.0, 1)
+    np.testing.assert_allclose(right, np.diag([-1.0, 1.0]) @ left, atol=1e-12)
+    np.testing.assert_allclose(hand_turn(mirror @ turned @ mirror, right, 1), hand_turn(turned, left, 0), atol=1e-12)
+    np.testing.assert_allclose(left @ [0, -1], 9 * way / np.linalg.norm(way))
+    assert np.linalg.det(left) > 0 > np.linalg.det(right)
+
+
+def test_squares_are_cut_alike_for_learning_and_for_use(lessons: Lessons) -> None:
+    middle, axes = np.array([[150.3, 99.1], [5.0, 230.0]]), np.array([[[30.0, -9], [9, 30]], [[-40.0, 3], [3, 40]]])
+    cuts = _cut(torch.from_numpy(lessons.images), np.array([1, 2]), middle, axes, 20).numpy()
+    for i, row in enumerate((1, 2)):
+        np.testing.assert_allclose(cut(lessons.images[row], middle[i], axes[i], 20), cuts[i], atol=1e-5)
+
+
+def test_a_take_is_the_same_each_time_and_held_out_ones_are_others(tmp_path: Path, lessons: Lessons,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.imagine.motion_estimator.renders.FRAMES", 4)
+    shoot_all(tmp_path, 5, 1, lambda done: None)
+    again = load_lessons(folder_of(tmp_path, held_out=False), 1)
+    np.testing.assert_array_equal(again.images, lessons.images)
+    np.testing.assert_array_equal(again.joints, lessons.joints)
+    first = takes.draw(5, 0)
+    assert takes.draw(5, 0, held_out=True).around != first.around != takes.draw(5, 1).around
+    path = next(folder_of(tmp_path, held_out=False).glob("*.npz"))
+    before = path.stat().st_mtime_ns
+    shoot_all(tmp_path, 5, 1, lambda done: None)  # what is there is kept
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_mirrored_lesson_is_a_true_one(lessons: Lessons) -> None:
+    batch = Batches(lessons).pose(np.arange(4).repeat(8), np.random.default_rng(3))
+    placed, _ = place_joints(batch["local"], batch["shape"])
+    np.testing.assert_allclose(placed.numpy(), batch["joints"].numpy(), atol=2e-3)
+    np.testing.assert_allclose(batch["seen"][..., 2].numpy(), batch["joints"][..., 2].numpy(), atol=1e-5)
+    assert batch["square"].shape[2:] == (CROP_SIDE, CROP_SIDE)
+
+
+def learn(lessons: Lessons, name: str, checkpoint: Path | None, until: int | None = None) -> Trainer:
+    trainer = Trainer(name, Batches(lessons), Course(4, 1), checkpoint, half=False)
+    trainer.resume()
+    trainer.run(lambda step, loss: None, until)
+    return trainer
+
+
+def test_training_resumed_ends_where_an_unbroken_one_does(
+        lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.imagine.motion_estimator.training.BATCH", 4)
+    whole = learn(lessons, "hands", None)
+    learn(lessons, "hands", tmp_path / "hands.pt", until=2)
+    rest = learn(lessons, "hands", tmp_path / "hands.pt")
+    for a, b in zip(whole.network.state_dict().values(), rest.network.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(Refused, match="checkpoint"):
+        Trainer("finder", Batches(lessons), Course(4, 1), tmp_path / "hands.pt").resume()
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, Any]:
+    """Untrained ones, with normalisations that do something."""
+    made = {}
+    for name, (kind, _, _) in NETWORKS.items():
+        torch.manual_seed(4)
+        made[name] = kind()
+        for module in made[name].modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+    return made
+
+
+def test_torch_and_onnx_agree_to_1e_4_and_fit_8_mib(networks: dict[str, Any], lessons: Lessons) -> None:
+    exported = {name: onnx_of(name, network) for name, network in networks.items()}
+    for name, network in networks.items():
+        assert parity(name, network, exported[name], Batches(lessons, steady=True)) <= 1e-4
+    assert sum(values.numel() for network in networks.values() for values in network.parameters()) <= 1.9e6
+
+
+def test_a_bundle_opens_only_as_it_was_written(networks: dict[str, Any], lessons: Lessons, tmp_path: Path) -> None:
+    exported = {name: onnx_of(name, network) for name, network in networks.items()}
+    bundle = write_motion_estimator(tmp_path / "own", exported, list(lessons.images[:2]), LENS, "a card", {"seed": 0})
+    assert open_motion_estimator(bundle).golden_error <= 1e-4
+    data = bytearray((bundle / "pose.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / "pose.onnx").write_bytes(bytes(data))
+    with pytest.raises(Refused, match="sha256"):
+        open_motion_estimator(bundle)
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Truth:
+    """A walk before a camera that looks down, without pictures."""
+    from export.imagine.mannequin import View
+    from export.motion.actor import Actor
+
+    actor = Actor(heading=0.4)
+    actor.hold(0.5)
+    actor.walk(np.array([[0.0, 0.0], [1.4, 0.6]]), 0.5)
+    actor.hand("left", 2)
+    actor.hold(0.6)
+    motion = actor.motion("walk")
+    part = replace(motion, fps=25.0, local_wxyz=motion.local_wxyz[::2], pelvis_m=motion.pelvis_m[::2],
+                   hand_states=None if motion.hand_states is None else motion.hand_states[::2])
+    view = View((4.0, -2.0, 1.7), (0.5, 0.2, 0.9))
+    return Truth("acted", part, np.zeros(4), np.array(view.position_m), view.axes, view.fovy_rad,
+                 np.ones((part.frames, 2), bool))
+
+
+def test_what_perfect_networks_see_is_settled_to_the_truth(walk: Truth) -> None:
+    seen = seen_of(walk)
+    settled = settle("walk", 25.0, seen, *camera_and_body([seen]))
+    score = compare(settled, walk)
+    assert score["mpjpe_mm"] < 10 and score["path_error"] < 0.02 and score["level_error_deg"] < 0.01
+    assert score["hands_right"] > 0.98
+    feet = settled.motion.in_world()[0][:, [HUMAN_JOINTS.index("left_ankle"), HUMAN_JOINTS.index("right_ankle")], 2]
+    assert abs(float(np.median(feet.min(axis=1))) - 0.09) < 0.01
+
+
+def test_noise_along_the_ray_is_taken_out_by_feet_that_stand(walk: Truth) -> None:
+    random, seen = np.random.default_rng(1), seen_of(walk)
+    noisy = [replace(one, pelvis=one.pelvis * (1 + random.normal(0, 0.05))) for one in seen]
+    raw = np.stack([one.pelvis for one in noisy]) - np.stack([one.pelvis for one in seen])
+    score = compare(settle("walk", 25.0, noisy, *camera_and_body([noisy])), walk)
+    assert score["path_error"] * score["way_m"] < 0.3 * np.linalg.norm(raw, axis=1).mean()
+
+
+def test_a_bias_of_the_roots_pitch_is_found_and_taken_out(walk: Truth) -> None:
+    lean = rotation.matrix_many(rotation.quat_from_vector_many(np.array([0.1, 0.0, 0.0])))
+    seen = seen_of(walk)
+    biased = []
+    for one in seen:
+        local = one.local.copy()
+        local[0] = local[0] @ lean
+        biased.append(replace(one, local=local))
+    plain, leaning = (settle("walk", 25.0, video, *camera_and_body([video])) for video in (seen, biased))
+    assert plain.pitch_bias_rad is not None and leaning.pitch_bias_rad is not None and leaning.is_corrected
+    assert leaning.pitch_bias_rad - plain.pitch_bias_rad == pytest.approx(0.1, abs=0.01)
+    assert plain.pitch_bias_rad == pytest.approx(0, abs=0.01)
+    assert compare(leaning, walk)["mpjpe_mm"] < 10
+    wxyz = rotation.quat_from_matrix_many(np.stack([one.local for one in seen]))
+    wxyz[:, HUMAN_JOINTS.index("left_knee")] = rotation.quat_from_vector_many(np.array([1.0, 0, 0]))
+    assert pitch_bias(wxyz, walk.motion.pelvis_m, PLAIN.offsets_m, 25.0) is None  # nobody stands straight
+
+
+def test_a_pelvis_that_is_seen_well_stays(walk: Truth) -> None:
+    pelvis = walk.motion.pelvis_m - walk.position_m
+    joints = walk.motion.in_world()[0]
+    feet = joints[:, [HUMAN_JOINTS.index("left_ankle"), HUMAN_JOINTS.index("right_ankle")]] - joints[:, :1]
+    found = settle_pelvis(pelvis, feet)
+    np.testing.assert_allclose(found[:, 2], walk.motion.pelvis_m[:, 2], atol=0.02)
+
+
+@pytest.mark.parametrize("provider", [BY_HAND, "fal-kling-v1", ""])
+def test_a_video_that_is_not_ours_is_refused(tmp_path: Path, provider: str) -> None:
+    run = RunFolder(tmp_path / "run")
+    row = run.row("film")
+    row.provider, row.facts = provider, {"fovy_rad": 0.8}
+    with pytest.raises(Refused, match="GVHMR"):
+        own_lens(run)
+    row.provider = "embedded"
+    assert own_lens(run) == 0.8
+    row.facts = {}
+    with pytest.raises(Refused, match="GVHMR"):
+        own_lens(run)
+
+
+def test_without_weights_the_stage_says_how_to_train_them(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="export motion-estimator"):
+        open_motion_estimator(tmp_path / "none")
+    assert OwnEstimateStage(tmp_path / "none").settings() == ["embedded", ""]
+
+
+def test_a_take_on_disk_says_what_was_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.imagine.motion_estimator.renders.HELD_OUT_FRAMES", 3)
+    shoot_all(tmp_path, 5, 1, lambda done: None, held_out=True)
+    truth = load_truth(next(folder_of(tmp_path, held_out=True).glob("*.npz")))
+    take = takes.draw(5, 0, held_out=True)
+    np.testing.assert_allclose(truth.motion.pelvis_m, take.motion.pelvis_m[:6:2])
+    np.testing.assert_allclose(truth.motion.skeleton.offsets_m, shaped(take.shape).offsets_m)
