@@ -3,7 +3,7 @@
 # make bench   the loop's cost and jitter against the stock path
 # make fuzz    every parser, the fault machine and the gate, guided by coverage, for a quarter of an hour
 # make campaign  every fault on simulated time and real processes, for hours
-# make mutants the tests of gate and fault machine, tested by changed code, for a quarter of an hour
+# make mutants the tests of gate and fault machine, tested by changed code, for some minutes
 # make clean   remove what these made
 
 PYTHON ?= python3

@@ -29,6 +29,7 @@ from firmware_bridge.dds_message import ApiKind, ApiReader, ApiWriter
 from firmware_bridge.errors import DdsError
 from firmware_bridge.layout import Layout
 from firmware_bridge.libddsc import BuiltinEndpoint, BuiltinParticipant, Library, SampleInfo, TopicDescriptor, library
+from firmware_bridge.network_link import NetworkLink
 
 PARTICIPANT_LEASE_S = 3
 """How long a peer waits before it takes this process for dead; Cyclone's own default is 10 s. A lease travels
@@ -94,6 +95,7 @@ class Participant:
         self._lib = library()
         _enter_domain(self._lib, settings)
         self._settings = settings
+        self._link = NetworkLink(settings.interface or "lo")
         self._handle = 0
         self._keep: list[object] = []
         self._topics: dict[tuple[str, str], int] = {}
@@ -162,14 +164,11 @@ class Participant:
 
     def link_is_up(self) -> bool:
         """Whether the kernel calls the interface usable; loopback, which has no carrier, always is."""
-        try:
-            with open(f"/sys/class/net/{self._settings.interface or 'lo'}/operstate", encoding="ascii") as file:
-                return file.read().strip() in ("up", "unknown")
-        except OSError:
-            return False
+        return self._link.is_up()
 
     def close(self) -> None:
         """Withdraws the participant with all its readers and writers; they must not be used afterwards."""
+        self._link.close()
         if self._handle:
             self._lib.delete(self._handle)
             self._handle = 0

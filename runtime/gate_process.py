@@ -31,7 +31,15 @@ from runtime.gate_bus import open_gate_bus, profile_of
 from runtime.gate_hands import GateHands
 from runtime.gate_log import GateLog
 from runtime.operator_watch import OperatorWatch
-from runtime.realtime import Metronome, die_with_parent, freeze_garbage, go_first, go_real_time, protect_from_oom
+from runtime.realtime import (
+    Metronome,
+    die_with_parent,
+    freeze_garbage,
+    go_first,
+    go_real_time,
+    lock_pages,
+    protect_from_oom,
+)
 from runtime.records import (
     CONTROL_DTYPE,
     GATE_RING,
@@ -176,6 +184,9 @@ class GateProcess:
         mode_machine = int(self._bus.sample.mode_machine[0])
         emit("ready", mode_machine=mode_machine, limits=asdict(self._robot.limits))
         freeze_garbage()
+        if self._settings.real_time:
+            for line in lock_pages():
+                emit("warning", message=f"gate without {line}")
         self._bus.wait(FRESH_S)  # what was read so far is old by now, and the operator may arm at the first tick
         metronome, count, last_control = Metronome(PERIOD_NS), 0, 0
         while True:

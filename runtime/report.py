@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from runtime.log_file import Log, read_log
 from runtime.manifest import Manifest
 from runtime.mux import Source
 from runtime.pilot import Phase
+from runtime.report_file import write_report
 from runtime.report_page import write_page
 from runtime.tracking_report import tracking_metrics_of
 
@@ -70,7 +70,7 @@ def make_report(
         report["tracking"]["success"] = report["outcome"] == "done"
     if "hands" in log.topics:
         report["hands"] = hand_report(log.topics, [HandEvent(*event) for event in report.pop("hand_events", [])])
-    (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_report(out, report)
     write_page(out / "report.html", report, plots(log, manifest, start_ns), manifest)
     return report
 

@@ -52,10 +52,10 @@ class Review:
         state: RobotState,
         calibration: Calibration,
         *,
-        policy_hz: float = 50.0,
-        checks_tick: bool = True,
-        needs_remote: bool = False,
-        real_time: bool = False,
+        policy_hz: float,
+        checks_tick: bool,
+        needs_remote: bool,
+        real_time: bool,
     ) -> None:
         self.state, self.findings = state, Findings()
         self._limits, self._checks_tick = robot.limits, checks_tick
@@ -136,7 +136,7 @@ class Review:
             frozen_ns = now_ns - self_changed
             return (self.note("STATE_FROZEN", frozen_ns * 1e-9) if frozen_ns > self._frozen_ns else 0), False
         back = (before - tick) % (1 << 32)
-        if before >= 0 and back < (1 << 31) and back <= RESTART_TICKS:
+        if before >= 0 and back <= RESTART_TICKS:
             self._reordered += 1
             return self.note("STATE_REORDERED", self._reordered), False
         self._losses.count(tick, before)

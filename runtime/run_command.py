@@ -29,6 +29,7 @@ from runtime.manifest import OWN_CONTROLLER
 from runtime.operator_options import add_operator_options, operator_settings
 from runtime.preflight import refuse_red
 from runtime.preflight_list import WATCHED_BY_RUN, list_for_run
+from runtime.report_file import NAME, write_report
 from runtime.robot import NO_WIRE, robot_path
 from runtime.settings import RunSettings
 from runtime.steered import NO_CONTROLLER, USUAL
@@ -108,16 +109,13 @@ def run(args: argparse.Namespace) -> int:
     """One run; returns the exit code."""
     out = Path(args.out) if args.out else Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").unlink(missing_ok=True)
+    (out / NAME).unlink(missing_ok=True)
     try:
         report = _run(args, out)
     except BridgeError as error:
         refusal = {"what": error.what, "expected": error.expected, "found": error.found,
                    "what_to_do": error.what_to_do}
-        (out / "report.json").write_text(
-            json.dumps({"outcome": "refused", "fell": False, "ticks": 0, "faults": [], "refusal": refusal}, indent=1),
-            encoding="utf-8",
-        )
+        write_report(out, {"outcome": "refused", "fell": False, "ticks": 0, "faults": [], "refusal": refusal})
         raise
     if args.json:
         print(json.dumps(report))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from runtime.campaign import process, stepped_clock
@@ -15,6 +16,7 @@ from runtime.campaign.live_run import ROOT, Disturbed
 from runtime.campaign.process import Trial, judge, line, make_report, summarise, write_page
 from runtime.campaign.process_kinds import KINDS, Setup, Unavailable
 from runtime.campaign.resources import SmallDisk
+from runtime.campaign.witness import FRAME, WireObserver
 
 DAMPED = Trial(delay_ms=40.0, damping=1200, stiff_again=0, gap_ms=3.0, silence_ms=4.0, fell=False, left=0, code=1)
 WENT_ON = replace(DAMPED, delay_ms=5600.0, code=0)
@@ -101,3 +103,15 @@ def test_every_kind_has_a_name_of_its_own_and_kinds_of_fault_that_exist() -> Non
     assert all(1 <= row <= 64 for kind in KINDS for row in kind.rows)
     with pytest.raises(TypeError, match="abstract"):
         Setup(Path("."), 0)  # type: ignore[abstract]
+
+
+def test_silence_counts_from_the_last_command_before_the_strike() -> None:
+    wire = WireObserver.__new__(WireObserver)
+    wire.frames = np.zeros(5, FRAME)
+    wire.frames["at_ns"] = np.array([0, 2, 4, 104, 106]) * 1_000_000
+    wire.frames["is_sealed"] = True
+    assert wire.longest_silence_ms(90_000_000) == pytest.approx(100)
+    assert wire.longest_silence_ms(104_000_000) == pytest.approx(100)
+    assert wire.longest_silence_ms(105_000_000) == pytest.approx(2)
+    wire.frames["is_sealed"][3] = False
+    assert wire.longest_silence_ms(105_000_000) == pytest.approx(102)

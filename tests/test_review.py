@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from firmware_bridge.motor_bus import Q, Reading
+from firmware_bridge.remote import button_mask
 from runtime.fault_table import FLAGS as TABLE
 from runtime.faults import BIT, Fault, Machine, Mode, Request
 from runtime.limits import Limits
 from runtime.robot import Joint
+from runtime.rotation import multiply
 from tests.gate_ills import (
     FAST,
     SIDES,
@@ -34,6 +36,8 @@ from tests.gate_ills import (
     tilt,
 )
 from tests.gate_rig import FLOATS, G1, Rig, press, tilted, with_limits
+
+G1_STOP = button_mask(G1.estop_buttons[0])
 
 
 def test_every_flag_of_the_table_has_its_test() -> None:
@@ -107,13 +111,36 @@ def test_a_sample_from_the_past_is_dropped(back: int) -> None:
     rig.count = (1 << 31) + 50
     rig.track()
     before = rig.gate.state.sequence
-    rig.sample.q[:] = 1
+    rig.sample.q[:] += 0.001
     rig.count -= back + 2
     rig.tick()
     assert rig.has("STATE_REORDERED")
     assert rig.gate.state.sequence == before
     np.testing.assert_array_equal(rig.gate.state.q, rig.pose)
     assert rig.gate.machine.mode is Mode.TRACK
+
+
+@pytest.mark.parametrize(("before", "tick", "flag"), [
+    (0, -1, "STATE_REORDERED"), (0, -1000, "STATE_REORDERED"), (0, -1001, "ROBOT_RESTARTED"),
+    (5_000, 4_000, "STATE_REORDERED"), (1 << 31, 1, "ROBOT_RESTARTED"), (1 << 31, 0, ""), (0, 1, ""),
+])
+def test_a_counter_that_falls_back_is_told_from_one_that_wraps(before: int, tick: int, flag: str) -> None:
+    rig = Rig()
+    rig.count = before - 2
+    rig.tick()
+    taken = rig.gate.state.sequence
+    rig.count = (tick - 2) % (1 << 32)
+    rig.tick()
+    told = BIT["STATE_REORDERED"] | BIT["ROBOT_RESTARTED"]
+    assert rig.gate.flags & told == (BIT[flag] if flag else 0)
+    assert rig.gate.state.sequence == taken + (flag != "STATE_REORDERED")
+
+
+def test_a_counter_may_stand_for_a_moment_without_any_flag() -> None:
+    rig = Rig().track()
+    rig.counts = False
+    rig.ticks(2)
+    assert rig.gate.seen_flags == 0
 
 
 def test_the_counter_may_wrap() -> None:
@@ -158,12 +185,91 @@ def test_a_good_sample_ends_the_row_of_bad_ones() -> None:
         assert rig.tick() is Mode.TRACK
 
 
-@pytest.mark.parametrize("quat", [[0, 0, 0, 0], [2, 0, 0, 0], [0.9, 0, 0, 0], [1e20, 0, 0, 0], [3e38, 3e38, 0, 0]])
+@pytest.mark.parametrize(
+    "quat", [[0, 0, 0, 0], [2, 0, 0, 0], [1.2, 0, 0, 0], [0.9, 0, 0, 0], [1e20, 0, 0, 0], [3e38, 3e38, 0, 0]])
 def test_a_quaternion_that_is_not_unit_is_no_state(quat: list[float]) -> None:
     rig = Rig().track()
     rig.sample.quat_wxyz[:] = quat
     assert rig.ticks(3) is Mode.DAMP
     assert rig.cause == "IMU_NON_FINITE"
+
+
+def test_joints_and_imu_are_counted_apart() -> None:
+    rig = Rig().track()
+    for broken, ticks in ((rig.sample.dq, 1), (rig.sample.gyro, 2), (rig.sample.dq, 2)):
+        whole = float(broken[0])
+        broken[0] = np.nan
+        rig.ticks(ticks)
+        broken[0] = whole
+    assert rig.gate.seen_flags == 0
+    rig.tick()
+    rig.sample.dq[0] = np.nan
+    rig.ticks(3)
+    assert rig.gate.flags == BIT["STATE_NON_FINITE"]
+    rig.sample.gyro[0] = np.nan
+    rig.ticks(3)
+    assert rig.gate.flags & BIT["STATE_NON_FINITE"]
+    assert rig.gate.flags & BIT["IMU_NON_FINITE"]
+
+
+def test_what_is_worse_does_not_hide_what_is_also_wrong() -> None:
+    rig = Rig().track()
+    rig.sample.mode_machine[0] = 4
+    press(rig.sample, G1_STOP)
+    rig.tick()
+    press(rig.sample, 0)
+    rig.sends = False
+    rig.ticks(60)
+    both = BIT["MODE_MACHINE"] | BIT["REMOTE_STOP"]
+    assert rig.gate.flags == both | BIT["STATE_LATE"] | BIT["STATE_STALE"] | BIT["STATE_LOST"]
+
+
+def test_a_remote_that_went_off_does_not_hide_another_variant() -> None:
+    rig = Rig().track()
+    SIDES["REMOTE_OFF"][0](rig)
+    rig.sample.mode_machine[0] = 4
+    rig.tick()
+    assert rig.has("REMOTE_OFF")
+    assert rig.has("MODE_MACHINE")
+
+
+def test_one_bad_target_is_no_flag() -> None:
+    rig = Rig().track()
+    bad_target(1)(rig)
+    assert rig.gate.flags == 0
+
+
+def test_a_target_far_beyond_its_limits_is_measured_before_it_is_judged() -> None:
+    rig = Rig().track()
+    absurd_target(1.5, 2)(rig)
+    assert rig.gate.flags == BIT["TARGET_LIMITED"]
+    assert rig.measured("TARGET_LIMITED") > G1.limits.target_far_rad
+
+
+def test_an_event_from_outside_measures_nothing() -> None:
+    rig = Rig()
+    assert rig.gate.review.note("ESTOP") == BIT["ESTOP"]
+    assert rig.measured("ESTOP") == 0
+
+
+@pytest.mark.parametrize("scale", [0.96, 1.04])
+@pytest.mark.parametrize("yaw", [0.0, 2.5])
+def test_tilt_does_not_depend_on_heading_or_length(scale: float, yaw: float) -> None:
+    for angle, flag in ((44.9, 0), (45.1, BIT["TILT"])):
+        rig = Rig().track()
+        quat = multiply(tilted(yaw, 3), tilted(math.radians(angle)))
+        rig.sample.quat_wxyz[:] = [scale * part for part in quat]
+        rig.tick()
+        assert rig.gate.flags & BIT["TILT"] == flag
+
+
+def test_the_six_fastest_joints_flail_while_the_others_rest() -> None:
+    rig = Rig().track()
+    fastest = sorted(G1.joints, key=lambda joint: -joint.velocity_rad_s)[: int(G1.limits.flail_joints)]
+    for joint in fastest:
+        rig.sample.dq[joint.motor] = 1.01 * G1.limits.flail_rad_s
+    rig.ticks(20)
+    assert rig.gate.seen_flags & BIT["FLAIL"]
 
 
 def test_huge_but_finite_numbers_are_judged_as_what_they_are() -> None:

@@ -144,9 +144,10 @@ class WireObserver:
         return float(heights.min()) if len(heights) else float("nan")
 
     def longest_silence_ms(self, moment_ns: int) -> float:
-        """The longest time without any valid frame after a moment, to the last one."""
-        at_ns = self.frames["at_ns"][self.frames["is_sealed"] & (self.frames["at_ns"] >= moment_ns)]
-        return float(np.diff(at_ns).max()) * 1e-6 if len(at_ns) > 1 else float("inf")
+        """The longest time without any valid frame that ended after a moment, to the last one."""
+        at_ns = self.frames["at_ns"][self.frames["is_sealed"]]
+        first = max(int(np.searchsorted(at_ns, moment_ns)) - 1, 0)
+        return float(np.diff(at_ns[first:]).max()) * 1e-6 if len(at_ns) - first > 1 else float("inf")
 
     def longest_gap_ms(self, moment_ns: int) -> float:
         """The longest silence between damping frames after a moment."""
