@@ -15,8 +15,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _PR_SET_PDEATHSIG = 1
 _CLOCK_MONOTONIC, _TIMER_ABSTIME = 1, 1
-LARGE_BYTES, STACK_BYTES = 8_000_000, 256 * 1024
-"""A thread's stack of the usual 8 MiB is large."""
+LARGE_BYTES, LARGE_CODE_BYTES, STACK_BYTES = 8_000_000, 2_000_000, 256 * 1024
+"""A thread's stack of the usual 8 MiB is large, and so is the code of a mathematical library, little of which runs."""
 
 
 class _Timespec(ctypes.Structure):
@@ -48,7 +48,7 @@ def lock_pages() -> list[str]:
     """Make resident what this process may yet touch: pages that `go_real_time` only locks once they were touched.
 
     A page that is first touched while memory is full waits until the kernel has found some, and with it the loop. Of a
-    large writable mapping, as a thread's stack is, the end is taken, where a stack begins; of large libraries nothing.
+    large writable mapping, as a thread's stack is, the end is taken, where a stack begins; of large code nothing.
     Call it after set-up. Returns what was not permitted, as `go_real_time` does.
     """
     refused = set()
@@ -58,9 +58,9 @@ def lock_pages() -> list[str]:
         begin, end = (int(place, 16) for place in span.split("-"))
         if "r" not in rights or name.startswith("[v"):
             continue
+        if "w" not in rights and end - begin > LARGE_CODE_BYTES:
+            continue
         if end - begin > LARGE_BYTES:
-            if "w" not in rights:
-                continue
             begin = end - STACK_BYTES
         if _libc.mlock(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin)) != 0:
             refused.add(f"resident pages: {os.strerror(ctypes.get_errno())}")
