@@ -184,7 +184,7 @@ class GateProcess:
         mode_machine = int(self._bus.sample.mode_machine[0])
         emit("ready", mode_machine=mode_machine, limits=asdict(self._robot.limits))
         freeze_garbage()
-        if self._settings.real_time:
+        if self._settings.real_time and not self._settings.damping:  # whoever damps a robot waits for no memory first
             for line in lock_pages():
                 emit("warning", message=f"gate without {line}")
         self._bus.wait(FRESH_S)  # what was read so far is old by now, and the operator may arm at the first tick
