@@ -7,7 +7,8 @@ import hashlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,7 @@ def write_bundle(
     manifest = with_hashes(manifest, contents)
     limits = {**TOLERANCES, **(tolerances or {})}
     origin = {"tools": tools(), **(provenance or {})}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        folder = work / out.name
-        folder.mkdir()
+    with made_beside(out) as folder:
         contents[MANIFEST] = json_bytes(manifest)
         write(folder, contents)
         controller = open_admitted(Admitted(load_manifest(str(folder)), None, ""))
@@ -85,10 +82,21 @@ def write_bundle(
         (folder / SIGNATURE).write_bytes(signature.sign(listing, local_key()))
         for line in verify_as_a_robot(folder):
             print(f"WARNING: {line}", file=sys.stderr)
+    return out
+
+
+@contextmanager
+def made_beside(out: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of `out` once that went well; otherwise `out` is as it was."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        folder = work / out.name
+        folder.mkdir()
+        yield folder
         put(folder, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return out
 
 
 def refuse_other_folders(out: Path) -> None:

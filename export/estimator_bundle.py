@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.bundle_signing import json_bytes, local_key, make_listing, verify_as_a_robot
-from export.bundle_writer import put, refuse_other_folders, tools, with_hashes, write
+from export.bundle_writer import made_beside, refuse_other_folders, tools, with_hashes, write
 from export.estimator_evaluation import Score, table
 from export.onnx_cost import measure_cost
 from runtime import signature
@@ -55,20 +53,13 @@ def write_estimator_bundle(
     golden = record_estimates(estimator, states)
     contents[GOLDEN] = pack(golden)
     contents[CARD] = _card(estimator, manifest, network, len(states), scores, origin).encode()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        folder = work / out.name
-        folder.mkdir()
+    with made_beside(out) as folder:
         write(folder, contents)
         listing = make_listing(checked.name, checked.robot.name, TOLERANCES, contents, origin)
         (folder / LISTING).write_bytes(listing)
         (folder / SIGNATURE).write_bytes(signature.sign(listing, local_key()))
         for line in verify_as_a_robot(folder):
             print(f"WARNING: {line}", file=sys.stderr)
-        put(folder, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return out
 
 

@@ -128,7 +128,8 @@ def _train(args: argparse.Namespace, sources: Sequence[Source]) -> dict[str, Any
     import torch
 
     from export.estimator_network import EstimatorNetwork, estimator_manifest
-    from export.estimator_training import Course, Trainer, checked, observe, parity, sequence
+    from export.estimator_training import Trainer, checked, observe, parity, sequence
+    from export.learning import Course
 
     if not 0 < args.minutes <= LONGEST_MIN:
         raise Refused("--minutes", expected=f"above 0, at most {LONGEST_MIN:g}", found=f"{args.minutes}",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 
 from export.estimator_network import FLOOR, MODEL_FILE, EstimatorNetwork
 from export.estimator_rollouts import Rollout
-from runtime.errors import Refused
+from export.learning import Course, Learner
 from runtime.estimator_manifest import EstimatorManifest, read_estimator
 from runtime.learned_estimator import Sensed
 from runtime.model import Model
@@ -30,14 +29,6 @@ asks for about as much once the network is good."""
 NOISE = 0.02
 """Added to normalised inputs while training, so that no single number is leant upon."""
 REPORT_EVERY = 200
-
-
-@dataclass(frozen=True)
-class Course:
-    """How long to learn: `steps` of `BATCH` rows, from `seed`."""
-
-    steps: int
-    seed: int
 
 
 def checked(manifest: dict[str, Any]) -> EstimatorManifest:
@@ -65,64 +56,39 @@ def observe(manifest: EstimatorManifest, rollouts: Iterable[Rollout]) -> tuple[F
     return np.concatenate(seen), np.concatenate(true)
 
 
-class Trainer:
-    """Learns step by step; can be put down and taken up again at every report.
+class Trainer(Learner):
+    """Learns from what was observed.
 
     Args:
         network: to be trained in place.
         observations, truths: as `observe` gives them.
         course: how long.
         checkpoint: file to keep progress in; None keeps none.
-
-    Attributes:
-        step: done so far.
     """
+
+    report_every = REPORT_EVERY
 
     def __init__(
         self, network: EstimatorNetwork, observations: F32, truths: F32, course: Course, checkpoint: Path | None = None
     ) -> None:
-        self._network, self._course, self._checkpoint = network, course, checkpoint
+        super().__init__(network, torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-4), course,
+                         checkpoint)
+        self._network = network
         self._observations, self._truths = torch.from_numpy(observations), torch.from_numpy(truths)
-        self._optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-4)
         self._random = torch.Generator().manual_seed(course.seed)
-        self.step = 0
         network.normalise_by(self._observations, FLOOR)
         for values in (network.linear[-1].weight, network.linear[-1].bias):  # begin as the filter
             torch.nn.init.zeros_(values)
-
-    def resume(self) -> None:
-        """Take up where the checkpoint was put down, if there is one of the same course.
-
-        Raises:
-            Refused: one of another course or another network.
-        """
-        if self._checkpoint is None or not self._checkpoint.is_file():
-            return
-        kept = torch.load(self._checkpoint, weights_only=True)
-        mine = self._mark()
-        if kept["mark"] != mine:
-            raise Refused(f"checkpoint {self._checkpoint}", expected=f"one of this course {mine}",
-                          found=f"{kept['mark']}", what_to_do="leave --resume out, or give the settings it began with")
-        self._network.load_state_dict(kept["network"])
-        self._optimiser.load_state_dict(kept["optimiser"])
-        self._random.set_state(kept["random"])
-        self.step = kept["step"]
 
     def _mark(self) -> dict[str, int]:
         rows, inputs = self._observations.shape
         return {"steps": self._course.steps, "seed": self._course.seed, "rows": rows, "inputs": inputs}
 
-    def run(self, report: Callable[[int, float], None], until: int | None = None) -> None:
-        """To the end of the course, or to step `until`; `report` gets (steps done, mean loss since the last report)."""
-        end = self._course.steps if until is None else min(until, self._course.steps)
-        total, count = 0.0, 0
-        while self.step < end:
-            total, count = total + self._learn(), count + 1
-            self.step += 1
-            if self.step % REPORT_EVERY == 0 or self.step == end:
-                report(self.step, total / count)
-                total, count = 0.0, 0
-                self._keep()
+    def _chance(self) -> torch.Tensor:
+        return self._random.get_state()
+
+    def _set_chance(self, kept: torch.Tensor) -> None:
+        self._random.set_state(kept)
 
     def _learn(self) -> float:
         progress = self.step / max(1, self._course.steps)
@@ -142,14 +108,6 @@ class Trainer:
         height = ((said[:, 3] - truths[:, 3]) ** 2).mean()
         contact = torch.nn.functional.binary_cross_entropy_with_logits(said[:, 4:], truths[:, 4:])
         return velocity + HEIGHT_WEIGHT * height + CONTACT_WEIGHT * contact
-
-    def _keep(self) -> None:
-        if self._checkpoint is None:
-            return
-        partial = self._checkpoint.with_suffix(".partial")
-        torch.save({"mark": self._mark(), "step": self.step, "network": self._network.state_dict(),
-                    "optimiser": self._optimiser.state_dict(), "random": self._random.get_state()}, partial)
-        partial.replace(self._checkpoint)
 
 
 def parity(network: EstimatorNetwork, observations: F32) -> float:

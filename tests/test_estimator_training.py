@@ -26,7 +26,8 @@ from export.estimator_bundle import write_estimator_bundle
 from export.estimator_evaluation import COLUMNS, evaluate, table
 from export.estimator_network import EstimatorNetwork, estimator_manifest
 from export.estimator_rollouts import KINDS, Rollout, Scenario, Source, plan, play
-from export.estimator_training import Course, Trainer, checked, observe, parity, sequence
+from export.estimator_training import Trainer, checked, observe, parity, sequence
+from export.learning import Course
 from runtime.classical_estimator import ClassicalEstimator
 from runtime.errors import Refused
 from runtime.estimator import ESTIMATORS, estimator_names, open_estimator, open_learned

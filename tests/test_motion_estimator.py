@@ -33,9 +33,10 @@ from export.imagine.motion_estimator.settling import camera_and_body, pitch_bias
 from export.imagine.motion_estimator.sight import Seen
 from export.imagine.motion_estimator.squares import cut, hand_axes, hand_turn
 from export.imagine.motion_estimator.stage import OwnEstimateStage, own_lens
-from export.imagine.motion_estimator.training import Course, Trainer
+from export.imagine.motion_estimator.training import Trainer
 from export.imagine.run_folder import BY_HAND, RunFolder
 from export.imagine.stage import Work
+from export.learning import Course
 from export.motion.video import save_mp4
 from runtime import rotation
 from runtime.errors import Refused

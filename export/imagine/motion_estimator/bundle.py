@@ -6,8 +6,6 @@ It is data of an offline program and moves no robot, so it need not be signed; l
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.bundle_signing import json_bytes, make_listing
-from export.bundle_writer import put, refuse_other_folders, tools, write
+from export.bundle_writer import made_beside, refuse_other_folders, tools, write
 from export.imagine.motion_estimator.pinhole import Pinhole
 from export.imagine.motion_estimator.sight import NAMES, Sight
 from runtime.bundle import CARD, ESTIMATOR, GOLDEN, LISTING, open_bundle
@@ -63,18 +61,11 @@ def write_motion_estimator(out: Path, networks: Mapping[str, bytes], images: Seq
     manifest = {"schema": SCHEMA, "name": NAME, "networks": {name: f"{name}.onnx" for name in NAMES}}
     contents = {f"{name}.onnx": networks[name] for name in NAMES}
     contents |= {ESTIMATOR: json_bytes(manifest), GOLDEN: pack(golden), CARD: card.encode()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        folder = work / out.name
-        folder.mkdir()
+    with made_beside(out) as folder:
         write(folder, contents)
         origin = json.loads(json.dumps({"tools": tools(), **provenance}))
         (folder / LISTING).write_bytes(make_listing(NAME, "human", TOLERANCES, contents, origin))
         open_motion_estimator(folder)
-        put(folder, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return out
 
 

@@ -20,7 +20,8 @@ from export.imagine.motion_estimator.networks import NETWORKS, onnx_of
 from export.imagine.motion_estimator.pinhole import Pinhole
 from export.imagine.motion_estimator.renders import folder_of, load_images, load_truth, shoot_all
 from export.imagine.motion_estimator.sight import Sight
-from export.imagine.motion_estimator.training import Course, Trainer, batch_of, measure
+from export.imagine.motion_estimator.training import Trainer, batch_of, measure
+from export.learning import Course
 from export.onnx_cost import measure_cost
 from runtime.errors import Refused
 from runtime.model import Model

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +14,7 @@ from export.imagine.motion_estimator.layout import TURNED
 from export.imagine.motion_estimator.lessons import Batches, Tensors
 from export.imagine.motion_estimator.losses import LOSSES, matrices, place_joints, split_pose
 from export.imagine.motion_estimator.networks import NETWORKS
-from runtime.errors import Refused
+from export.learning import Course, Learner
 
 BATCH = 64
 RATE = {"finder": 2e-3, "pose": 1e-3, "hands": 1e-3}
@@ -27,16 +25,8 @@ MEASURED = 512
 """Held-out frames that a report measures on."""
 
 
-@dataclass(frozen=True)
-class Course:
-    """How long to learn: `steps` of BATCH rows, from `seed`. A longer course goes on where a shorter one ended."""
-
-    steps: int
-    seed: int
-
-
-class Trainer:
-    """Learns step by step.
+class Trainer(Learner):
+    """Learns from lessons. A longer course of the same seed goes on where a shorter one ended.
 
     Args:
         name: of NETWORKS. lessons: to learn from. course: how long.
@@ -44,53 +34,30 @@ class Trainer:
         half: multiply in bfloat16, which processors with AMX do several times as fast.
 
     Attributes:
-        network: being trained. step: done so far.
+        network: being trained.
     """
+
+    report_every = REPORT_EVERY
 
     def __init__(self, name: str, lessons: Batches, course: Course, checkpoint: Path | None = None, *,
                  half: bool = True) -> None:
-        self.name, self._lessons, self._course, self._checkpoint, self._half = name, lessons, course, checkpoint, half
+        self.name, self._lessons, self._half = name, lessons, half
         torch.manual_seed(course.seed)
         network: Any = NETWORKS[name][0]()
         self.network: torch.nn.Module = network.to(memory_format=torch.channels_last)
-        self._optimiser = torch.optim.AdamW(self.network.parameters(), lr=RATE[name], weight_decay=1e-3)
+        super().__init__(self.network, torch.optim.AdamW(self.network.parameters(), lr=RATE[name], weight_decay=1e-3),
+                         course, checkpoint)
         self._random = np.random.default_rng([course.seed, list(NETWORKS).index(name)])
-        self.step = 0
-
-    def resume(self) -> None:
-        """Take up where the checkpoint was put down, if there is one.
-
-        Raises:
-            Refused: one of another network or seed, or one that has learnt for longer than this course lasts.
-        """
-        if self._checkpoint is None or not self._checkpoint.is_file():
-            return
-        kept = torch.load(self._checkpoint, weights_only=True)
-        if kept["mark"] != self._mark() or kept["step"] > self._course.steps:
-            raise Refused(f"checkpoint {self._checkpoint}",
-                          expected=f"one of {self._mark()} of at most {self._course.steps} steps",
-                          found=f"{kept['mark']} of {kept['step']}",
-                          what_to_do="leave --resume out, or give the settings it began with")
-        self.network.load_state_dict(kept["network"])
-        self._optimiser.load_state_dict(kept["optimiser"])
-        self._random.bit_generator.state = json.loads(kept["random"])
-        self.step = kept["step"]
 
     def _mark(self) -> dict[str, Any]:
         return {"name": self.name, "seed": self._course.seed,
                 "numbers": sum(values.numel() for values in self.network.parameters())}
 
-    def run(self, report: Callable[[int, float], None], until: int | None = None) -> None:
-        """To the end of the course, or to step `until`; `report` gets (steps done, mean loss since the last report)."""
-        end = self._course.steps if until is None else min(until, self._course.steps)
-        total, count = 0.0, 0
-        while self.step < end:
-            total, count = total + self._learn(), count + 1
-            self.step += 1
-            if self.step % REPORT_EVERY == 0 or self.step == end:
-                self._keep()
-                report(self.step, total / count)
-                total, count = 0.0, 0
+    def _chance(self) -> str:
+        return json.dumps(self._random.bit_generator.state)
+
+    def _set_chance(self, kept: str) -> None:
+        self._random.bit_generator.state = json.loads(kept)
 
     def _learn(self) -> float:
         left = (self._course.steps - self.step) / self._course.steps
@@ -108,15 +75,6 @@ class Trainer:
     def _said(self, *inputs: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._half):
             return cast(torch.Tensor, self.network(*inputs))
-
-    def _keep(self) -> None:
-        if self._checkpoint is None:
-            return
-        partial = self._checkpoint.with_suffix(".partial")
-        torch.save({"mark": self._mark(), "step": self.step, "network": self.network.state_dict(),
-                    "optimiser": self._optimiser.state_dict(),
-                    "random": json.dumps(self._random.bit_generator.state)}, partial)
-        partial.replace(self._checkpoint)
 
 
 def batch_of(name: str, lessons: Batches, rows: npt.NDArray[np.int64], random: np.random.Generator) -> Tensors:
