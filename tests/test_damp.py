@@ -13,7 +13,7 @@ import pytest
 
 from runtime.damp_command import CLEAN
 from tests.live_run import ROOT, LiveRun, await_, is_running
-from tests.test_processes import DAMPING_FRAMES, simulated_robot, words
+from tests.run_processes import DAMPING_FRAMES, simulated_robot, words
 from tests.wire_observer import WireObserver
 
 pytestmark = pytest.mark.realtime

@@ -1,17 +1,12 @@
-"""The list before a run: every line green from good readings and red from each bad one."""
+"""What a preflight says of a robot, its limits and its calibration: green from good readings, red from each bad one."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +14,6 @@ import pytest
 
 from firmware_bridge.motor_bus import MotorSample, Reading
 from firmware_bridge.remote import button_mask
-from firmware_bridge.sim_options import parse_press
 from runtime.calibration_file import write_calibration
 from runtime.errors import Refused
 from runtime.limits import Limits
@@ -28,141 +22,16 @@ from runtime.manifest_reader import load_manifest
 from runtime.preflight import Check, check_calibration, check_limits, refuse_red
 from runtime.preflight_estop import check_remote, press_simulated_remote
 from runtime.preflight_machine import (
-    Interface,
-    Machine,
     check_machine,
-    read_governors,
-    read_interface,
-    read_machine,
-    read_slowed,
 )
 from runtime.preflight_pose import check_imu, check_motors, check_pose
 from runtime.preflight_robot import Calibrated, Watch, check_link, check_peers
 from runtime.robot import load_robot
-from runtime.run_command import _preflight
-from runtime.settings import RunSettings
 from runtime.state import Calibration, ImuCalibration
-from tests.live_run import LiveRun
-from tests.test_processes import REAL, on_a_fit_computer, simulated_robot, words
-from tests.wire_observer import WireObserver
-
-pytestmark = pytest.mark.realtime
+from tests.preflight_lines import GOOD_MACHINE, assert_whole, of, run_settings
 
 ROOT = Path(__file__).resolve().parents[1]
-LIVE_DOMAIN = 118
 MOTORS = 29
-
-
-def of(checks: list[Check], name: str) -> Check:
-    found = [check for check in checks if check.check == name]
-    assert len(found) == 1, [check.check for check in checks]
-    return found[0]
-
-
-def assert_whole(checks: list[Check]) -> None:
-    """Each line says what, how much and what to do, and no two are of one name."""
-    names = [check.check for check in checks]
-    assert len(set(names)) == len(names)
-    for check in checks:
-        assert check.measured and check.limit
-        assert check.ok or check.what_to_do
-
-
-# --- This computer ----------------------------------------------------------------------------------------------------
-
-GOOD_MACHINE = Machine(
-    python=(3, 10, 0), has_fifo=True, may_lock=True, cores=2, shared_free=64 << 20, disk_free=2 << 30,
-    wall_behind_s=0.0, governors=("performance",), slowed=(), interface=Interface("eth0", True, False),
-)
-BAD_MACHINES: dict[str, tuple[dict[str, Any], bool]] = {
-    "python": ({"python": (3, 9, 18)}, True),
-    "real-time scheduling": ({"has_fifo": False}, True),
-    "locked memory": ({"may_lock": False}, True),
-    "processor cores": ({"cores": 1}, True),
-    "shared memory": ({"shared_free": (64 << 20) - 1}, True),
-    "disk for logs": ({"disk_free": (2 << 30) - 1}, True),
-    "processor governor": ({"governors": ("performance", "powersave")}, False),
-    "thermal throttling": ({"slowed": ("Processor by 3",)}, False),
-    "wall clock": ({"wall_behind_s": 86401.0}, False),
-    "network interface": ({"interface": Interface("eth0", False, False)}, True),
-    "robot network closed": ({"interface": Interface("eth0", True, True)}, True),
-}
-
-
-def test_a_good_computer_is_green_on_a_robot() -> None:
-    checks = list(check_machine(GOOD_MACHINE, strict=True))
-    assert {check.check for check in checks} == set(BAD_MACHINES)
-    assert all(check.ok for check in checks)
-    assert_whole(checks)
-
-
-@pytest.mark.parametrize("name", BAD_MACHINES)
-def test_each_lack_of_a_computer_is_one_line(name: str) -> None:
-    change, is_required = BAD_MACHINES[name]
-    checks = list(check_machine(replace(GOOD_MACHINE, **change), strict=True))
-    assert [check.check for check in checks if not check.ok] == [name]
-    assert of(checks, name).required is is_required
-    assert_whole(checks)
-
-
-@pytest.mark.parametrize("name", ["real-time scheduling", "locked memory", "processor cores", "network interface"])
-def test_what_only_a_robot_needs_is_advice_in_simulation(name: str) -> None:
-    checks = list(check_machine(replace(GOOD_MACHINE, **BAD_MACHINES[name][0]), strict=False))
-    assert not of(checks, name).ok and not of(checks, name).is_red
-
-
-def test_what_the_kernel_does_not_tell_is_no_fault() -> None:
-    checks = list(check_machine(replace(GOOD_MACHINE, governors=(), slowed=None, interface=None), strict=True))
-    assert all(check.ok for check in checks)
-    assert of(checks, "thermal throttling").measured == "not told by the kernel"
-
-
-def test_this_computer_can_be_read(tmp_path: Path) -> None:
-    machine = read_machine(tmp_path / "not" / "yet", None, tmp_path, tmp_path)
-    assert machine.cores == len(os.sched_getaffinity(0)) and machine.disk_free > 0 and machine.shared_free > 0
-    assert machine.python == sys.version_info[:3] and machine.interface is None
-    assert (machine.governors, machine.slowed) == ((), None)
-    assert machine.wall_behind_s < 0
-
-
-def put(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="ascii")
-
-
-def test_governors_and_throttling_are_read_from_sysfs(tmp_path: Path) -> None:
-    for core, governor in enumerate(("schedutil", "performance", "schedutil")):
-        put(tmp_path / f"devices/system/cpu/cpu{core}/cpufreq/scaling_governor", f"{governor}\n")
-    assert read_governors(tmp_path) == ("performance", "schedutil")
-    for number, (kind, state) in enumerate((("pwm-fan", "3"), ("Processor", "0"), ("cpu-throttle-alert", "2"))):
-        put(tmp_path / f"class/thermal/cooling_device{number}/type", kind)
-        put(tmp_path / f"class/thermal/cooling_device{number}/cur_state", state)
-    assert read_slowed(tmp_path) == ("cpu-throttle-alert by 2",)
-
-
-ROUTE = "Iface\tDestination\tGateway\tFlags\n{name}\t00000000\t0100A8C0\t0003\neth1\t007BA8C0\t00000000\t0001\n"
-ROUTE6 = f"{'0' * 32} 00 {'0' * 32} 00 {'0' * 32} ffffffff 00000001 00000000 {{flags}} {{name}}\n"
-
-
-@pytest.mark.parametrize(
-    ("route", "route6", "has_default"),
-    [
-        (ROUTE.format(name="wlan0"), "", False),
-        (ROUTE.format(name="eth1"), "", True),
-        ("", ROUTE6.format(flags="00450003", name="eth1"), True),
-        ("", ROUTE6.format(flags="00200200", name="eth1"), False),
-        ("", ROUTE6.format(flags="00450003", name="wlan0"), False),
-    ],
-)
-def test_the_default_route_is_found(tmp_path: Path, route: str, route6: str, has_default: bool) -> None:
-    put(tmp_path / "class/net/eth1/operstate", "up\n")
-    put(tmp_path / "net/route", route)
-    put(tmp_path / "net/ipv6_route", route6)
-    assert read_interface("eth1", tmp_path, tmp_path) == Interface("eth1", True, has_default)
-    assert not read_interface("eth9", tmp_path, tmp_path).is_up
-
-
-# --- The robot --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -453,126 +322,3 @@ def test_the_page_names_every_line(manifest: Manifest, tmp_path: Path) -> None:
         *all_lines(good_watch(), manifest), press_simulated_remote(bus, manifest.robot, bus.press),
     ]
     assert {check.check for check in lines} == listed - {"e-stop sources", "e-stop SPEC", "e-stop KIND pressed"}
-
-
-# --- What a run makes of it ------------------------------------------------------------------------------------------
-
-
-def run_settings(out: Path, **change: Any) -> RunSettings:
-    return RunSettings(
-        controller="twist2", robot="", model=None, clip=None, command=(0.0, 0.0, 0.0), duration_s=None,
-        **{"target": "g1", "domain": 0, "interface": "eth0", "peers": (), "out": str(out), **change},
-    )
-
-
-LINES = {
-    "red": Check("a", False, "1", "2", "mend a"),
-    "advice": Check("b", False, "3", "4", "look at b", required=False),
-    "good": Check("c", True, "5", "6", ""),
-}
-
-
-@pytest.fixture
-def listed(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
-    """What the list gives, to be filled."""
-    lines: list[Check] = []
-    monkeypatch.setattr("runtime.run_command.list_for_run", lambda settings, manifest: iter(lines))
-    return lines
-
-
-ADMITTED: Any = SimpleNamespace(manifest=None)
-
-
-def test_a_run_refuses_on_a_red_line_and_keeps_the_list(tmp_path: Path, listed: list[Check]) -> None:
-    listed.extend(LINES.values())
-    with pytest.raises(Refused, match="mend a"):
-        _preflight(run_settings(tmp_path), ADMITTED)
-    written = json.loads((tmp_path / "preflight.json").read_text(encoding="utf-8"))
-    assert written == [check.as_dict() for check in LINES.values()]
-
-
-def test_a_dry_run_goes_on_and_says_it(
-    tmp_path: Path, listed: list[Check], capsys: pytest.CaptureFixture[str]
-) -> None:
-    listed.extend(LINES.values())
-    warnings = _preflight(run_settings(tmp_path, dry_run=True), ADMITTED)
-    assert len(warnings) == 2 and "mend a" in warnings[0] and "look at b" in warnings[1]
-    assert capsys.readouterr().err.count("WARNING: preflight") == 2
-
-
-def test_a_simulated_run_is_not_told_advice_but_refuses_on_red(tmp_path: Path, listed: list[Check]) -> None:
-    listed.append(LINES["advice"])
-    assert _preflight(run_settings(tmp_path, target="sim"), ADMITTED) == []
-    listed.append(LINES["red"])
-    with pytest.raises(Refused):
-        _preflight(run_settings(tmp_path, target="sim"), ADMITTED)
-
-
-@pytest.mark.parametrize(
-    ("text", "start_s"), [("8,L2+B", 8.0), ("0,L2+B", 0.0), ("never,L2+B", float("inf"))]
-)
-def test_a_simulated_remote_is_pressed_at_a_time_or_by_a_signal(text: str, start_s: float) -> None:
-    assert parse_press(text) == (start_s, button_mask(["L2", "B"]))
-
-
-# --- For real ---------------------------------------------------------------------------------------------------------
-
-
-def checked(*words: object) -> SimpleNamespace:
-    done = subprocess.run(
-        [sys.executable, "-m", "exoactor", "check", *map(str, words), "--json"], cwd=ROOT, capture_output=True,
-        text=True, timeout=120, check=False,
-    )
-    assert done.stdout, done.stderr
-    return SimpleNamespace(code=done.returncode, lines={line["check"]: line for line in json.loads(done.stdout)})
-
-
-def test_a_simulated_robot_is_green_and_its_remote_really_stops() -> None:
-    result = checked("--robot", "sim", "--domain", LIVE_DOMAIN)
-    assert all(set(line) == {"check", "ok", "measured", "limit", "what_to_do", "required"}
-               for line in result.lines.values())
-    red = [line for line in result.lines.values() if line["required"] and not line["ok"]]
-    assert (result.code, red) == (0, [])
-    assert "REMOTE_STOP after" in result.lines["remote pressed"]["measured"]
-    assert result.lines["motion service"]["measured"] == "released"
-    assert result.lines["battery"]["measured"] == "80 %"
-    assert "from the pelvis'" in result.lines["torso IMU"]["measured"]
-
-
-def test_a_check_looks_at_joints_by_their_calibration(tmp_path: Path) -> None:
-    """A file that is wrong for this robot by half a radian at the knee."""
-    path = tmp_path / "cal.json"
-    write_calibration(path, "g1_29dof", "sim", {"left_knee_joint": (0.45, 0.45)}, created=datetime.now(timezone.utc),
-                      valid_days=1)
-    result = checked("--robot", "sim", "--domain", LIVE_DOMAIN, "--calibration", str(path))
-    assert "left_knee_joint -0.4" in result.lines["joints within range"]["measured"]
-
-
-def test_a_robot_whose_motion_service_is_active_is_red() -> None:
-    domain = LIVE_DOMAIN - 1
-    words = [sys.executable, "-m", "exoactor", "sim", "--domain", str(domain), "--motion-service", "ai",
-             "--press", "0,L2+B"]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sim:
-        try:
-            assert sim.stdout is not None and "ready" in sim.stdout.readline()
-            result = checked("--robot", "dds", "--domain", domain)
-        finally:
-            sim.terminate()
-    red = {name for name, line in result.lines.items() if line["required"] and not line["ok"]}
-    assert result.code == 2
-    assert red == {"motion service", "stop combination released"}
-    assert "'ai' is active" in result.lines["motion service"]["measured"]
-
-
-@on_a_fit_computer
-def test_no_robot_is_armed_whose_motion_service_is_active(tmp_path: Path) -> None:
-    with (
-        simulated_robot(LIVE_DOMAIN - 2, "--motion-service", "ai"),
-        WireObserver(LIVE_DOMAIN - 2, tmp_path / "f.npy") as wire,
-        LiveRun(tmp_path / "o", *words(LIVE_DOMAIN - 2, *REAL)) as run,
-    ):
-        assert run.finish() == 2
-        wire.stop()
-    assert "motion service: expected released, found 'ai' is active" in run.errors
-    assert "Type MOVE" not in run.errors and run.report["refusal"]["what"] == "motion service"
-    assert wire.writers == [] and len(wire.frames) == 0
