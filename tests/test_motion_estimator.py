@@ -21,7 +21,6 @@ from export.imagine.ledger import Ledger
 from export.imagine.motion_estimator import takes
 from export.imagine.motion_estimator.body import nearest_rotations, rotations, shaped
 from export.imagine.motion_estimator.bundle import open_motion_estimator, write_motion_estimator
-from export.imagine.motion_estimator.command import parity
 from export.imagine.motion_estimator.judging import compare
 from export.imagine.motion_estimator.layout import CROP_SIDE
 from export.imagine.motion_estimator.lessons import Batches, Lessons, _cut, load_lessons
@@ -34,6 +33,7 @@ from export.imagine.motion_estimator.sight import Seen
 from export.imagine.motion_estimator.squares import cut, hand_axes, hand_turn
 from export.imagine.motion_estimator.stage import OwnEstimateStage, own_lens
 from export.imagine.motion_estimator.training import Trainer
+from export.imagine.motion_estimator.whole_course import parity
 from export.imagine.run_folder import BY_HAND, RunFolder
 from export.imagine.stage import Work
 from export.learning import Course

@@ -3,32 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from tqdm import tqdm
-
-from export.imagine.motion_estimator.bundle import write_motion_estimator
-from export.imagine.motion_estimator.card import make_card
-from export.imagine.motion_estimator.judging import judge, summary
-from export.imagine.motion_estimator.lessons import Batches, load_lessons
-from export.imagine.motion_estimator.networks import NETWORKS, onnx_of
-from export.imagine.motion_estimator.pinhole import Pinhole
-from export.imagine.motion_estimator.renders import folder_of, load_images, load_truth, shoot_all
-from export.imagine.motion_estimator.sight import Sight
-from export.imagine.motion_estimator.training import Trainer, batch_of, measure
-from export.learning import Course
-from export.onnx_cost import measure_cost
 from runtime.errors import Refused
-from runtime.model import Model
-
-STEPS_A_MINUTE = {"finder": 60, "hands": 60, "pose": 120}
-"""What a minute of the course is made of on two cores: work, not time, so that it can be repeated."""
-GOLDEN_FRAMES, PARITY_FRAMES = 3, 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,75 +31,6 @@ def run(args: argparse.Namespace) -> int:
     if min(args.takes, args.held_out, args.threads) < 1 or not 0 < args.minutes <= 6000:
         raise Refused("--takes, --held-out, --threads, --minutes", expected="positive numbers", found="others",
                       what_to_do="correct them")
-    _render(args)
-    if args.stop_after == "render":
-        return 0
-    torch.set_num_threads(args.threads)
-    place = folder_of(args.work, held_out=True)
-    lessons = Batches(load_lessons(folder_of(args.work, held_out=False), args.takes))
-    held = Batches(load_lessons(place, args.held_out), steady=True)
-    trained = {name: _learn(args, name, lessons, held) for name in NETWORKS}
-    if args.stop_after == "learn":
-        return 0
-    networks = {name: onnx_of(name, trainer.network) for name, trainer in trained.items()}
-    worst = max(parity(name, trained[name].network, networks[name], held) for name in NETWORKS)
-    paths = sorted(place.glob("[0-9]*[0-9].npz"))[:args.held_out]
-    scores = judge(Sight(networks), paths)
-    provenance = {"takes": args.takes, "held_out": args.held_out, "seed": args.seed, "parity_torch_onnx": worst,
-                  "steps": {name: trainer.step for name, trainer in trained.items()}, "torch": torch.__version__}
-    images = load_images(paths[0])
-    lens = Pinhole(images.shape[2], images.shape[1], load_truth(paths[0]).fovy_rad)
-    costs = {name: measure_cost(data) for name, data in networks.items()}
-    card = make_card(costs, {name: len(data) for name, data in networks.items()}, scores, provenance)
-    golden = images[np.linspace(0, len(images) - 1, GOLDEN_FRAMES).astype(int)]
-    write_motion_estimator(args.out, networks, list(golden), lens, card, provenance)
-    result = {"out": str(args.out), **summary(scores), **provenance}
-    print(json.dumps(result) if args.json else "\n".join(f"{key}: {value}" for key, value in result.items()))
-    return 0
+    from export.imagine.motion_estimator.whole_course import carry_out  # torch and mujoco only now
 
-
-def _render(args: argparse.Namespace) -> None:
-    for count, held_out in ((args.held_out, True), (args.takes, False)):
-        with tqdm(total=count, desc="held-out videos" if held_out else "takes", disable=args.json) as bar:
-            shoot_all(args.work, args.seed, count, _moves(bar), held_out=held_out)
-
-
-def _moves(bar: Any) -> Callable[[int], None]:
-    return lambda done: bar.update(done - bar.n)
-
-
-def _learn(args: argparse.Namespace, name: str, lessons: Batches, held: Batches) -> Trainer:
-    course = Course(max(10, round(args.minutes * STEPS_A_MINUTE[name])), args.seed)
-    trainer = Trainer(name, lessons, course, args.work / f"{name}.pt", half=not args.exact)
-    trainer.resume()
-    with (args.work / f"{name}.jsonl").open("a", encoding="utf-8") as curve, tqdm(
-        total=course.steps, initial=trainer.step, desc=f"learning, {name}", disable=args.json
-    ) as bar:
-
-        def report(step: int, loss: float) -> None:
-            figures = measure(name, trainer.network, held)
-            bar.update(step - bar.n)
-            bar.set_postfix(loss=f"{loss:.4f}", **figures)
-            curve.write(json.dumps({"step": step, "loss": round(loss, 5), **figures}) + "\n")
-            curve.flush()
-
-        trainer.run(report)
-    return trainer
-
-
-def parity(name: str, network: torch.nn.Module, onnx: bytes, held: Batches) -> float:
-    """Largest difference between torch and ONNX Runtime over some held-out frames, absolute."""
-    batch = batch_of(name, held, np.unique(np.linspace(0, len(held) - 1, PARITY_FRAMES).astype(np.int64)),
-                     np.random.default_rng(0))
-    model, keys = Model(onnx), list(NETWORKS[name][1])
-    network.eval()
-    with torch.no_grad():
-        expected = network(*(batch[key] for key in keys)).numpy()
-    (output,) = model.outputs.values()
-    worst = 0.0
-    for i, wanted in enumerate(expected):
-        for key in keys:
-            model.inputs[key][0] = batch[key][i].numpy()
-        model.run()
-        worst = max(worst, float(np.abs(output[0] - wanted).max()))
-    return worst
+    return carry_out(args)
