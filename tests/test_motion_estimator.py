@@ -22,15 +22,21 @@ from export.imagine.motion_estimator import takes
 from export.imagine.motion_estimator.body import nearest_rotations, rotations, shaped
 from export.imagine.motion_estimator.bundle import open_motion_estimator, write_motion_estimator
 from export.imagine.motion_estimator.judging import compare
-from export.imagine.motion_estimator.layout import CROP_SIDE
+from export.imagine.motion_estimator.layout import CROP_SIDE, HAND_SIDE, HAND_WINDOW_M
 from export.imagine.motion_estimator.lessons import Batches, Lessons, _cut, load_lessons
 from export.imagine.motion_estimator.losses import matrices, place_joints
 from export.imagine.motion_estimator.networks import NETWORKS, onnx_of
 from export.imagine.motion_estimator.pinhole import Pinhole, depth_m, from_mujoco, level, window_m
 from export.imagine.motion_estimator.renders import Truth, folder_of, load_truth, shoot_all
-from export.imagine.motion_estimator.settling import camera_and_body, pitch_bias, settle, settle_pelvis
+from export.imagine.motion_estimator.settling import (
+    camera_and_body,
+    likeliest_states,
+    pitch_bias,
+    settle,
+    settle_pelvis,
+)
 from export.imagine.motion_estimator.sight import Seen
-from export.imagine.motion_estimator.squares import cut, hand_axes, hand_turn
+from export.imagine.motion_estimator.squares import cut, hand_axes, hand_points, hand_turn
 from export.imagine.motion_estimator.stage import OwnEstimateStage, own_lens
 from export.imagine.motion_estimator.training import Trainer
 from export.imagine.motion_estimator.whole_course import parity
@@ -128,6 +134,20 @@ def test_squares_are_cut_alike_for_learning_and_for_use(lessons: Lessons) -> Non
     cuts = _cut(torch.from_numpy(lessons.images), np.array([1, 2]), middle, axes, 20).numpy()
     for i, row in enumerate((1, 2)):
         np.testing.assert_allclose(cut(lessons.images[row], middle[i], axes[i], 20), cuts[i], atol=1e-5)
+
+
+def test_hands_are_cut_and_turned_alike_for_learning_and_for_use(lessons: Lessons) -> None:
+    batch, rows = Batches(lessons, steady=True), np.array([2, 0, 3])
+    learnt = batch.hands(rows, np.random.default_rng(0))
+    for i, (hand, row) in enumerate((hand, row) for hand in range(2) for row in rows):
+        lens = Pinhole(320, 240, 2 * math.atan(120 / lessons.focal_px[row]))
+        middle, wrist = hand_points(lessons.joints[row], hand)
+        axes = hand_axes(lens.project(middle), lens.project(wrist), HAND_WINDOW_M / 2 * lens.focal_px / middle[2], hand)
+        square = cut(lessons.images[row], lens.project(middle), axes, HAND_SIDE)
+        np.testing.assert_allclose(learnt["square"][i].numpy(), square, atol=1e-4)
+        turn = hand_turn(lessons.turned[row, 22 + hand], axes, hand)
+        np.testing.assert_allclose(learnt["turn"][i].numpy(), turn, atol=1e-6)
+        assert learnt["states"][i] == lessons.hands[row, hand]
 
 
 def test_a_take_is_the_same_each_time_and_held_out_ones_are_others(tmp_path: Path, lessons: Lessons,
@@ -257,6 +277,15 @@ def test_a_bias_of_the_roots_pitch_is_found_and_taken_out(walk: Truth) -> None:
     wxyz = rotation.quat_from_matrix_many(np.stack([one.local for one in seen]))
     wxyz[:, HUMAN_JOINTS.index("left_knee")] = rotation.quat_from_vector_many(np.array([1.0, 0, 0]))
     assert pitch_bias(wxyz, walk.motion.pelvis_m, PLAIN.offsets_m, 25.0) is None  # nobody stands straight
+
+
+def test_hand_states_last_while_a_few_pictures_say_otherwise() -> None:
+    truth = np.zeros((100, 2), int)
+    truth[40:, 0], truth[70:, 1] = 2, 1
+    shares = np.full((100, 2, 3), 0.15)
+    np.put_along_axis(shares, truth[..., None], 0.7, axis=2)
+    shares[20:23, 0], shares[50:53, 1] = [0.05, 0.9, 0.05], [0.0, 0.0, 1.0]
+    np.testing.assert_array_equal(likeliest_states(shares, 25.0), truth)
 
 
 def test_a_pelvis_that_is_seen_well_stays(walk: Truth) -> None:

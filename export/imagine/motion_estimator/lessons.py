@@ -139,29 +139,30 @@ class Batches:
 
     def hands(self, rows: Rows, random: np.random.Generator) -> Tensors:
         """Squares about both hands of each row, left ones first, with their rotations and states."""
-        k = self._lessons
-        middles, axes, turns, states = [], [], [], []
+        k, steady, count = self._lessons, self._steady, len(rows)
+        middles, axes, turns = [], [], []
+        focal, picture = k.focal_px[rows], self._lens[0].middle
         for hand in range(2):
-            for row in rows:
-                lens = self._lens[row]
-                points = np.stack(hand_points(k.joints[row], hand))
-                middle, wrist = lens.project(points)
-                half = HAND_WINDOW_M / 2 * lens.focal_px / points[0, 2]
-                turned = k.turned[row, 22 + hand]
-                if not self._steady:
-                    middle = middle + random.normal(0, HAND_SHIFT_PX, 2)
-                    half *= math.exp(random.normal(0, 0.07))
-                    turned = _shaken(random) @ turned
-                square = hand_axes(middle, wrist, half, hand)
-                if not self._steady:
-                    square = _tilted(square, random.normal(0, HAND_TILT_RAD))
-                middles.append(middle)
-                axes.append(square)
-                turns.append(hand_turn(turned, square, hand))
-                states.append(k.hands[row, hand])
-        cuts = _cut(self._images, np.concatenate([rows, rows]), np.stack(middles), np.stack(axes), HAND_SIDE)
-        return {"square": cuts if self._steady else _recoloured(cuts, random),
-                "turn": torch.from_numpy(np.stack(turns).astype(np.float32)), "states": torch.tensor(states)}
+            points = np.stack(hand_points(k.joints[rows], hand), axis=1)
+            pixels = picture + focal[:, None, None] * points[..., :2] / points[..., 2:]
+            middle, wrist = pixels[:, 0], pixels[:, 1]
+            half = HAND_WINDOW_M / 2 * focal / points[:, 0, 2]
+            turned = k.turned[rows, 22 + hand]
+            if not steady:
+                middle = middle + random.normal(0, HAND_SHIFT_PX, (count, 2))
+                half = half * np.exp(random.normal(0, 0.07, count))
+                turned = _shaken(random, count) @ turned
+            square = hand_axes(middle, wrist, half, hand)
+            if not steady:
+                square = _turns(random.normal(0, HAND_TILT_RAD, count)) @ square
+            middles.append(middle)
+            axes.append(square)
+            turns.append(hand_turn(turned, square, hand))
+        cuts = _cut(self._images, np.concatenate([rows, rows]), np.concatenate(middles), np.concatenate(axes),
+                    HAND_SIDE)
+        return {"square": cuts if steady else _recoloured(cuts, random),
+                "turn": torch.from_numpy(np.concatenate(turns).astype(np.float32)),
+                "states": torch.from_numpy(k.hands[rows].T.reshape(-1).copy())}
 
 
 def _mirror(square: torch.Tensor, truth: Tensors, flip: torch.Tensor) -> None:
@@ -206,10 +207,11 @@ def _recoloured(x: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
     return x + share * (torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False) - x)
 
 
-def _shaken(random: np.random.Generator) -> F64:
-    return rotation.matrix_many(rotation.quat_from_vector_many(random.normal(0, HAND_TURN_RAD, 3)))
+def _shaken(random: np.random.Generator, count: int) -> F64:
+    return rotation.matrix_many(rotation.quat_from_vector_many(random.normal(0, HAND_TURN_RAD, (count, 3))))
 
 
-def _tilted(axes: F64, angle: float) -> F64:
-    c, s = math.cos(angle), math.sin(angle)
-    return np.asarray(np.array([[c, -s], [s, c]]) @ axes)
+def _turns(angles: F64) -> F64:
+    """(n, 2, 2) by angles (n,)."""
+    c, s = np.cos(angles), np.sin(angles)
+    return np.stack([np.stack([c, -s], axis=-1), np.stack([s, c], axis=-1)], axis=-2)

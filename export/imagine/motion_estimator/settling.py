@@ -17,8 +17,10 @@ from runtime import rotation
 from runtime.human_motion import HUMAN_JOINTS, HumanMotion, make_human_motion, pose_in_world
 
 F64 = npt.NDArray[np.float64]
-SMOOTH_S, HANDS_S = 0.06, 0.12
-"""Of the Gaussians over rotations, and over the shares of hand states."""
+SMOOTH_S = 0.06
+"""Of the Gaussian over rotations."""
+HAND_LASTS_S, ALIKE_S = 1.5, 0.2
+"""How long a hand keeps a state, and for how long pictures err alike about it."""
 ASIDE_RAD, ALONG = 0.006, 0.06
 """How far a pelvis is wrong across the ray through it (of its distance: two pixels), and along it (of its distance)."""
 STAND_M, SLIDE_M, FLOOR_M, JERKY_M = 0.02, 0.004, 0.02, 0.005
@@ -75,10 +77,31 @@ def settle(name: str, fps: float, video: Sequence[Seen], down_rad: float, shape:
         wxyz[:, 0] = rotation.multiply_many(wxyz[:, 0], back)
     feet = pose_in_world(wxyz, np.zeros_like(seen), skeleton.offsets_m)[0][:, _ANKLES]
     pelvis = settle_pelvis(seen, feet)
-    hands = _smoothed(np.stack([seen.hands for seen in video]), HANDS_S * fps).argmax(axis=2).astype(np.int8)
+    hands = likeliest_states(np.stack([seen.hands for seen in video]), fps)
     motion = make_human_motion(name, fps, wxyz, pelvis, skeleton, hand_states=hands,
                                notes=("seen by the project's own estimator, which knows only our mannequin",))
     return Settled(motion, down_rad, bias, corrected)
+
+
+def likeliest_states(shares: F64, fps: float) -> npt.NDArray[np.int8]:
+    """(T, 2) the likeliest course of each hand's states, of (T, 2, 3) shares of them in single pictures.
+
+    Viterbi's way through a chain that changes every HAND_LASTS_S; pictures within ALIKE_S count as one.
+    """
+    seen = np.log(np.maximum(shares, 1e-4)) / max(ALIKE_S * fps, 1.0)
+    frames, hands, states = shares.shape
+    change = math.log(max(HAND_LASTS_S * fps, 2.0) * (states - 1))
+    cost = change * (1 - np.eye(states))
+    score, before = seen[0].copy(), np.zeros((frames, hands, states), np.int8)
+    for t in range(1, frames):
+        ways = score[:, :, None] - cost
+        before[t] = ways.argmax(axis=1)
+        score = ways.max(axis=1) + seen[t]
+    out = np.zeros((frames, hands), np.int8)
+    out[-1] = score.argmax(axis=1)
+    for t in range(frames - 1, 0, -1):
+        out[t - 1] = before[t, np.arange(hands), out[t]]
+    return out
 
 
 def _smoothed(values: F64, sigma: float) -> F64:

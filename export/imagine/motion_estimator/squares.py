@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -60,25 +58,26 @@ def hand_points(joints: F64, hand: int) -> tuple[F64, F64]:
     return end + way / long * HAND_AHEAD_M, wrist
 
 
-def hand_axes(middle: F64, wrist: F64, half_px: float, hand: int) -> F64:
-    """(2, 2) half axes of the square about a hand: the way from the wrist points up, a right hand is mirrored.
+def hand_axes(middle: F64, wrist: F64, half_px: F64 | float, hand: int) -> F64:
+    """(..., 2, 2) half axes of the square about a hand: the way from the wrist points up, a right hand is mirrored.
 
     Args:
-        middle, wrist: (2,) pixels.
+        middle, wrist: (..., 2) pixels. half_px: (...).
     """
     way = middle - wrist
-    angle = math.atan2(way[0], -way[1])  # 0: points up
-    c, s = half_px * math.cos(angle), half_px * math.sin(angle)
+    angle = np.arctan2(way[..., 0], -way[..., 1])  # 0: points up
+    c, s = half_px * np.cos(angle), half_px * np.sin(angle)
     sign = 1.0 if hand == 0 else -1.0
-    return np.array([[sign * c, -s], [sign * s, c]])
+    return np.stack([np.stack([sign * c, -s], axis=-1), np.stack([sign * s, c], axis=-1)], axis=-2)
 
 
 def hand_turn(turned: F64, axes: F64, hand: int) -> F64:
-    """(9,) a hand's rotation out of the rest axes (3, 3), in camera, as the square of (2, 2) half axes shows it.
+    """(..., 9) a hand's rotation out of the rest axes (..., 3, 3), in camera, as the square of (..., 2, 2) half axes
+    shows it.
 
     What the mirror makes of a right hand is a left one: the rest axes are mirrored too.
     """
-    unit = axes / np.linalg.norm(axes[:, 1])
-    into = np.eye(3)
-    into[:2, :2] = unit.T
-    return np.asarray(into @ turned @ (MIRROR if hand else np.eye(3))).reshape(9)
+    unit = axes / np.linalg.norm(axes[..., 1], axis=-1)[..., None, None]
+    into = np.zeros(turned.shape)
+    into[..., :2, :2], into[..., 2, 2] = np.swapaxes(unit, -1, -2), 1.0
+    return np.asarray(into @ turned @ (MIRROR if hand else np.eye(3))).reshape(*turned.shape[:-2], 9)
