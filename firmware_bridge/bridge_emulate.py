@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     emulated = EmulatedRobot(wiring, robot)
     ending = Ending()
     if robot is not None:
-        signal.signal(signal.SIGUSR1, lambda number, frame: robot.let_down())
+        signal.signal(signal.SIGUSR1, lambda number, frame: robot.gantry.let_go())
     if not args.no_realtime:
         ask_real_time("bridge emulate", PRIORITY)
     print(json.dumps({
@@ -78,7 +78,7 @@ def _plant(args: argparse.Namespace, wiring: Wiring) -> SimulatedRobot | None:
     from firmware_bridge.simulated_robot import SimulatedRobot
 
     robot = SimulatedRobot(path, table=wiring.table, gantry=not args.no_gantry)
-    robot.holds_gantry = args.hold_gantry
+    robot.gantry.waits = args.hold_gantry
     return robot
 
 

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.fixture import Fixture
+from firmware_bridge.gantry import Gantry
 from firmware_bridge.hook import Hook
 from firmware_bridge.imperfections import SUBSTEP_S, Imperfections
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, MotorCommand, MotorSample, Q
@@ -83,13 +84,8 @@ class SimulatedRobot:
         fixture: holds two of its limbs to each other; None: nothing.
 
     Attributes:
-        holds_gantry: the gantry waits for `let_down` and does not let go by itself.
+        gantry: what holds its base until the legs are stiff and at rest.
     """
-
-    GANTRY_MIN_S = 1.0
-    GANTRY_MAX_S = 4.0
-    GANTRY_REST_S = 0.3
-    GANTRY_REST_RAD = 0.02
 
     def __init__(
         self,
@@ -136,14 +132,10 @@ class SimulatedRobot:
         self.sample.temperature_c[:] = HEALTHY_C
         self._latency = max(0, round(self.disturbance.latency_s / timestep_s))
         self._queue: deque[tuple[F32, bool]] = deque()
-        self._gantry, self._hangs, self.holds_gantry = gantry and not hangs, hangs, False
         given = None if table is None else table.stand_height_m
         height_m = hanging_height(self.model) if given is None else given
-        self._gantry_pose = np.array([0, 0, height_m, 1, 0, 0, 0], np.float64)
-        self._stiff_since: float | None = None
-        self._rest_since = 0.0
-        self._rest_target = np.full(len(self._legs), np.inf)
-        self.data.qpos[:7] = self._gantry_pose
+        self.gantry = Gantry(height_m, self._legs, is_on=gantry and not hangs)
+        self.data.qpos[:7] = self.gantry.pose
         if hangs:
             self.data.qpos[2] += HANGING_M
         mujoco.mj_forward(self.model, self.data)
@@ -212,7 +204,7 @@ class SimulatedRobot:
 
     def place(self, q: F64) -> None:
         """Set the joints (motors,) rad at rest, the pelvis at gantry height."""
-        self.data.qpos[:7] = self._gantry_pose
+        self.data.qpos[:7] = self.gantry.pose
         self.data.qpos[self._qpos] = np.asarray(q)[self._slot]
         self.data.qvel[:] = 0
         mujoco.mj_forward(self.model, self.data)
@@ -269,26 +261,7 @@ class SimulatedRobot:
         self.data.ctrl[actuator] = kp * used[:, Q] + kd * used[:, DQ] + used[:, TAU]
         model.actuator_biasprm[actuator, 1] = -kp
         model.actuator_biasprm[actuator, 2] = -kd
-        if self._gantry and not self.holds_gantry:
-            self._watch_gantry(block)
-
-    def let_down(self) -> None:
-        """The gantry lets go now."""
-        self._gantry = False
-
-    def _watch_gantry(self, block: F32) -> None:
-        now = self.time_s
-        if not (block[self._legs, KP] > 0).all():
-            self._stiff_since = None
-            return
-        target = block[self._legs, Q]
-        if self._stiff_since is None:
-            self._stiff_since, self._rest_since, self._rest_target = now, now, target.copy()
-        if np.abs(target - self._rest_target).max() > self.GANTRY_REST_RAD:
-            self._rest_since, self._rest_target = now, target.copy()
-        stiff, rest = now - self._stiff_since, now - self._rest_since
-        if stiff > self.GANTRY_MAX_S or (stiff > self.GANTRY_MIN_S and rest > self.GANTRY_REST_S):
-            self._gantry = False
+        self.gantry.watch(block, self.time_s)
 
     def step(self, periods: int = 1) -> MotorSample:
         """Advance by periods under one command; returns `sample`, refreshed. Latency and pushes count calls."""
@@ -303,11 +276,10 @@ class SimulatedRobot:
         if self._imperfections is not None:
             self._step_imperfectly(self._imperfections, periods * self._substeps)
             return self.sample
-        if self._gantry:
+        if self.gantry.is_on:
             for _ in range(periods * self._substeps):
                 mujoco.mj_step(self.model, self.data)
-                self.data.qpos[:7] = self._gantry_pose
-                self.data.qvel[:6] = 0
+                self.gantry.hold(self.data)
         else:
             mujoco.mj_step(self.model, self.data, periods * self._substeps)
         self._sense()
@@ -329,9 +301,8 @@ class SimulatedRobot:
             for motor, place in self._led.items():
                 at = int(np.flatnonzero(self._slot == motor)[0])
                 self.data.qpos[self._qpos[at]], self.data.qvel[self._dof[at]] = place, 0
-            if self._gantry:
-                data.qpos[:7] = self._gantry_pose
-                data.qvel[:6] = 0
+            if self.gantry.is_on:
+                self.gantry.hold(data)
             self._steps += 1
             if (self._steps + late) % self._substeps == 0:
                 self._sense()
@@ -370,7 +341,7 @@ class SimulatedRobot:
         From the velocities before and after the step: MuJoCo's own `qacc` is from before the drives' implicit damping.
         """
         data, r = self.data, self._imu_in_base
-        change = np.zeros(6) if self._gantry else (data.qvel[:6] - self._velocity_before) / self._since_s
+        change = np.zeros(6) if self.gantry.is_on else (data.qvel[:6] - self._velocity_before) / self._since_s
         rotation = np.zeros(9)
         mujoco.mju_quat2Mat(rotation, data.qpos[3:7])
         omega = data.qvel[3:6]

@@ -18,6 +18,7 @@ from firmware_bridge.drives.language import Drive
 from firmware_bridge.drives.protocols import make_language
 from firmware_bridge.emulated_robot import EmulatedRobot, JointsOfDrives, PlantMotors
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.gantry import MOST_S
 from firmware_bridge.motor_bus import KD, KP, MotorCommand, Q, Reading, SafeCommand
 from firmware_bridge.serial_bus import SerialBus
 from firmware_bridge.serial_line import Line
@@ -201,14 +202,14 @@ def test_a_held_gantry_waits_until_it_is_told() -> None:
 
     table = read_wiring(wiring_path("g1_serial_demo")).table
     robot, stiff = SimulatedRobot(table=table), MotorCommand(29)
-    robot.holds_gantry = True
+    robot.gantry.waits = True
     stiff.block[:, KP], stiff.block[:, KD] = 40, 1
-    for _ in range(round((SimulatedRobot.GANTRY_MAX_S + 0.5) / 0.002)):
+    for _ in range(round((MOST_S + 0.5) / 0.002)):
         robot.command(stiff)
         robot.step()
     height_m = float(robot.base_position[2])
     assert robot.base_orientation.tolist() == [1, 0, 0, 0]
-    robot.let_down()
+    robot.gantry.let_go()
     for _ in range(200):
         robot.command(stiff)
         robot.step()
