@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import Refused
+from runtime.realtime import PARENT
 
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 SPARE = "--spare"
@@ -45,7 +46,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,
-                env={**os.environ, **THREADS},
+                env={**os.environ, **THREADS, PARENT: str(os.getpid())},
             )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()

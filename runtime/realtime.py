@@ -14,6 +14,8 @@ from collections.abc import Iterator
 _libc = ctypes.CDLL(None, use_errno=True)
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _PR_SET_PDEATHSIG = 1
+PARENT = "EXOACTOR_PARENT"
+"""Variable of the environment in which a child finds its parent's process id."""
 _CLOCK_MONOTONIC, _TIMER_ABSTIME = 1, 1
 LARGE_BYTES, LARGE_CODE_BYTES, STACK_BYTES = 8_000_000, 2_000_000, 256 * 1024
 """A thread's stack of the usual 8 MiB is large, and so is the code of a mathematical library, little of which runs."""
@@ -123,9 +125,12 @@ def freeze_garbage() -> None:
 
 
 def die_with_parent(number: signal.Signals) -> None:
-    """Have the kernel send `number` when the parent is gone."""
+    """Have the kernel send `number` when the parent is gone; if it went before, and said in PARENT who it was, now.
+
+    Whose child one is then depends on the machine, and in a container the parent itself may be process 1.
+    """
     _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-    if os.getppid() == 1:
+    if os.environ.pop(PARENT, str(os.getppid())) != str(os.getppid()):
         os.kill(os.getpid(), number)
 
 

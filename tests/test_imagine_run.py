@@ -22,6 +22,7 @@ from export.motion import tasks
 from export.motion.actor import Actor
 from export.motion.video import save_mp4, video_facts
 from runtime import rotation
+from runtime.campaign.live_run import await_
 from runtime.errors import Refused
 from runtime.human_motion import load_human_motion, save_human_motion
 from tests.provider_server import KEY, Server, provider_server
@@ -238,12 +239,17 @@ def test_one_changed_byte_of_any_stages_file_is_noticed(imagine: Imagine, server
 def test_a_run_that_was_killed_goes_on_at_its_stage_and_pays_nothing_twice(imagine: Imagine, server: Server,
                                                                             settings: Path, tmp_path: Path) -> None:
     program = tmp_path / "estimator.py"
-    program.write_text("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n")
+    left = tmp_path / "left"
+    program.write_text("import os, pathlib, signal, time\n"
+                       f"pathlib.Path({str(left)!r}).write_text(str(os.getpid()))\n"
+                       "os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(100)\n")
     words = ["wait, then wave", "--out", str(imagine.out), "--providers", str(settings), "--image",
              str(tmp_path / "scene.png"), "--stop-after", "report"]
     died = subprocess.run([sys.executable, "-m", "exoactor", "imagine", *words], check=False,
                           cwd=Path(exoactor.__file__).parent)
     assert died.returncode == -signal.SIGKILL
+    command = Path(f"/proc/{left.read_text()}/cmdline")
+    await_(lambda: not command.exists() or not command.read_bytes(), 10.0, "the estimator's end")
     done = {name: row for name, row in imagine.rows.items() if row["outputs"]}
     assert list(done) == ["scene", "decompose", "embody", "prompt", "film"] and asked(server) == 4
     program.write_text(ESTIMATOR)

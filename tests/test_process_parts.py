@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from runtime.child import Child
 from runtime.errors import Refused
 from runtime.faults import flag_names
 from runtime.policy import Policy
+from runtime.realtime import PARENT
 from runtime.records import status_dtype, target_dtype
 from runtime.settings import RunSettings
 from runtime.slots import Slot
@@ -97,6 +100,15 @@ def test_a_dead_childs_refusal_is_heard_however_late(tmp_path: Path, monkeypatch
     with pytest.raises(Refused) as error:
         Child("policy", ["-c", program], tmp_path / "err").await_ready(20, print)
     assert error.value.what == "model" and error.value.found == "27"
+
+
+@pytest.mark.parametrize(("parent", "code"), [("this", 0), ("none", 0), ("another", -signal.SIGTERM)])
+def test_a_child_of_process_1_lives_and_one_whose_parent_has_gone_ends(parent: str, code: int) -> None:
+    told = {"this": {PARENT: str(os.getpid())}, "none": {}, "another": {PARENT: "1"}}[parent]
+    words = "import signal; from runtime.realtime import die_with_parent; die_with_parent(signal.SIGTERM)"
+    environment = {name: value for name, value in os.environ.items() if name != PARENT}
+    ended = subprocess.run([sys.executable, "-c", words], check=False, env={**environment, **told})
+    assert ended.returncode == code
 
 
 def test_a_stopped_child_hears_that_it_shall_end(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from export.motion.hands import with_hands
 from export.motion.human_checks import check_human_motion
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion, load_human_motion, save_human_motion
+from runtime.realtime import die_with_parent
 
 LOG = "estimator.log"
 _TAIL = 400
@@ -83,7 +84,7 @@ def estimate_by(estimator: Estimator, video: Path, out: Path) -> HumanMotion:
                       what_to_do="correct `command` of the settings file")
     with (out / LOG).open("wb") as log:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                   start_new_session=True)
+                                   start_new_session=True, preexec_fn=_end_with_us)
         try:
             code: int | str = process.wait(estimator.timeout_s)
         except subprocess.TimeoutExpired:
@@ -100,6 +101,10 @@ def estimate_by(estimator: Estimator, video: Path, out: Path) -> HumanMotion:
     if not isinstance(motion, HumanMotion):
         raise Refused(what, expected="a human's motion", found="a robot's", what_to_do="correct `format`")
     return with_hands(motion, _only(what, out, estimator.hands)) if estimator.hands else motion
+
+
+def _end_with_us() -> None:
+    die_with_parent(signal.SIGKILL)
 
 
 def _only(what: str, folder: Path, pattern: str) -> Path:
