@@ -84,6 +84,7 @@ class Manifest:
         align: "yaw" or "none": whether robot and reference begin with the same heading.
         layout_id: name of the published layout the inputs follow, "" where none is claimed (`layouts.py`).
         model_activation: between the layers of a checkpoint's actor, for its conversion only.
+        keeps_place: what it is told of velocities is to keep the robot at its reference's place (`root_feedback.py`).
     """
 
     path: Path
@@ -122,6 +123,7 @@ class Manifest:
     anchor: str = ""
     align: str = "yaw"
     model_activation: str | None = None
+    keeps_place: bool = False
 
     @property
     def model_files(self) -> tuple[tuple[str, str | None], ...]:

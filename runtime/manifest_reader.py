@@ -30,7 +30,7 @@ _TOP = {
     "stages", "modes", "layout", "estimator",
 }
 _NEEDED = {"schema", "name", "kind", "robot", "rate_hz", "joints", "default_pose", "gains", "inputs", "action"}
-_REFERENCE = {"idle_height_m", "idle_channels", "at_end", "source", "body", "align"}
+_REFERENCE = {"idle_height_m", "idle_channels", "at_end", "source", "body", "align", "keep_place"}
 _METADATA = {"joints", "kp", "kd", "action_scale", "default_pose", "body", "bodies"}
 _TERMS_BLOCK = {"name", "terms", "history", "sort", "modes"}
 _PAST_BLOCK = {"name", "past_of", "length", "order", "fill"}
@@ -116,6 +116,7 @@ class ManifestReader(JointReader):
             anchor=read_anchor(self, robot.bodies, reference),
             align=self.one_of("reference.align", reference.get("align", "yaw"), ("yaw", "none")),
             model_activation=self.text("model.activation", model["activation"]) if "activation" in model else None,
+            keeps_place=self.flag("reference.keep_place", reference.get("keep_place", False)),
         )
 
     def robot(self, name: str) -> tuple[str, Robot]:

@@ -11,6 +11,8 @@ from runtime.errors import Refused
 from runtime.manifest import Manifest
 from runtime.terms import TERMS, reference_offsets
 
+ROOT_VELOCITIES = ("ref_root_lin_vel_xy", "ref_root_lin_vel")
+
 
 def terms_of(inputs: tuple[dict[str, Any], ...]) -> Iterator[tuple[dict[str, Any], tuple[str, ...] | None]]:
     """Every term entry of a network's inputs, with the modes it counts in (None: in each)."""
@@ -40,6 +42,13 @@ def reference_needs(manifest: Manifest) -> tuple[list[int], dict[str, set[str]]]
         for name in stage.instead.values():
             channels.setdefault(name, set()).update(others)
     return offsets, channels
+
+
+def follows_velocities(manifest: Manifest) -> bool:
+    """Whether a controller is told how fast the reference's root moves, each tick anew."""
+    return manifest.embedded is None and any(
+        term["term"] in ROOT_VELOCITIES for inputs in (*(stage.inputs for stage in manifest.stages), manifest.inputs)
+        for term, _ in terms_of(inputs))
 
 
 def stream_needs(manifest: Manifest, mode: str, *, has_hands: bool) -> tuple[ChannelTable, float]:

@@ -31,6 +31,7 @@ from runtime.controller import Controller, idle_frame
 from runtime.embedded import Embedded
 from runtime.faults import Mode
 from runtime.reference import ReferenceFrame, ReferenceSource
+from runtime.root_feedback import RootFeedback
 from runtime.state import RobotState
 
 F32 = npt.NDArray[np.float32]
@@ -81,6 +82,7 @@ class Pilot:
         has_operator: whether somebody is there to say how it goes on after HOLD and STAND.
         waits: the motion is streamed: it stands until a live source is followed, and after that until `play_s` since it
             began to track are over.
+        feedback: adds to the reference's velocities what keeps the robot at its place; None: nothing.
 
     Attributes:
         phase: what it is doing.
@@ -100,8 +102,10 @@ class Pilot:
         *,
         has_operator: bool = False,
         waits: bool = False,
+        feedback: RootFeedback | None = None,
     ) -> None:
         manifest = controller.manifest
+        self._feedback = feedback
         self._controller, self._source = controller, source
         self._period_s = 1 / manifest.rate_hz
         self._play_ticks = max(1, round(play_s * manifest.rate_hz)) if play_s < math.inf else sys.maxsize
@@ -173,7 +177,18 @@ class Pilot:
             return False
         self._advance()
         self._tick += 1
+        self._feed_back(state)
         return True
+
+    def _feed_back(self, state: RobotState) -> None:
+        """The velocities of a motion that plays, by how far the robot is from it; a motion that begins, begins here."""
+        if self._feedback is None:
+            return
+        if self.phase not in (Phase.PLAY, Phase.RESUME):
+            self._feedback.reset()
+            return
+        window = self._controller.window
+        self._feedback.apply(window.now, window.frames, state.quat_wxyz.tolist())
 
     @property
     def has_tracked(self) -> bool:

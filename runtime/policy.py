@@ -24,11 +24,12 @@ from runtime.helm import Helm
 from runtime.manifest import Manifest
 from runtime.model_metadata import adopt_metadata
 from runtime.model_reference import ModelReference, refuse_other_motion
-from runtime.needs import check_clip_feeds, mode_of, stream_needs
+from runtime.needs import ROOT_VELOCITIES, check_clip_feeds, follows_velocities, mode_of, stream_needs
 from runtime.pilot import Pilot
 from runtime.planner_command import PlannerCommand
 from runtime.records import STREAM_DTYPE, policy_log_dtype, target_dtype
 from runtime.reference import ClipReference, ReferenceSource
+from runtime.root_feedback import RootFeedback
 from runtime.settings import RunSettings
 from runtime.state import RobotState
 from runtime.steered import find_steered
@@ -69,7 +70,8 @@ class Policy:
         self.backend_note = "; ".join(notes)
         self.manifest = manifest = self.controller.manifest
         self._open_steered(settings)
-        self._open_estimator(manifest, settings)
+        keeps_place = _keeps_place(manifest, settings)
+        self._open_estimator(manifest, settings, is_needed=keeps_place)
         if manifest.embedded is not None:
             source = inside = ModelReference(self.controller, manifest.embedded)
             play_s = min(play_s, inside.play_s)
@@ -80,7 +82,7 @@ class Policy:
             self.planner = PlannerCommand(manifest.command_ranges or (), 1 / manifest.rate_hz)
         self.heard = np.zeros(1, STREAM_DTYPE)
         self.pilot = Pilot(self.controller, source, play_s, settings.command, has_operator=has_operator,
-                           waits=is_streamed)
+                           waits=is_streamed, feedback=self._feedback() if keeps_place else None)
         self.stream: StreamReference | None = None
         is_plain = manifest.embedded is None and not self.controller.window.now.channels
         if is_streamed:
@@ -106,17 +108,24 @@ class Policy:
         self._logs_stream = settings.is_streamed
         self._warm_up()
 
-    def _open_estimator(self, manifest: Manifest, settings: RunSettings) -> None:
-        """The estimator that manifest or command line name; without one nothing is imported and nothing runs."""
+    def _feedback(self) -> RootFeedback:
+        assert self.estimator is not None
+        return RootFeedback(1 / self.manifest.rate_hz, self.estimator.values[:3])
+
+    def _open_estimator(self, manifest: Manifest, settings: RunSettings, *, is_needed: bool) -> None:
+        """The estimator that manifest or command line name, or the usual one where something needs it; without one
+        nothing is imported and nothing runs.
+        """
         self.estimator: Estimator | None = None
         self._estimates = [controller.inputs.own[ESTIMATE] for controller in (self.controller, self._steered)
                            if controller is not None and ESTIMATE in controller.inputs.own]
-        if manifest.estimator is not None:
+        if manifest.estimator is not None or is_needed:
             from runtime.calibration_file import feet_of
-            from runtime.estimator import open_estimator
+            from runtime.estimator import CLASSICAL, open_estimator
 
             self.estimator, warnings = open_estimator(
-                manifest.estimator, manifest.robot, manifest.rate_hz, allow_unsigned=settings.allow_unsigned,
+                manifest.estimator or CLASSICAL, manifest.robot, manifest.rate_hz,
+                allow_unsigned=settings.allow_unsigned,
                 feet=feet_of(settings.calibration, manifest.robot, settings.serial),
             )
             self.warnings += warnings
@@ -224,6 +233,17 @@ def open_admitted(
 
 def _named(network: str, say: Callable[[str], None] | None) -> Callable[[str], None] | None:
     return None if say is None else lambda line: say(f"{network}: {line}")
+
+
+def _keeps_place(manifest: Manifest, settings: RunSettings) -> bool:
+    """Whether the robot is kept at its reference's place, as the settings say, else the manifest."""
+    if not (manifest.keeps_place if settings.keep_place is None else settings.keep_place):
+        return False
+    if manifest.kind != "tracker" or not follows_velocities(manifest):
+        raise Refused(f"controller {manifest.name}, keep_place",
+                      expected=f"a tracker that is told {' or '.join(ROOT_VELOCITIES)}", found="another",
+                      what_to_do="leave it out: what follows places, or commands, needs no such help")
+    return True
 
 
 def _motion(manifest: Manifest, settings: RunSettings) -> tuple[ReferenceSource | None, float]:

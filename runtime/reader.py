@@ -71,6 +71,12 @@ class Reader:
         if isinstance(found, bool) or not isinstance(found, int) or not low <= found <= high:
             raise self.refuse(key, f"a whole number from {low} to {high}", f"{found!r}")
 
+    def flag(self, key: str, found: Any) -> bool:
+        """True or false."""
+        if not isinstance(found, bool):
+            raise self.refuse(key, "true or false", f"{found!r}")
+        return found
+
     def numbers(self, key: str, found: Any) -> tuple[float, ...]:
         """One number or a list of them."""
         listed = found if isinstance(found, list) and found else [found]

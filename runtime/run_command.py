@@ -91,6 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="everything but write commands")
     parser.add_argument("--estimator", metavar="NAME|BUNDLE",
                         help="classical, or a learned estimator: of base velocity, height and foot contacts")
+    parser.add_argument("--keep-place", choices=("on", "off"),
+                        help="help a tracker that follows velocities to stay at its motion's place (default: as its "
+                        "manifest says)")
     parser.add_argument("--teleop-controller", metavar="NAME|BUNDLE",
                         help="the velocity controller that an operator steers (default: the run's own if it takes "
                         f"velocities, else {USUAL}; {NO_CONTROLLER}: an operator can only stream or stop)")
@@ -329,6 +332,7 @@ def _settings(args: argparse.Namespace, admitted: Admitted, out: Path) -> RunSet
         allow_unsigned=args.allow_unsigned,
         trust=admitted.trust,
         estimator=args.estimator,
+        keep_place=None if args.keep_place is None else args.keep_place == "on",
         mode=args.mode,
         wiring=args.wiring,
         **calibration_settings(args),

@@ -38,6 +38,8 @@ class RunSettings:
         allow_unsigned: let a controller run that no trusted key has signed.
         trust: where the controller comes from, for the log.
         estimator: classical, or a learned one's name or folder; None leaves the choice to the manifest.
+        keep_place: whether a tracker that follows velocities is kept at its reference's place; None leaves the choice
+            to the manifest.
         mode: of a controller with modes; None is its first.
         teleop: keyboard, gamepad or network: who may take over; None nobody.
         estops: emergency-stop sources besides the wireless remote, as typed.
@@ -87,6 +89,7 @@ class RunSettings:
     mode: str | None = None
     estimator: str | None = None
     estimate: int = 0
+    keep_place: bool | None = None
     calibration: str | None = None
     serial: str | None = None
     teleop: str | None = None
