@@ -370,7 +370,10 @@ class Supervisor:
             return
         self._warn(f"telemetry died (exit {telemetry.process.returncode}): the log is incomplete")
         if gate.process.returncode != 0:
-            self.notes["errors"].append("the gate ended in a fault; the log may not show it")
+            self._status.read()
+            cause = int(self._status.record["cause"][0])
+            why = f" ({FAULTS[cause].flag})" if cause >= 0 else ""
+            self.notes["errors"].append(f"the gate ended in a fault{why}; the log may not show it")
 
     def _show(self, mode: Mode, phase: Phase) -> None:
         if not self._is_terminal:

@@ -115,6 +115,8 @@ def strike_once(kind: Kind, folder: Path, domain: int, phase: float) -> tuple[Tr
             len(run.living()), run.code if run.code is not None else -1,
         )
     trial.why = judge(trial, kind) or setup.unheard(run)
+    if trial.why and (said := [*run.flags, *run.report.get("errors", [])]):
+        trial.why += f" ({'; '.join(said)})"
     return trial, setup.note
 
 
