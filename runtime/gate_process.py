@@ -39,6 +39,7 @@ from runtime.realtime import (
     go_real_time,
     lock_pages,
     protect_from_oom,
+    unhurried,
 )
 from runtime.records import (
     CONTROL_DTYPE,
@@ -183,10 +184,7 @@ class GateProcess:
             gate.seen_flags |= BIT["GATE_RESTARTED"]
         mode_machine = int(self._bus.sample.mode_machine[0])
         emit("ready", mode_machine=mode_machine, limits=asdict(self._robot.limits))
-        freeze_garbage()
-        if self._settings.real_time and not self._settings.damping:  # whoever damps a robot waits for no memory first
-            for line in lock_pages():
-                emit("warning", message=f"gate without {line}")
+        self._settle_memory()
         self._bus.wait(FRESH_S)  # what was read so far is old by now, and the operator may arm at the first tick
         metronome, count, last_control = Metronome(PERIOD_NS), 0, 0
         while True:
@@ -224,6 +222,18 @@ class GateProcess:
             emit("buses", ports=ports)
         emit("done", flags=flag_names(gate.seen_flags), mode=gate.machine.mode.name, skipped=metronome.skipped)
         return 1 if gate.machine.cause >= 0 else 0
+
+    def _settle_memory(self) -> None:
+        """No more garbage, and no page that is not there. It takes 50 ms: whoever damps a robot does not wait for it,
+        and the gate of another robot on this computer has to run meanwhile.
+        """
+        if self._settings.damping:
+            freeze_garbage(at_once=True)
+            return
+        with unhurried():
+            freeze_garbage()
+            for line in lock_pages() if self._settings.real_time else ():
+                emit("warning", message=f"gate without {line}")
 
     def _fall_silent(self, now: int, silence_ms: int) -> None:
         """Under a routine of calibration alone, and damping ends it: what does the firmware do when nobody commands?"""
@@ -291,6 +301,7 @@ class GateProcess:
 def _is_called(settings: RunSettings) -> bool:
     """Load what a gate needs, say so, and wait; False when the supervisor went without calling."""
     library()
+    freeze_garbage()
     if settings.real_time:
         go_first(SPARE_NICE)  # waits at no cost, and has to wake at once
     emit("spare")

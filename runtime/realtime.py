@@ -37,12 +37,12 @@ def go_real_time(priority: int, core: int | None) -> list[str]:
             os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
         except (OSError, IndexError) as error:
             refused.append(f"own core {core}: {error}")
+    if _libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
+        refused.append(f"mlockall: {os.strerror(ctypes.get_errno())}")
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     except OSError as error:
         refused.append(f"SCHED_FIFO {priority}: {error}")
-    if _libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
-        refused.append(f"mlockall: {os.strerror(ctypes.get_errno())}")
     return refused
 
 
@@ -74,6 +74,20 @@ def may_use_fifo(priority: int) -> bool:
     with contextlib.suppress(OSError), hurried(priority):
         return True
     return False
+
+
+@contextlib.contextmanager
+def unhurried() -> Iterator[None]:
+    """Without SCHED_FIFO for a while, for what takes long and may stall nobody else who has it; of this thread only."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    if policy != os.SCHED_FIFO:
+        yield
+        return
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 @contextlib.contextmanager
@@ -117,9 +131,14 @@ def protect_from_oom() -> None:
     set_oom_score(-1000)
 
 
-def freeze_garbage() -> None:
-    """After set-up: no collection from here on, what exists is left alone."""
-    gc.collect()
+def freeze_garbage(*, at_once: bool = False) -> None:
+    """After set-up: no collection from here on, what exists is left alone.
+
+    Args:
+        at_once: without a last collection, which takes 30 to 60 ms.
+    """
+    if not at_once:
+        gc.collect()
     gc.freeze()
     gc.disable()
 

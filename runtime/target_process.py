@@ -54,14 +54,14 @@ def run_maker(name: str, argv: list[str], make: Callable[[RunSettings], Maker]) 
     except BridgeError as error:
         emit_refusal(error)
         return 2
-    # Only now: loading a model takes tens of milliseconds, which at this priority would stall whoever else is armed.
+    freeze_garbage()
+    # Only now: all this takes tens of milliseconds, which at this priority would stall whoever else is armed.
     if settings.real_time:
         for line in go_real_time(PRIORITY, CORE):
             emit("warning", message=f"{name} without {line}")
     emit("ready", **maker.ready)
     for line in maker.warnings:
         emit("warning", message=line)
-    freeze_garbage()
     metronome = Metronome(maker.period_ns)
     try:
         while not life.is_over:
