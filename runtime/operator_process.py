@@ -2,8 +2,8 @@
 
     python -m runtime.operator_process SETTINGS.json
 
-No real-time class, but a high place in the normal one: nothing here commands the robot, and yet a process that is not
-scheduled for 100 ms is a pressed stop. Each look asks every source without waiting; between two looks it
+The lowest place of the real-time class, below all that moves the robot: nothing here commands it, and yet a process
+that is not scheduled for 100 ms is a pressed stop. Each look asks every source without waiting; between two looks it
 sleeps at most 3 ms, less when something arrives, and at least as long as the look took, so that a flood can use no more
 than half a core. What it publishes is decided in `runtime.operator_state`.
 """
@@ -50,7 +50,8 @@ from runtime.slots import Ring, Slot
 from runtime.teleop_sources import GamepadTeleop, KeyboardTeleop, NetworkTeleop, TeleopSource
 
 LOOK_S, REST_S = 0.003, 0.0005
-NICE = -15
+PRIORITY, NICE = 20, -15
+"""Of SCHED_FIFO, and where that is not permitted the place in the normal class."""
 
 
 class Sources:
@@ -275,7 +276,7 @@ def main(argv: list[str]) -> int:
     except BridgeError as error:
         emit_refusal(error)
         return 2
-    if settings.real_time and (lacking := go_first(NICE)):
+    if settings.real_time and (lacking := go_first(NICE, PRIORITY)):
         emit("warning", message=f"operator without {lacking}")
     try:
         process = OperatorProcess(settings, robot, sources)

@@ -105,11 +105,18 @@ def hurried(priority: int) -> Iterator[None]:
         os.sched_setscheduler(0, policy, parameters)
 
 
-def go_first(nice: int) -> str:
+def go_first(nice: int, priority: int | None = None) -> str:
     """A nice value below that of other programs, for processes that wait for their turn; what was not permitted, or "".
 
     What is started afterwards inherits it.
+
+    Args:
+        priority: of SCHED_FIFO, which is asked for before.
     """
+    if priority is not None:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+            return ""
     try:
         os.setpriority(os.PRIO_PROCESS, 0, nice)
     except OSError as error:
