@@ -23,8 +23,10 @@ from runtime.reference import ReferenceFrame
 F32 = npt.NDArray[np.float32]
 
 LACK_M_S = 0.25
-"""What is added along the reference's way at speeds from that on, and less at slower ones: below some 0.3 m/s our
-tracker steps without coming along."""
+"""What is added along the reference's way: below some 0.3 m/s our tracker steps without coming along."""
+WHOLE_M_S, LAST_M_S = (0.25, 0.3), 0.7
+"""Speeds at which all of it is added, less in proportion at slower ones, and less at faster ones, to nothing at the last:
+there our tracker comes along by itself, and has nothing to spare."""
 PLACE_PER_S, MOST_M_S = 1.5, 0.4
 """What is added for each metre behind, and at most."""
 HEADING_PER_S, MOST_RAD_S, TURNING_M_S = 1.0, 0.5, 0.15
@@ -69,7 +71,7 @@ class RootFeedback:
         self._way = x, y = x + self._fresh * (vx - x), y + self._fresh * (vy - y)
         speed = math.hypot(x, y)
         ahead, left, turn = self.behind
-        share = min(1.0, speed / LACK_M_S)
+        share = _share(speed)
         pull = share * min(PLACE_PER_S, MOST_M_S / max(math.hypot(ahead, left), 1e-9))
         lack = share * LACK_M_S / max(speed, 1e-9)
         turning = min(1.0, speed / TURNING_M_S) * min(max(HEADING_PER_S * turn, -MOST_RAD_S), MOST_RAD_S)
@@ -100,6 +102,11 @@ class RootFeedback:
         left += told_y - gone_y * self._period_s
         far = max(math.hypot(ahead, left) / FAR_M, 1.0)
         self.behind = (ahead / far, left / far, turn)
+
+
+def _share(speed: float) -> float:
+    slowest, fastest = WHOLE_M_S
+    return max(0.0, min(1.0, speed / slowest, (LAST_M_S - speed) / (LAST_M_S - fastest)))
 
 
 def _turned(x: float, y: float, angle: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import pytest
 from runtime import rotation
 from runtime.errors import Refused
 from runtime.reference import ReferenceFrame
-from runtime.root_feedback import FAR_M, LACK_M_S, MOST_M_S, PLACE_PER_S, RootFeedback
+from runtime.root_feedback import FAR_M, LACK_M_S, LAST_M_S, MOST_M_S, PLACE_PER_S, RootFeedback
 
 PERIOD_S = 0.02
 
@@ -19,7 +19,7 @@ PERIOD_S = 0.02
 class Walk:
     """A reference that goes straight and a robot that goes otherwise, both as exact as can be."""
 
-    def __init__(self, facing: float, yaw: float, speed: float = 0.5) -> None:
+    def __init__(self, facing: float, yaw: float, speed: float = 0.3) -> None:
         self.velocity = np.zeros(3, np.float32)
         self.feedback = RootFeedback(PERIOD_S, self.velocity)
         self.frame, self._facing, self._speed = ReferenceFrame(3), facing, speed
@@ -45,49 +45,54 @@ class Walk:
 @pytest.mark.parametrize("yaw", [0.0, -3.0])
 def test_a_robot_that_lags_is_told_more_wherever_either_faces(facing: float, yaw: float) -> None:
     walk = Walk(facing, yaw)
-    told = walk.go(1.0, robot=(0.4, 0.0))
+    told = walk.go(1.0, robot=(0.2, 0.0))
     ahead, left, turn = walk.feedback.behind
     assert ahead == pytest.approx(0.098, abs=1e-3) and (left, turn) == pytest.approx((0, 0), abs=1e-6)
-    assert told == pytest.approx([0.5 + LACK_M_S + PLACE_PER_S * ahead, 0, 0], abs=1e-3)
+    assert told == pytest.approx([0.3 + LACK_M_S + PLACE_PER_S * ahead, 0, 0], abs=1e-3)
 
 
 def test_a_robot_that_drifts_to_its_right_is_told_to_go_left() -> None:
     walk = Walk(1.0, 0.0)
-    told = walk.go(1.0, robot=(0.5, -0.1))
+    told = walk.go(1.0, robot=(0.3, -0.1))
     assert walk.feedback.behind == pytest.approx((0, 0.098, 0), abs=1e-3) and told[1] > 0.1
 
 
 def test_a_robot_that_turned_off_is_told_to_turn_back_and_meanwhile_to_keep_the_way() -> None:
     walk = Walk(0.0, 0.5)
-    walk.go(0.5, robot=(0.5, 0.0))
-    told = walk.go(0.2, robot=(0.5, 0.0), turning=1.0)
+    walk.go(0.5, robot=(0.3, 0.0))
+    told = walk.go(0.2, robot=(0.3, 0.0), turning=1.0)
     _, left, turn = walk.feedback.behind
     assert turn == pytest.approx(-0.2, abs=1e-6) and told[2] == pytest.approx(-0.2, abs=1e-6)
-    assert left < 0 and told[1] < 0.5 * math.sin(turn) + PLACE_PER_S * left + 0.02
+    assert left < 0 and told[1] < 0.3 * math.sin(turn) + PLACE_PER_S * left + 0.02
 
 
 def test_what_a_robot_leads_by_is_taken_off() -> None:
-    assert Walk(0.0, 0.0).go(1.0, robot=(0.9, 0.0))[0] < 0.5
+    assert Walk(0.0, 0.0).go(1.0, robot=(0.7, 0.0))[0] < 0.3
 
 
 def test_who_walks_sideways_is_helped_sideways() -> None:
-    told = Walk(0.7, 0.0).go(3.0, robot=(0.0, 0.5), way=(0.0, 1.0))
-    assert told == pytest.approx([0, 0.5 + LACK_M_S, 0], abs=0.01)
+    told = Walk(0.7, 0.0).go(3.0, robot=(0.0, 0.3), way=(0.0, 1.0))
+    assert told == pytest.approx([0, 0.3 + LACK_M_S, 0], abs=0.01)
+
+
+@pytest.mark.parametrize("speed", [LAST_M_S + 0.1, 2.0])
+def test_who_walks_fast_is_told_no_more_than_the_reference(speed: float) -> None:
+    assert Walk(0.0, 0.0, speed).go(4.0, robot=(speed - 0.2, 0.0)) == pytest.approx([speed, 0, 0], abs=1e-3)
 
 
 def test_a_reference_that_stands_sends_nobody_for_a_walk() -> None:
     walk = Walk(0.0, 0.0)
-    walk.go(2.0, robot=(0.2, 0.0))
-    assert walk.feedback.behind[0] > 0.5
+    walk.go(2.0, robot=(0.1, 0.0))
+    assert walk.feedback.behind[0] > 0.35
     walk._speed = 0.0
     assert np.abs(walk.go(3.0)).max() < 0.01
 
 
 def test_a_reference_that_leaps_elsewhere_is_no_way_to_go() -> None:
     walk = Walk(0.0, 0.0)
-    walk.go(1.0, robot=(0.5, 0.0))
+    walk.go(1.0, robot=(0.3, 0.0))
     walk.frame.root_pos[0] += 5.0
-    walk.go(PERIOD_S, robot=(0.5, 0.0))
+    walk.go(PERIOD_S, robot=(0.3, 0.0))
     assert walk.feedback.behind == pytest.approx((0, 0, 0), abs=0.02)
 
 
@@ -95,7 +100,7 @@ def test_however_far_behind_no_more_is_added() -> None:
     walk = Walk(0.0, 0.0)
     told = walk.go(30.0)
     assert walk.feedback.behind[0] == pytest.approx(FAR_M)
-    assert told[0] == pytest.approx(0.5 + LACK_M_S + MOST_M_S, abs=1e-6)
+    assert told[0] == pytest.approx(0.3 + LACK_M_S + MOST_M_S, abs=1e-6)
     walk.feedback.reset()
     assert walk.feedback.behind == (0, 0, 0)
 
