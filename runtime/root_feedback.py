@@ -25,8 +25,8 @@ F32 = npt.NDArray[np.float32]
 LACK_M_S = 0.25
 """What is added along the reference's way: below some 0.3 m/s our tracker steps without coming along."""
 WHOLE_M_S, LAST_M_S = (0.25, 0.3), 0.7
-"""Speeds at which all of it is added, less in proportion at slower ones, and less at faster ones, to nothing at the last:
-there our tracker comes along by itself, and has nothing to spare."""
+"""Speeds at which all of it is added; less in proportion at slower ones, less at faster ones, nothing from the last
+on: our tracker then comes along by itself, and has nothing to spare."""
 PLACE_PER_S, MOST_M_S = 1.5, 0.4
 """What is added for each metre behind, and at most."""
 HEADING_PER_S, MOST_RAD_S, TURNING_M_S = 1.0, 0.5, 0.15
