@@ -184,6 +184,18 @@ def test_nominal_running_trips_nothing_and_counts_what_does(monkeypatch: pytest.
     assert "STATE_STALE" in nominal.run_nominal(settings, "bow", 1).trips
 
 
+def test_nominal_hours_end_with_what_is_done_when_they_are_interrupted() -> None:
+    settings = settings_of("g1-tracker", clip="bow")
+    heard: list[float] = []
+
+    def interrupt(hours: float) -> None:
+        heard.append(hours)
+        raise KeyboardInterrupt
+
+    found = nominal.nominal_hours(settings, ["bow"], 100.0, 1, interrupt)
+    assert found["runs"] == len(heard) == 1 and found["hours"] == pytest.approx(heard[0], abs=1e-3)
+
+
 def test_jobs_hold_every_fault_of_every_motion_and_seed_once() -> None:
     jobs = jobs_of(settings_of("g1-tracker"), ["walk", "wave"], 3, None)
     cases = [(job.motion, job.seed, case) for job in jobs for case in job.cases]

@@ -63,7 +63,7 @@ def run_nominal(settings: RunSettings, motion: str, seed: int) -> NominalRun:
 def nominal_hours(
     settings: RunSettings, motions: Sequence[str | None], hours: float, workers: int, report: Callable[[float], None]
 ) -> dict[str, Any]:
-    """Runs until so many hours have been simulated; `report` hears the hours done."""
+    """Runs until so many hours have been simulated, or until Ctrl-C; `report` hears the hours done."""
     runs: list[NominalRun] = []
     done_s, seed = 0.0, 0
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
@@ -73,12 +73,15 @@ def nominal_hours(
                 motion = motions[seed % len(motions)]
                 batch.append(pool.submit(run_nominal, replace(settings, clip=motion), motion or "command", seed))
                 seed += 1
-            for future in as_completed(batch):
-                runs.append(future.result())
-                done_s += runs[-1].simulated_s
-                report(done_s / 3600)
-                if done_s >= hours * 3600:
-                    break
+            try:
+                for future in as_completed(batch):
+                    runs.append(future.result())
+                    done_s += runs[-1].simulated_s
+                    report(done_s / 3600)
+                    if done_s >= hours * 3600:
+                        break
+            except KeyboardInterrupt:
+                hours = 0.0
             for future in batch:
                 future.cancel()
     counted: dict[str, int] = {}
