@@ -24,9 +24,9 @@ F32 = npt.NDArray[np.float32]
 
 LACK_M_S = 0.25
 """What is added along the reference's way: below some 0.3 m/s our tracker steps without coming along."""
-WHOLE_M_S, LAST_M_S = (0.25, 0.3), 0.7
-"""Speeds at which all of it is added; less in proportion at slower ones, less at faster ones, nothing from the last
-on: our tracker then comes along by itself, and has nothing to spare."""
+FIRST_M_S, WHOLE_M_S, LAST_M_S = 0.12, (0.22, 0.3), 0.7
+"""Speeds from which anything is added, at which all of it, and from which nothing again. Whose hips sway at less than
+the first does not walk; at the last our tracker comes along by itself, and has nothing to spare."""
 PLACE_PER_S, MOST_M_S = 1.5, 0.4
 """What is added for each metre behind, and at most."""
 HEADING_PER_S, MOST_RAD_S, TURNING_M_S = 1.0, 0.5, 0.15
@@ -106,7 +106,7 @@ class RootFeedback:
 
 def _share(speed: float) -> float:
     slowest, fastest = WHOLE_M_S
-    return max(0.0, min(1.0, speed / slowest, (LAST_M_S - speed) / (LAST_M_S - fastest)))
+    return max(0.0, min(1.0, (speed - FIRST_M_S) / (slowest - FIRST_M_S), (LAST_M_S - speed) / (LAST_M_S - fastest)))
 
 
 def _turned(x: float, y: float, angle: float) -> tuple[float, float]:
