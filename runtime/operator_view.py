@@ -68,11 +68,16 @@ class OperatorView:
         self._engages = 0
 
     def gesture(self) -> bool:
-        """Read the newest record; true when a gesture counted since the last call."""
+        """Read the newest record; true when a gesture counted since the last call and is still meant.
+
+        Who has let go again meanwhile commands nothing: the HOLD that came of it is not lifted by the gesture before.
+        """
         self._slot.read()
-        engages = int(self._slot.record["engages"][0])
+        record = self._slot.record
+        engages = int(record["engages"][0])
         is_fresh, self._engages = engages > self._engages, engages
-        return is_fresh
+        needs_hand = int(record["source"][0]) not in (Source.NONE, Source.CLIP)
+        return is_fresh and (bool(record["held"][0]) or not needs_hand)
 
     def up(self) -> list[str]:
         """The stops that are pressed or silent, in words; all are silent before the process was heard."""

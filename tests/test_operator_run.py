@@ -140,13 +140,16 @@ def test_the_supervisor_sees_fresh_gestures_and_what_is_up(tmp_path):
     assert view.up() == ["gpio:/x silent", "teleop silent"]
     assert not view.gesture()
     slot.record["beat_ns"], slot.record["engages"], slot.record["silent"], slot.record["stop"] = 1, 2, 1, 2
-    slot.record["source"], slot.record["latency_s"] = 3, 0.2
+    slot.record["source"], slot.record["latency_s"], slot.record["held"] = 3, 0.2, 1
     slot.publish()
     assert view.gesture()
     assert not view.gesture()
+    slot.record["engages"], slot.record["held"] = 3, 0
+    slot.publish()
+    assert not view.gesture()  # engaged and let go of between two looks: the HOLD that followed stays
     assert view.up() == ["gpio:/x silent", "teleop pressed"]
     assert view.describe() == "network released 200 ms SLOW gpio:/x silent teleop pressed"
-    slot.record["engages"], slot.record["source"], slot.record["silent"], slot.record["stop"] = 3, Source.CLIP, 0, 0
+    slot.record["engages"], slot.record["source"], slot.record["silent"], slot.record["stop"] = 4, Source.CLIP, 0, 0
     slot.publish()
     assert view.gesture()
     assert view.describe() == "handed back"
@@ -185,7 +188,7 @@ def test_either_gesture_is_relayed_where_it_counts(tmp_path, source, target):
                         (Mode.HOLD, Phase.PLAY), (Mode.STAND, Phase.PLAY)):
         for engages in (0, 1):  # one look without, one with a fresh gesture
             slot.record["engages"] += engages
-            slot.record["source"] = source
+            slot.record["source"], slot.record["held"] = source, source is Source.NETWORK
             slot.publish()
             asked.append(look(mode, phase) is Request.TRACK)
     assert asked == [False, False, False, target == "g1", False, False, False, True, False, True]
