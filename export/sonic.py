@@ -51,9 +51,7 @@ class _ConfigReader(Reader):
         names = []
         for i, entry in enumerate(self.listed(key, found)):
             self.keys(f"{key}[{i}]", entry, {"name", "enabled"}, {"name", "enabled"})
-            if not isinstance(entry["enabled"], bool):
-                raise self.refuse(f"{key}[{i}].enabled", "true or false", f"{entry['enabled']!r}")
-            if entry["enabled"]:
+            if self.flag(f"{key}[{i}].enabled", entry["enabled"]):
                 names.append(self.text(f"{key}[{i}].name", entry["name"]))
         self.distinct(key, names)
         return tuple(names)

@@ -103,9 +103,7 @@ def parse_chain(text: bytes, path: Path) -> Chain:
     rows = reader.listed("actions", data["actions"])
     if len(rows) > MOST_ACTIONS:
         raise reader.refuse("actions", f"at most {MOST_ACTIONS}", len(rows))
-    is_done = data.get("done", False)
-    if not isinstance(is_done, bool):
-        raise reader.refuse("done", "true or false", f"{is_done!r}")
+    is_done = reader.flag("done", data.get("done", False))
     return Chain(tuple(_action(reader, f"actions[{i}]", row, path.parent) for i, row in enumerate(rows)), tuple(rows),
                  is_done)
 
