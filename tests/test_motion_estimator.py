@@ -165,6 +165,16 @@ def test_a_take_is_the_same_each_time_and_held_out_ones_are_others(tmp_path: Pat
     assert path.stat().st_mtime_ns == before
 
 
+def test_processes_render_the_same_takes(tmp_path: Path, lessons: Lessons) -> None:
+    heard: list[int] = []
+    shoot_all(tmp_path, 5, 1, heard.append, workers=2)
+    assert heard == [0, 1]
+    there = load_lessons(folder_of(tmp_path, held_out=False), 1)
+    np.testing.assert_array_equal(there.joints[[0, -1]], lessons.joints[[0, -1]])
+    shoot_all(tmp_path, 5, 1, heard.append, workers=2)
+    assert heard == [0, 1, 1]
+
+
 def test_a_mirrored_lesson_is_a_true_one(lessons: Lessons) -> None:
     batch = Batches(lessons).pose(np.arange(4).repeat(8), np.random.default_rng(3))
     placed, _ = place_joints(batch["local"], batch["shape"])

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--takes", type=int, default=700, help="to learn from, 32 frames each (default 700)")
     parser.add_argument("--held-out", type=int, default=24, metavar="N", help="videos to be judged by (default 24)")
     parser.add_argument("--minutes", type=float, default=60.0, help="of learning on two cores (default 60)")
-    parser.add_argument("--threads", type=int, default=1, help="to learn with (default 1)")
+    parser.add_argument("--threads", type=int, default=1, help="to render and learn with (default 1)")
     parser.add_argument("--stop-after", choices=("render", "learn"), help="and no further")
     parser.add_argument("--exact", action="store_true", help="multiply in float32 also while learning")
     parser.add_argument("--seed", type=int, default=0)

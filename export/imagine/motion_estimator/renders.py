@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -85,14 +87,37 @@ def _clear(states: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
     return out
 
 
-def shoot_all(place: Path, seed: int, count: int, say: Callable[[int], None], *, held_out: bool = False) -> None:
-    """Every take up to a number that is not there yet; what is there is kept."""
+def shoot_all(
+    place: Path, seed: int, count: int, say: Callable[[int], None], *, held_out: bool = False, workers: int = 1
+) -> None:
+    """Every take up to a number that is not there yet; what is there is kept. More than one of `workers`: processes."""
     folder = folder_of(place, held_out=held_out)
-    for number in range(count):
-        path = folder / f"{number:05d}"
-        if not path.with_suffix(".npz").exists():
-            shoot(draw(seed, number, held_out=held_out), path, whole=held_out)
-        say(number + 1)
+    missing = [number for number in range(count) if not _path(folder, number).with_suffix(".npz").exists()]
+    done = count - len(missing)
+    say(done)
+    if workers == 1:
+        for number in missing:
+            _shoot_numbered(folder, seed, number, held_out)
+            done += 1
+            say(done)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        jobs = [pool.submit(_shoot_numbered, folder, seed, number, held_out) for number in missing]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                done += 1
+                say(done)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}"
+
+
+def _shoot_numbered(folder: Path, seed: int, number: int, held_out: bool) -> None:
+    shoot(draw(seed, number, held_out=held_out), _path(folder, number), whole=held_out)
 
 
 def load_truth(path: Path) -> Truth:

@@ -61,7 +61,7 @@ def carry_out(args: argparse.Namespace) -> int:
 def _render(args: argparse.Namespace) -> None:
     for count, held_out in ((args.held_out, True), (args.takes, False)):
         with tqdm(total=count, desc="held-out videos" if held_out else "takes", disable=args.json) as bar:
-            shoot_all(args.work, args.seed, count, _moves(bar), held_out=held_out)
+            shoot_all(args.work, args.seed, count, _moves(bar), held_out=held_out, workers=args.threads)
 
 
 def _moves(bar: Any) -> Callable[[int], None]:
