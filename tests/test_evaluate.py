@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 
 import pytest
 
 from exoactor import main
-from export.evaluation.command import summary
+from export.evaluation.command import summary, tracker_of
 from export.evaluation.tasks import TASKS
 from firmware_bridge.scene import load_scene
 from runtime.human_motion import load_human_motion
@@ -22,8 +23,9 @@ def test_the_tiers_hold_the_published_tasks():
 
 def test_a_task_goes_the_whole_way_from_human_to_plant(tmp_path, capsys):
     assert main(["evaluate", "--tier", "A", "--task", "wipe", "--seeds", "1", "--workers", "1", "--json",
-                 "--out", str(tmp_path)]) == 0
+                 "--keep-place", "off", "--out", str(tmp_path)]) == 0
     result = json.loads(capsys.readouterr().out)
+    assert result["keep_place"] == "off"
     (row,) = result["trials"]
     assert not row["fell"] and row["has_finished"]
     assert result["tasks"][0]["success_rate"] == float(row["success"])
@@ -31,6 +33,11 @@ def test_a_task_goes_the_whole_way_from_human_to_plant(tmp_path, capsys):
     assert json.loads((tmp_path / "evaluation.json").read_text("utf-8")) == result
     assert load_human_motion(tmp_path / "wipe_0" / "human.npz").frames > 100
     assert [thing.name for thing in load_scene(tmp_path / "wipe_0" / "scene.json").things] == ["table"]
+
+
+@pytest.mark.parametrize(("said", "meant"), [(None, None), ("on", True), ("off", False)])
+def test_who_tracks_is_told_whether_to_keep_its_place(said, meant):
+    assert tracker_of(Namespace(controller="x", model=None, keep_place=said)).keep_place is meant
 
 
 def test_both_figures_stand_side_by_side_so_that_survivors_do_not_speak_for_all():

@@ -98,7 +98,7 @@ def row(task: str, **more: Any) -> dict[str, Any]:
 def test_refused_trials_count_in_rates_and_in_no_mean() -> None:
     lost = row("walk to", success=False, tracking=None, refused="stage report: x", video_s=0.0)
     rows = [row("walk to", fell=True, success=False), row("walk to"), lost]
-    result = imagined.result_of(["walk to"], rows, argparse.Namespace(controller="c", seeds=3))
+    result = imagined.result_of(["walk to"], rows, argparse.Namespace(controller="c", keep_place=None, seeds=3))
     (task,) = result["tasks"]
     assert (task["success_rate"], task["fall_rate"], task["refused"]) == (pytest.approx(1 / 3), 0.5, 1)
     assert result["tiers"]["B"]["no_fall_rate"] == pytest.approx(2 / 3)
@@ -106,14 +106,15 @@ def test_refused_trials_count_in_rates_and_in_no_mean() -> None:
     assert next(cost for cost in result["stages"] if cost["stage"] == "film")["s_per_s"] == 0.5
     text = imagined.imagined_table(result)
     assert "1 of 3 done, 1 fell, 1 refused" in text and "13.20" in text and "stage report: x" in text
-    every = imagined.result_of(["walk to"], [lost], argparse.Namespace(controller="c", seeds=1))
+    every = imagined.result_of(["walk to"], [lost], argparse.Namespace(controller="c", keep_place=None, seeds=1))
     assert every["tasks"][0]["fall_rate"] is None and imagined.imagined_table(every)
 
 
 def test_errors_are_means_of_each_trials_worst() -> None:
     rows = [row("walk to", errors={"pose_error": 0.1}), row("walk to", errors={"pose_error": 0.3, "pitch_error": None})]
-    found = imagined.result_of(["walk to"], rows, argparse.Namespace(controller="c", seeds=2))["errors"]
-    assert found == {"pose_error": {"mean": 0.2, "worst": 0.3}}
+    result = imagined.result_of(["walk to"], rows, argparse.Namespace(controller="c", keep_place="off", seeds=2))
+    assert result["keep_place"] == "off"
+    assert result["errors"] == {"pose_error": {"mean": 0.2, "worst": 0.3}}
 
 
 @pytest.mark.parametrize("more", [["--providers", "x.json", "--tier", "B"], [], ["--imagined", "--task", "dance"],

@@ -16,7 +16,7 @@ from runtime.errors import Refused
 
 if TYPE_CHECKING:
     from export.evaluation.tasks import Judge
-    from export.evaluation.trial import Seen
+    from export.evaluation.trial import Seen, Tracker
 
 TIERS = ("B", "A", "S")
 SHOWN = ("mpjpe_g_mm", "mpjpe_l_mm", "joint_error_rad_mean", "root_drift_m_per_m")
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--providers", type=Path, metavar="FILE", help="with --imagined: who does which stage")
     parser.add_argument("--controller", default="g1-tracker", help="a tracker: name, manifest or bundle")
     parser.add_argument("--model", help="its model, where it brings none")
+    parser.add_argument("--keep-place", choices=("on", "off"), help="as exoactor run (default: as its manifest says)")
     parser.add_argument("--seeds", type=int, default=5, help="trials a task, each of other parameters and noise")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", metavar="DIR", help="write evaluation.json there, and each trial's motion and scene; "
@@ -56,14 +57,26 @@ def run(args: argparse.Namespace) -> int:
         raise Refused("--tier", expected=f"one of {', '.join(TIERS)}", found="none", what_to_do="name a tier")
     names = named([task.name for task in TASKS if task.tier == args.tier], args.task)
     out = None if args.out is None else str(args.out)
-    one = partial(trial, controller=args.controller, model=args.model, out=out)
+    one = partial(trial, tracker=tracker_of(args), out=out)
     rows = list(spread(one, [(name, seed) for name in names for seed in range(args.seeds)], args.workers))
-    result = {"tier": args.tier, "controller": args.controller, "seeds": args.seeds,
+    result = {"tier": args.tier, **asked(args),
               "tasks": [summary(name, [row for row in rows if row["task"] == name]) for name in names], "trials": rows}
     if out is not None:
         write_result(Path(out), result)
     print(json.dumps(result) if args.json else table(result))
     return 0
+
+
+def tracker_of(args: argparse.Namespace) -> Tracker:
+    """Who tracks, as the arguments say."""
+    from export.evaluation.trial import Tracker
+
+    return Tracker(args.controller, args.model, None if args.keep_place is None else args.keep_place == "on")
+
+
+def asked(args: argparse.Namespace) -> dict[str, Any]:
+    """What the result says of the arguments."""
+    return {"controller": args.controller, "keep_place": args.keep_place or "as the manifest says", "seeds": args.seeds}
 
 
 def named(names: Sequence[str], wanted: str | None) -> list[str]:
@@ -93,7 +106,7 @@ def write_result(out: Path, result: dict[str, Any]) -> None:
     (out / "evaluation.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
-def trial(name: str, seed: int, *, controller: str, model: str | None = None, out: str | None = None) -> dict[str, Any]:
+def trial(name: str, seed: int, *, tracker: Tracker, out: str | None = None) -> dict[str, Any]:
     """One trial of a task: what came of it, and the tracking metrics."""
     from export.evaluation.reference import reference_of
     from export.evaluation.tasks import plan_of
@@ -111,7 +124,7 @@ def trial(name: str, seed: int, *, controller: str, model: str | None = None, ou
         save_human_motion(folder / "human.npz", motion)
         save_clip(folder / "clip.npz", clip)
         (folder / "scene.json").write_text(scene.as_json(), encoding="utf-8")
-    seen = play(clip, scene, controller, model, seed)
+    seen = play(clip, scene, tracker, seed)
     return row_of(name, seed, seen, plan.judge)
 
 

@@ -10,23 +10,26 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from export.evaluation.command import (
     TIERS,
+    asked,
     named,
     row_of,
     spread,
     summary,
     table,
+    tracker_of,
     trial_folder,
     write_result,
 )
 from export.evaluation.reference import ROBOT, reference_of
 from export.evaluation.tasks import TASKS, plan_of
-from export.evaluation.trial import play, reference_bodies
+from export.evaluation.trial import Tracker, play, reference_bodies
 from export.imagine.command import STAGES, stages_of, write_chain
 from export.imagine.failure_report import REPORT
 from export.imagine.film import videos_in
@@ -62,7 +65,7 @@ def run_imagined(args: argparse.Namespace) -> int:
     jobs = [(name, seed) for name in names for seed in range(args.seeds)]
     with tempfile.TemporaryDirectory() as passing:
         out = Path(passing if args.out is None else args.out)
-        one = partial(imagined_trial, controller=args.controller, model=args.model, out=str(out),
+        one = partial(imagined_trial, tracker=tracker_of(args), out=str(out),
                       providers=None if args.providers is None else str(args.providers))
         rows = []
         for row in spread(one, jobs, args.workers):
@@ -76,8 +79,7 @@ def run_imagined(args: argparse.Namespace) -> int:
     return 0
 
 
-def imagined_trial(name: str, seed: int, *, controller: str, out: str, model: str | None = None,
-                   providers: str | None = None) -> dict[str, Any]:
+def imagined_trial(name: str, seed: int, *, tracker: Tracker, out: str, providers: str | None = None) -> dict[str, Any]:
     """One trial: from the task's words to what the robot did; where its folder has it already, that.
 
     A motion that a stage refuses is a trial without success, and says why.
@@ -97,22 +99,22 @@ def imagined_trial(name: str, seed: int, *, controller: str, out: str, model: st
     except Refused as error:
         row["refused"] = str(error)
     else:
-        row = _played(name, seed, run, folder, controller, model)
+        row = _played(name, seed, run, folder, tracker)
     return row | {"words": plan.words, **_stages(run)}
 
 
-def _played(name: str, seed: int, run: RunFolder, folder: Path, controller: str, model: str | None) -> dict[str, Any]:
+def _played(name: str, seed: int, run: RunFolder, folder: Path, tracker: Tracker) -> dict[str, Any]:
     """What the robot made of a run's chain; kept in the folder for as long as nothing that decides it changes."""
     from firmware_bridge.scene import load_scene
 
-    key = digest_of([name, seed, controller, model], run.files(["assemble"]), (folder / SCENE).read_bytes())
+    key = digest_of([name, seed, asdict(tracker)], run.files(["assemble"]), (folder / SCENE).read_bytes())
     if (folder / TRIAL).exists():
         kept = read_json(folder / TRIAL)
         if kept.get("key") == key:
             return dict(kept["row"])
     plan, clip = plan_of(name, seed), load_motion(str(write_chain(run)), load_robot(ROBOT))
     begun = time.monotonic()
-    seen = play(clip, load_scene(folder / SCENE), controller, model, seed)
+    seen = play(clip, load_scene(folder / SCENE), tracker, seed)
     row = row_of(name, seed, seen, plan.judge_of_words or plan.judge) | {
         "motion_s": round(clip.duration_s, 3), "simulation_s": round(time.monotonic() - begun, 3)}
     write_whole(folder / TRIAL, json.dumps({"key": key, "row": row}, indent=1).encode())
@@ -136,7 +138,7 @@ def result_of(names: Sequence[str], rows: list[dict[str, Any]], args: argparse.N
     for name in names:
         own = [row for row in rows if row["task"] == name]
         tasks.append(summary(name, own) | {"tier": tier_of[name], "refused": sum("refused" in row for row in own)})
-    return {"imagined": True, "controller": args.controller, "seeds": args.seeds,
+    return {"imagined": True, **asked(args),
             "tiers": {tier: _tier([row for row in rows if tier_of[row["task"]] == tier]) for tier in TIERS
                       if any(tier_of[row["task"]] == tier for row in rows)},
             "tasks": tasks, "stages": stage_costs(rows), "errors": _worst(rows), "trials": rows}

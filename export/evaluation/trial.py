@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,20 @@ FALL_UPRIGHT = 0.5
 FALL_HEIGHT_M = 0.3
 NOISE_RAD = 0.002
 """Half-width of the encoders' noise in all but the first trial; rates and gyro as `exoactor sim --noise` has them."""
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """Who tracks.
+
+    Attributes:
+        controller: name, manifest or bundle. model: its model, where it brings none.
+        keep_place: as `RunSettings.keep_place`.
+    """
+
+    controller: str
+    model: str | None = None
+    keep_place: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +80,8 @@ def reference_bodies(clip: Clip) -> F64:
     return bodies_at(body_kinematics(PLANT), clip.order, clip.joint_pos, clip.root_pos, clip.root_quat_wxyz)
 
 
-def play(clip: Clip, scene: Scene, controller: str, model: str | None = None, seed: int = 0) -> Seen:
-    """Tracks a clip in a scene with a controller, until the motion or the robot has ended.
+def play(clip: Clip, scene: Scene, tracker: Tracker, seed: int = 0) -> Seen:
+    """Tracks a clip in a scene, until the motion or the robot has ended.
 
     Args:
         seed: of the sensor noise; 0: none.
@@ -78,7 +92,8 @@ def play(clip: Clip, scene: Scene, controller: str, model: str | None = None, se
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clip.npz"
         save_clip(file, clip)
-        settings = settings_for(controller, model=model, clip=str(file))
+        settings = replace(settings_for(tracker.controller, model=tracker.model, clip=str(file)),
+                           keep_place=tracker.keep_place)
         policy = Policy(settings)
     noise = Disturbance(NOISE_RAD, 50 * NOISE_RAD, 20 * NOISE_RAD, seed=seed) if seed else None
     robot = SimulatedRobot(PLANT, disturbance=noise, scene=scene)
