@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.motor_bus import KD, KP, Q
+from runtime import rotation
 from runtime.backend import LoadedModel
 from runtime.channels import CHANNELS, ChannelTable
 from runtime.errors import Refused
@@ -55,7 +56,7 @@ class GaitPhase:
             self._standing = False
             self._exact = list(self._phase.offsets_rad)
         else:
-            self._exact = [(x + self._step + math.pi) % (2 * math.pi) - math.pi for x in self._exact]
+            self._exact = [rotation.wrapped(x + self._step) for x in self._exact]
         self.values[:] = self._exact
 
 

@@ -63,7 +63,7 @@ class ReferenceFrame:
 
     def blend(self, a: ReferenceFrame, b: ReferenceFrame, s: float) -> None:
         """(1 - s) a + s b of every quantity; the yaw turns the short way."""
-        turn = (b.root_rpy - a.root_rpy + np.pi) % (2 * np.pi) - np.pi
+        turn = rotation.wrapped(b.root_rpy - a.root_rpy)
         rpy = a.root_rpy + s * turn
         extra = self._table.mix(a.extra, b.extra, s) if self.channels else None
         self.values[:] = (1 - s) * a.values + s * b.values

@@ -88,13 +88,13 @@ class RootFeedback:
         before, self._before = self._before, (x, y, facing, yaw)
         if before is None:
             return
-        way_x, way_y, turned = x - before[0], y - before[1], _short(facing - before[2])
+        way_x, way_y, turned = x - before[0], y - before[1], rotation.wrapped(facing - before[2])
         if math.hypot(way_x, way_y) > LEAP_M or abs(turned) > LEAP_RAD:
             way_x = way_y = turned = 0.0
         velocity = rotation.rotate_inverse(rotation.conjugate(quat_wxyz), self._velocity.tolist())
         gone_x, gone_y = _turned(velocity[0], velocity[1], -yaw)
         ahead, left, turn = self.behind
-        moved = _short(yaw - before[3])
+        moved = rotation.wrapped(yaw - before[3])
         ahead, left = _turned(ahead, left, -moved)
         turn = min(max(turn + turned - moved, -FAR_RAD), FAR_RAD)
         told_x, told_y = _turned(way_x, way_y, turn - facing)
@@ -112,7 +112,3 @@ def _share(speed: float) -> float:
 def _turned(x: float, y: float, angle: float) -> tuple[float, float]:
     c, s = math.cos(angle), math.sin(angle)
     return c * x - s * y, s * x + c * y
-
-
-def _short(angle: float) -> float:
-    return (angle + math.pi) % (2 * math.pi) - math.pi

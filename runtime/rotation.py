@@ -7,13 +7,19 @@ arithmetic on four numbers is several times faster than numpy's call overhead.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 F64 = npt.NDArray[np.float64]
 Vector3 = tuple[float, float, float]
+Angles = TypeVar("Angles", float, F64, npt.NDArray[np.float32])
+
+
+def wrapped(angles: Angles) -> Angles:
+    """Angles from -pi (included) to pi, rad."""
+    return (angles + math.pi) % (2 * math.pi) - math.pi
 
 
 def multiply_many(a: F64, b: F64) -> F64:

@@ -150,7 +150,7 @@ def root_drift(xy: F64, heading_rad: F64, reference_xy: F64, reference_heading_r
     path = float(np.linalg.norm(np.diff(reference_xy, axis=0), axis=1).sum())
     away = heading_rad[-1] + turn - reference_heading_rad[-1]
     return {"root_drift_m": drift, "root_drift_m_per_m": drift / path if path >= LEAST_PATH_M else None,
-            "heading_drift_deg": float(np.degrees((away + np.pi) % (2 * np.pi) - np.pi))}
+            "heading_drift_deg": float(np.degrees(rotation.wrapped(float(away))))}
 
 
 def stance_skate_mm_s(feet: F64, reference_heights_m: F64, fps: float) -> float | None:

@@ -138,3 +138,11 @@ def test_many_takes_leading_axes() -> None:
     assert product.shape == (3, 5, 4)
     np.testing.assert_allclose(product[2, 4], rotation.multiply_many(a[2, 4], b[2, 4]))
     assert rotation.rotation_vector_many(product).shape == (3, 5, 3)
+
+
+def test_an_angle_is_told_the_short_way_round_of_any_kind() -> None:
+    assert rotation.wrapped(3 * math.pi / 2) == pytest.approx(-math.pi / 2)
+    assert rotation.wrapped(-math.pi) == rotation.wrapped(math.pi) == -math.pi
+    angles = rotation.wrapped(np.array([-7.0, 0.0, 7.0], np.float32))
+    assert angles.dtype == np.float32
+    np.testing.assert_allclose(angles, [2 * math.pi - 7, 0, 7 - 2 * math.pi], atol=1e-6)

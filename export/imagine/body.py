@@ -142,8 +142,7 @@ def laid_on(body: Body, truth: Body) -> Body:
     """The motion, as long as the truth where it is longer, turned and moved so that both begin at one place."""
     frames = min(body.frames, truth.frames)
     begin = slice(0, min(frames, round(0.2 * body.fps)))
-    angle = float(np.median(truth.heading[begin]) - np.median(body.heading[begin]))
-    angle = (angle + np.pi) % (2 * np.pi) - np.pi
+    angle = rotation.wrapped(float(np.median(truth.heading[begin]) - np.median(body.heading[begin])))
     turn = np.array([np.cos(angle / 2), 0.0, 0.0, np.sin(angle / 2)])
     joints = rotation.rotate_many(turn, body.joints[:frames])
     joints[..., :2] += np.median(truth.joints[begin, 0, :2] - joints[begin, 0, :2], axis=0)

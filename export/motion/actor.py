@@ -141,7 +141,7 @@ class Actor:
         for k in range(1, steps + 1):
             near = [max(along[-1] * k / steps - 0.1, 0.0), min(along[-1] * k / steps + 0.1, along[-1])]
             (x0, x1), (y0, y1) = (np.interp(near, along, way[:, axis]) for axis in (0, 1))
-            heading += _wrapped(math.atan2(y1 - y0, x1 - x0) - heading)
+            heading += rotation.wrapped(math.atan2(y1 - y0, x1 - x0) - heading)
             place = tuple(float(np.interp(along[-1] * k / steps, along, way[:, axis])) for axis in (0, 1))
             self.step(side, (place[0], place[1]), heading, seconds, lift)
             side = "right" if side == "left" else "left"
@@ -149,7 +149,7 @@ class Actor:
 
     def turn_to(self, heading: float, most: float = 0.5, seconds: float = 0.5) -> None:
         """Turns on the spot in steps of at most `most` rad."""
-        away, place = _wrapped(heading - self.heading), self.place
+        away, place = rotation.wrapped(heading - self.heading), self.place
         steps, begin = math.ceil(abs(away) / most - 1e-9), self.heading
         for k in range(1, steps + 1):
             for side in SIDES if away > 0 else SIDES[::-1]:
@@ -220,7 +220,3 @@ def lowered(highest: F64) -> F64:
     reach = math.ceil(3 * _SMOOTH_S * FPS)
     padded = np.pad(highest, reach, mode="edge")
     return smoothed(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).min(axis=1))
-
-
-def _wrapped(angle: float) -> float:
-    return (angle + math.pi) % (2 * math.pi) - math.pi
