@@ -86,8 +86,8 @@ def _mean_norm(vectors: F64) -> float:
     return float(np.linalg.norm(vectors, axis=-1).mean())
 
 
-def aligned(positions: F64, reference: F64) -> F64:
-    """Each frame (k, 3) moved, turned and scaled onto the reference's by least squares, never mirrored.
+def aligned(positions: F64, reference: F64, *, scales: bool = True) -> F64:
+    """Each frame (k, 3) moved, turned and, if it `scales`, scaled onto the reference by least squares, never mirrored.
 
     After S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991.
     """
@@ -99,7 +99,8 @@ def aligned(positions: F64, reference: F64) -> F64:
     strength[:, 2] *= sign
     size = (p**2).sum(axis=(1, 2))
     scale = np.divide(strength.sum(axis=1), size, out=np.zeros_like(size), where=size > 0)
-    return np.asarray(scale[:, None, None] * np.einsum("tij,tkj->tki", u @ vt, p) + goal)
+    turned = np.einsum("tij,tkj->tki", u @ vt, p)
+    return np.asarray((scale[:, None, None] * turned if scales else turned) + goal)
 
 
 def sonic_failure(

@@ -112,7 +112,7 @@ MODES: dict[str, Mode] = {
         "mean distance of the joints from the true ones, pelvis on pelvis", "m", 0.06, 0.2,
         f"advice: {_ASKED}; refused: judgement, a hand's length", _ANEW, failure="pose"),
     "hand_state_error": Mode(
-        "share of frames with another hand state than the true one", "", 0.05, None, _ASKED,
+        "share of frames with another hand state than the true one, where one is told", "", 0.05, None, _ASKED,
         "tell hands in the chain", failure="coarse hands"),
 }
 

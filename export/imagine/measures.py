@@ -201,8 +201,10 @@ def _hand_errors(body: Body, truth: Body, step: Action) -> list[Finding]:
         out += [judge("wrist_error", float(angle[flags].mean()), body.fps, at),
                 judge("hand_height_error", abs(mean), body.fps, at, f"{mean:+.3f} m")]
     if body.hands is not None and truth.hands is not None:
-        wrong = body.hands != truth.hands[:body.frames]
-        out.append(judge("hand_state_error", float(wrong.mean()), body.fps, span(wrong.any(axis=1))))
+        told = body.hands >= 0
+        wrong = told & (body.hands != truth.hands[:body.frames])
+        share = float(wrong.sum() / max(told.sum(), 1))
+        out.append(judge("hand_state_error", share, body.fps, span(wrong.any(axis=1))))
     return out
 
 

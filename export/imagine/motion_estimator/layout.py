@@ -34,4 +34,6 @@ POSE_OUTPUTS = {"turns": 6 * TURNED, "pelvis": 2, "window": 1, "shape": len(SHAP
 """turns: two columns of each rotation, the pelvis's in the axes of the ray through the square's middle. pelvis: its
 place in the square, -1 to 1. window: logarithm of what the square shows at the pelvis, by USUAL_WINDOW_M. joints: as
 seen, x, y in the square and depth from the pelvis in m."""
-HAND_OUTPUTS = {"states": 3}
+HIDDEN = 3
+"""What is told of a hand that is not seen, beside the three states."""
+HAND_OUTPUTS = {"states": 4}

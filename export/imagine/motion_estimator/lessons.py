@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from export.imagine.motion_estimator.layout import CROP_SIDE, HAND_SIDE, HAND_WINDOW_M, TURNED, USUAL_WINDOW_M
+from export.imagine.motion_estimator.layout import (
+    CROP_SIDE,
+    HAND_SIDE,
+    HAND_WINDOW_M,
+    HIDDEN,
+    TURNED,
+    USUAL_WINDOW_M,
+)
 from export.imagine.motion_estimator.pinhole import Pinhole, from_mujoco, window_m
 from export.imagine.motion_estimator.renders import Truth, load_images, load_truth
 from export.imagine.motion_estimator.squares import MIRROR, box_about, hand_axes, hand_points, hand_turn, small
@@ -36,7 +43,7 @@ class Lessons:
         images: (N, h, w, 3) uint8. focal_px, down_rad: (N,).
         joints: (N, 24, 3) in camera, m. turned: (N, 24, 3, 3) out of the rest axes, in camera.
         local: (N, 24, 3, 3) in the parent's axes. shape: (N, 4). offsets: (N, 24, 3).
-        hands: (N, 2) states, -1 where a hand shows none.
+        hands: (N, 2) states, HIDDEN where a hand is not seen, -1 where it goes from one to another.
     """
 
     images: npt.NDArray[np.uint8]
@@ -79,7 +86,7 @@ def _facts(truth: Truth, width: int, height: int) -> dict[str, F64]:
         "turned": camera.T @ rotation.matrix_many(turned), "local": rotation.matrix_many(motion.local_wxyz),
         "shape": np.broadcast_to(truth.shape, (frames, 4)),
         "offsets": np.broadcast_to(motion.skeleton.offsets_m, (frames, 24, 3)),
-        "hands": np.where(truth.clear, states, -1),
+        "hands": np.where(truth.seen, np.where(truth.clear, states, -1), HIDDEN),
     }
 
 

@@ -119,17 +119,17 @@ class PoseNetwork(nn.Module):
 
 
 class HandNetwork(nn.Module):
-    """(batch, 3, 28, 28) squares, 0 to 1, and (batch, 9) the hand's rotation in the square, to 3 logits."""
+    """(batch, 3, 28, 28) squares, 0 to 1, and (batch, 9) the hand's rotation in the square, to HAND_OUTPUTS, logits."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(_layer(3, 24), _layer(24, 32, 3, 2), _Residual(32), _layer(32, 64, 3, 2),
                                   _Residual(64))
         self.rest = _layer(64, 24, 1)
-        self.told = nn.Sequential(nn.Linear(24 * 49 + 9, 64), nn.ReLU(), nn.Linear(64, 3))
+        self.told = nn.Sequential(nn.Linear(24 * 49 + 9, 64), nn.ReLU(), nn.Linear(64, sum(HAND_OUTPUTS.values())))
 
     def forward(self, square: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-        """(batch, 3)."""
+        """(batch, 4)."""
         x = self.rest(self.body(square - 0.5)).flatten(1)
         return _exact(self.told, torch.cat([x, turn], dim=1))
 
@@ -163,7 +163,6 @@ NETWORKS: Mapping[str, tuple[type[nn.Module], Mapping[str, tuple[int, ...]], str
     "hands": (HandNetwork, {"square": (3, HAND_SIDE, HAND_SIDE), "turn": (9,)}, "states"),
 }
 """By name: its class, the shapes of its inputs without the batch, and its output."""
-assert sum(HAND_OUTPUTS.values()) == 3
 
 
 def onnx_of(name: str, network: nn.Module) -> bytes:

@@ -17,7 +17,7 @@ from export.imagine.mannequin import CAMERA, mannequin_mjcf, poses
 from export.imagine.motion_estimator.takes import FRAMES, Take, draw
 from export.motion.actor import FPS
 from export.motion.video import save_mp4, video_frames
-from firmware_bridge.picture import render_poses
+from firmware_bridge.picture import render_poses, seen_bodies
 from runtime.human_motion import HumanMotion, Skeleton, make_human_motion
 
 F64 = npt.NDArray[np.float64]
@@ -35,7 +35,8 @@ class Truth:
     Attributes:
         kind: the sort of motion. motion: at the video's rate (of a take to learn from: frames far apart).
         shape: (4,) of the body. view: the camera.
-        clear: (T, 2) whether a hand shows the state it was told.
+        clear: (T, 2) whether a hand has the state it was told; on the way there it has neither.
+        seen: (T, 2) whether the camera sees a hand's middle.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Truth:
     axes: F64
     fovy_rad: float
     clear: npt.NDArray[np.bool_]
+    seen: npt.NDArray[np.bool_]
 
 
 def folder_of(place: Path, *, held_out: bool) -> Path:
@@ -63,14 +65,16 @@ def shoot(take: Take, path: Path, *, whole: bool) -> None:
     rows = (np.arange(0, motion.frames, step)[:HELD_OUT_FRAMES] if whole
             else np.unique(np.linspace(0, motion.frames - 1, FRAMES).round().astype(int)))
     every = poses(motion, take.around)
-    images = render_poses(mannequin_mjcf(motion.skeleton, take.around), list(every[rows]), SIZE, CAMERA)
+    text = mannequin_mjcf(motion.skeleton, take.around)
+    images = render_poses(text, list(every[rows]), SIZE, CAMERA)
+    seen = seen_bodies(text, list(every[rows]), CAMERA, ("left_hand", "right_hand"))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_mp4(path.with_suffix(".mp4"), images, RATE_HZ)
     partial = path.with_suffix(".partial.npz")
     view = take.around.view
     np.savez(partial, kind=np.array(take.kind), local_wxyz=motion.local_wxyz[rows].astype(np.float32),
              pelvis_m=motion.pelvis_m[rows], offsets_m=motion.skeleton.offsets_m, shape=take.shape,
-             hand_states=_states(motion)[rows], clear=_clear(_states(motion))[rows],
+             hand_states=_states(motion)[rows], clear=_clear(_states(motion))[rows], seen=seen,
              position_m=np.array(view.position_m), axes=view.axes, fovy_rad=np.array(view.fovy_rad))
     os.replace(partial, path.with_suffix(".npz"))
 
@@ -126,7 +130,7 @@ def load_truth(path: Path) -> Truth:
         motion = make_human_motion(path.stem, RATE_HZ, data["local_wxyz"].astype(np.float64), data["pelvis_m"],
                                    Skeleton(data["offsets_m"], "of a take"), hand_states=data["hand_states"])
         return Truth(str(data["kind"]), motion, data["shape"], data["position_m"], data["axes"],
-                     float(data["fovy_rad"]), data["clear"])
+                     float(data["fovy_rad"]), data["clear"], data["seen"])
 
 
 def load_images(path: Path) -> Image:

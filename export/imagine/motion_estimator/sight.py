@@ -37,7 +37,8 @@ class Seen:
 
     Attributes:
         pelvis: (3,) in camera, m. local: (24, 3, 3) rotations in the parent's axes, the pelvis's in camera.
-        shape: (4,) of the body. down_rad: how far down the camera looks. hands: (2, 3) shares of each state.
+        shape: (4,) of the body. down_rad: how far down the camera looks.
+            hands: (2, 4) shares of each state and of HIDDEN.
     """
 
     pelvis: F64
