@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +17,15 @@ torch = torch_or_skip()
 for _library in ("onnx", "onnxruntime", "mujoco", "av"):
     pytest.importorskip(_library, reason=f"missing dependency: {_library}")
 
+from exoactor import main
 from export.imagine.estimation import motions_in
 from export.imagine.ledger import Ledger
 from export.imagine.motion_estimator import takes
 from export.imagine.motion_estimator.body import nearest_rotations, rotations, shaped
-from export.imagine.motion_estimator.bundle import open_motion_estimator, write_motion_estimator
+from export.imagine.motion_estimator.bundle import SHIPPED, open_motion_estimator, write_motion_estimator
 from export.imagine.motion_estimator.judging import compare
 from export.imagine.motion_estimator.layout import CROP_SIDE, HAND_SIDE, HAND_WINDOW_M
-from export.imagine.motion_estimator.lessons import Batches, Lessons, _cut, load_lessons
+from export.imagine.motion_estimator.lessons import Batches, Lessons, _cut, _moved, load_lessons
 from export.imagine.motion_estimator.losses import matrices, place_joints
 from export.imagine.motion_estimator.networks import NETWORKS, onnx_of
 from export.imagine.motion_estimator.pinhole import Pinhole, depth_m, from_mujoco, level, window_m
@@ -46,6 +48,7 @@ from export.learning import Course
 from export.motion.video import save_mp4
 from runtime import rotation
 from runtime.errors import Refused
+from runtime.golden import TOLERANCES
 from runtime.human_motion import HUMAN_JOINTS, PLAIN, pose_in_world
 
 LENS = Pinhole(320, 240, math.radians(45))
@@ -173,6 +176,19 @@ def test_processes_render_the_same_takes(tmp_path: Path, lessons: Lessons) -> No
     np.testing.assert_array_equal(there.joints[[0, -1]], lessons.joints[[0, -1]])
     shoot_all(tmp_path, 5, 1, heard.append, workers=2)
     assert heard == [0, 1, 1]
+
+
+def test_a_moved_picture_has_its_person_and_its_horizon_elsewhere(lessons: Lessons) -> None:
+    picture = torch.zeros(40, 3, 60, 80)
+    picture[:, :, 30, 40] = 1
+    found = torch.tensor([[40.5 / 80, 30.5 / 60, 0.0, 0.0]]).repeat(40, 1)
+    moved = _moved(picture, found, np.random.default_rng(4))
+    assert moved.shape == picture.shape
+    row, column = (moved[:, 0].flatten(1).argmax(1) // 80, moved[:, 0].flatten(1).argmax(1) % 80)
+    assert len(row.unique()) > 5 and len(column.unique()) > 5
+    np.testing.assert_allclose(found[:, 0], (column + 0.5) / 80, atol=1e-6)
+    np.testing.assert_allclose(found[:, 1], (row + 0.5) / 60, atol=1e-6)
+    np.testing.assert_allclose(found[:, 3], (30 - row) / 60, atol=1e-6)
 
 
 def test_a_mirrored_lesson_is_a_true_one(lessons: Lessons) -> None:
@@ -345,6 +361,22 @@ def test_a_video_that_is_not_ours_is_refused(tmp_path: Path, provider: str) -> N
     row.facts = {}
     with pytest.raises(Refused, match="GVHMR"):
         own_lens(run)
+
+
+def test_what_ships_sees_what_it_saw_when_it_was_exported() -> None:
+    opened = open_motion_estimator(SHIPPED)
+    assert opened.golden_error <= TOLERANCES["action"]
+    assert sum(path.stat().st_size for path in SHIPPED.glob("*.onnx")) <= 8 << 20
+    assert "cannot do" in (SHIPPED / "CARD.md").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_words_become_a_chain_by_nothing_but_what_ships(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(["imagine", "wave with your left hand", "--out", str(run)]) == 0
+    rows = {row["check"]: row for row in json.loads((run / "report" / "report.json").read_text("utf-8"))["whole"]}
+    assert rows["pose_error"]["value"] < 0.1 and rows["root_drift_error"]["value"] < 0.5
+    assert (run / "chain.json").is_file()
 
 
 def test_without_weights_the_stage_says_how_to_train_them(tmp_path: Path) -> None:

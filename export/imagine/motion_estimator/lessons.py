@@ -29,9 +29,10 @@ F64 = npt.NDArray[np.float64]
 Tensors = dict[str, torch.Tensor]
 Rows = npt.NDArray[np.int64]
 _OTHER = {"left": "right", "right": "left"}
-SCALE, SHIFT = 0.12, 0.06
+MOVED = 0.15
+SCALE, SHIFT = 0.15, 0.12
 """How wrong the finder may be about a square's side and, by the side, its middle."""
-HAND_SHIFT_PX, HAND_TILT_RAD, HAND_TURN_RAD = 1.5, 0.2, 0.15
+HAND_SHIFT_PX, HAND_TILT_RAD, HAND_TURN_RAD = 4.0, 0.35, 0.35
 """How wrong the pose may be about a hand: its place, its way in the picture, its rotation."""
 
 
@@ -113,13 +114,13 @@ class Batches:
         return len(self._lessons.images)
 
     def finder(self, rows: Rows, random: np.random.Generator) -> Tensors:
-        """Whole pictures, small, and FINDER_OUTPUTS; half of them mirrored."""
+        """Whole pictures, small, and FINDER_OUTPUTS; half of them mirrored, all moved by up to MOVED of their sides."""
         picture, found = self._small[rows].clone(), self._found[rows].clone()
         if not self._steady:
             flip = torch.from_numpy(random.random(len(rows)) < 0.5)
             picture[flip] = picture[flip].flip(3)
             found[flip, 0] = 1 - found[flip, 0]
-            picture = _recoloured(picture, random)
+            picture = _recoloured(_moved(picture, found, random), random)
         return {"picture": picture, "found": found}
 
     def pose(self, rows: Rows, random: np.random.Generator) -> Tensors:
@@ -170,6 +171,16 @@ class Batches:
         return {"square": cuts if steady else _recoloured(cuts, random),
                 "turn": torch.from_numpy(np.concatenate(turns).astype(np.float32)),
                 "states": torch.from_numpy(k.hands[rows].T.reshape(-1).copy())}
+
+
+def _moved(picture: torch.Tensor, found: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    """What stands in the pictures (n, 3, h, w) elsewhere in them, edges going on as they are; `found` goes along."""
+    count, _, height, width = picture.shape
+    down, across = (random.integers(-most, most + 1, count) for most in (round(MOVED * height), round(MOVED * width)))
+    y = torch.from_numpy((np.arange(height) - down[:, None]).clip(0, height - 1))
+    x = torch.from_numpy((np.arange(width) - across[:, None]).clip(0, width - 1))
+    found += torch.from_numpy(np.stack([across / width, down / height, 0 * down, -down / height], 1).astype(np.float32))
+    return picture[torch.arange(count)[:, None, None], :, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
 
 
 def _mirror(square: torch.Tensor, truth: Tensors, flip: torch.Tensor) -> None:

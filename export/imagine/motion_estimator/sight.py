@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from export.imagine.motion_estimator.body import local_rotations, shaped
+from export.imagine.motion_estimator.body import local_rotations
 from export.imagine.motion_estimator.layout import (
     CROP_SIDE,
     HAND_SIDE,
@@ -21,7 +21,7 @@ from export.imagine.motion_estimator.layout import (
 from export.imagine.motion_estimator.pinhole import Pinhole, depth_m
 from export.imagine.motion_estimator.squares import box_about, cut, hand_axes, hand_points, hand_turn, small
 from runtime import rotation
-from runtime.human_motion import pose_in_world
+from runtime.human_motion import PLAIN, pose_in_world
 from runtime.model import Model
 
 F64 = npt.NDArray[np.float64]
@@ -29,6 +29,8 @@ Image = npt.NDArray[np.uint8]
 NAMES = ("finder", "pose", "hands")
 _SMALLEST_PX = 12.0
 """Of a square: whatever the finder says, there has to be something in it."""
+LOOKS = 4
+"""How often a person is looked at, each time in the square that follows from the last."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,13 @@ class Sight:
         return np.asarray(output[0], np.float64)
 
     def look(self, image: Image, lens: Pinhole) -> Seen:
-        """The person in a picture (h, w, 3). It is looked at twice: the square of the second look follows from where
-        the joints were in the first.
+        """The person in a picture (h, w, 3), looked at again and again in the square that follows from where the joints
+        were: a square that the finder has put beside the person comes nearer each time.
         """
         found = self._run("finder", picture=small(image))
         middle = found[:2] * [lens.width, lens.height]
         side = float(np.exp(found[2])) * lens.height
-        for _ in range(2):
+        for _ in range(LOOKS):
             side = float(np.clip(side, _SMALLEST_PX, 4 * lens.height))
             told = self._pose(image, middle, side)
             looked = middle, side
@@ -84,7 +86,7 @@ class Sight:
         local[0] = lens.ray_axes(middle) @ local[0]
         depth = depth_m(np.asarray(side), USUAL_WINDOW_M * np.exp(told["window"][0]), lens.focal_px)
         pelvis = lens.lift(told["pelvis"] * side / 2 + middle, depth)
-        hands = self._hands(image, lens, pelvis, local, told["shape"])
+        hands = self._hands(image, lens, _as_seen(told["joints"].reshape(JOINTS, 3), middle, side, depth, lens), local)
         return Seen(pelvis, local, told["shape"], float(lens.down_of(found[3])), hands)
 
     def _pose(self, image: Image, middle: F64, side: float) -> dict[str, F64]:
@@ -92,8 +94,9 @@ class Sight:
         ends = np.cumsum(list(POSE_OUTPUTS.values()))[:-1]
         return dict(zip(POSE_OUTPUTS, np.split(told, ends), strict=True))
 
-    def _hands(self, image: Image, lens: Pinhole, pelvis: F64, local: F64, shape: F64) -> F64:
-        joints, turned = pose_in_world(rotation.quat_from_matrix_many(local), pelvis, shaped(shape).offsets_m)
+    def _hands(self, image: Image, lens: Pinhole, joints: F64, local: F64) -> F64:
+        """Of joints (24, 3) in camera, m, where each was seen: nearer than where rotations put the hands."""
+        turned = pose_in_world(rotation.quat_from_matrix_many(local), joints[0], PLAIN.offsets_m)[1]
         out = []
         for hand in range(2):
             middle, wrist = hand_points(joints, hand)
@@ -107,3 +110,9 @@ class Sight:
             out.append(share / share.sum())
         return np.stack(out)
 
+
+
+def _as_seen(joints: F64, middle: F64, side: float, depth: F64, lens: Pinhole) -> F64:
+    """(24, 3) in camera, m: joints (24, 3) as seen in a square, x and y from -1 to 1 and m beyond the pelvis."""
+    away = np.maximum(depth + joints[:, 2], 0.1)
+    return lens.lift(joints[:, :2] * side / 2 + middle, away)
