@@ -204,6 +204,19 @@ def test_where_an_estimator_begins_and_looks_does_not_matter() -> None:
     assert seen["heading_error"].value < 1e-6 and seen["hand_state_error"].value == 0
 
 
+def test_a_hand_of_which_nothing_is_told_is_unknown_and_neither_right_nor_wrong() -> None:
+    performance, (step,) = done("lift")
+    truth = performance.motions[0]
+    assert truth.hand_states is not None
+    half = truth.hand_states.copy()
+    half[:, 0] = -1
+    half[:10, 1] = (half[:10, 1] + 1) % 3
+    error = found(replace(truth, hand_states=half), truth, step)["hand_state_error"]
+    assert error.value == pytest.approx(10 / truth.frames)
+    nothing = found(replace(truth, hand_states=np.full_like(half, -1)), truth, step)
+    assert "hand_state_error" not in nothing and nothing["hands_unknown"].verdict == ADVICE
+
+
 def test_a_taller_person_at_another_rate_is_no_error() -> None:
     performance, (step, *_) = done("reach")
     truth = performance.motions[0]

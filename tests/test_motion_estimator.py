@@ -20,6 +20,7 @@ for _library in ("onnx", "onnxruntime", "mujoco", "av"):
 from exoactor import main
 from export.imagine.estimation import motions_in
 from export.imagine.ledger import Ledger
+from export.imagine.mannequin import CAMERA, mannequin_mjcf, poses
 from export.imagine.motion_estimator import takes
 from export.imagine.motion_estimator.body import nearest_rotations, rotations, shaped
 from export.imagine.motion_estimator.bundle import SHIPPED, open_motion_estimator, write_motion_estimator
@@ -46,6 +47,7 @@ from export.imagine.run_folder import BY_HAND, RunFolder
 from export.imagine.stage import Work
 from export.learning import Course
 from export.motion.video import save_mp4
+from firmware_bridge.picture import seen_bodies
 from runtime import rotation
 from runtime.errors import Refused
 from runtime.golden import TOLERANCES
@@ -392,6 +394,8 @@ def test_a_take_on_disk_says_what_was_true(tmp_path: Path, monkeypatch: pytest.M
     take = takes.draw(5, 0, held_out=True)
     np.testing.assert_allclose(truth.motion.pelvis_m, take.motion.pelvis_m[:6:2])
     np.testing.assert_allclose(truth.motion.skeleton.offsets_m, shaped(take.shape).offsets_m)
+    text, every = mannequin_mjcf(take.motion.skeleton, take.around), poses(take.motion, take.around)
+    np.testing.assert_array_equal(truth.seen, seen_bodies(text, list(every[:6:2]), CAMERA, HUMAN_JOINTS[22:]))
 
 
 def test_the_stage_gives_a_motion_a_video_of_our_own_film(

@@ -20,8 +20,8 @@ F64 = npt.NDArray[np.float64]
 RGB = tuple[float, float, float]
 CAMERA = "third-person"
 FINGERS_RAD = (0.0, 0.65, 1.6)
-"""How far fingers are bent in the three states of a hand. Half-open is the middle of what
-`export/motion/hands.py` takes for it, and looks as different from closed as from open."""
+"""How far fingers are bent in the three states of a hand. Half-open is near the middle of
+what `export/motion/hands.py` takes for it, and looks as different from closed as from open."""
 _CURL_S = 0.15
 _FINGER_M, _PALM_M = 0.045, 0.04
 """Half lengths of one of the two rows of a hand's fingers, and of its palm."""

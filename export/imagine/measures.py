@@ -203,8 +203,8 @@ def _hand_errors(body: Body, truth: Body, step: Action) -> list[Finding]:
     if body.hands is not None and truth.hands is not None:
         told = body.hands >= 0
         wrong = told & (body.hands != truth.hands[:body.frames])
-        share = float(wrong.sum() / max(told.sum(), 1))
-        out.append(judge("hand_state_error", share, body.fps, span(wrong.any(axis=1))))
+        if told.any():
+            out.append(judge("hand_state_error", float(wrong[told].mean()), body.fps, span(wrong.any(axis=1))))
     return out
 
 

@@ -45,7 +45,7 @@ def judge(sight: Sight, paths: Sequence[Path]) -> list[Score]:
 
 
 def compare(settled: Settled, truth: Truth) -> Score:
-    """A settled motion with the truth, both as the camera looks: nothing is turned, first places are laid together.
+    """A settled motion with the truth, both as the camera looks; nothing is turned but where it is said.
 
     mpjpe_mm: mean distance of joints, pelvis on pelvis. path_error: mean distance of pelves by the way's
     length, the path turned and moved (not scaled) onto the true one: the root translation error of WHAM and GVHMR

@@ -30,6 +30,7 @@ Tensors = dict[str, torch.Tensor]
 Rows = npt.NDArray[np.int64]
 _OTHER = {"left": "right", "right": "left"}
 MOVED = 0.15
+"""Of its sides, by how much what stands in a whole picture is moved at most."""
 SCALE, SHIFT = 0.15, 0.12
 """How wrong the finder may be about a square's side and, by the side, its middle."""
 HAND_SHIFT_PX, HAND_TILT_RAD, HAND_TURN_RAD = 4.0, 0.35, 0.35

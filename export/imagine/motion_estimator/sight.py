@@ -40,7 +40,7 @@ class Seen:
     Attributes:
         pelvis: (3,) in camera, m. local: (24, 3, 3) rotations in the parent's axes, the pelvis's in camera.
         shape: (4,) of the body. down_rad: how far down the camera looks.
-            hands: (2, 4) shares of each state and of HIDDEN.
+        hands: (2, 4) shares of each state and of HIDDEN.
     """
 
     pelvis: F64
@@ -109,7 +109,6 @@ class Sight:
             share = np.exp(said - said.max())
             out.append(share / share.sum())
         return np.stack(out)
-
 
 
 def _as_seen(joints: F64, middle: F64, side: float, depth: F64, lens: Pinhole) -> F64:
