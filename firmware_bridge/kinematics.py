@@ -104,6 +104,21 @@ class Kinematics:
             np.matmul(self._turned, self.offsets_m[:, :, None], out=self._arms)
             self.positions += self._arms[:, :, 0]
 
+    def place_all(self, qs: F64) -> tuple[F64, F64]:
+        """Points (T, k, 3) and their bodies' rotations (T, k, 4) at states (T, 7 + n)."""
+        model, data = self.model, self.data
+        qpos, xpos, xquat, xmat = data.qpos, data.xpos, data.xquat, data.xmat
+        found, quats, turns = (np.empty((len(qs), *of.shape)) for of in (xpos, xquat, xmat))
+        for t, q in enumerate(qs):  # the rest is quicker for all at once
+            qpos[:] = q
+            mujoco.mj_kinematics(model, data)
+            found[t], quats[t], turns[t] = xpos, xquat, xmat
+        positions = found.take(self.bodies, axis=1)
+        if self._is_offset:
+            turned = turns.take(self.bodies, axis=1).reshape(*positions.shape, 3)
+            positions += np.matmul(turned, self.offsets_m[:, :, None])[..., 0]
+        return positions, quats.take(self.bodies, axis=1)
+
     def differentiate(self) -> F64:
         """`jacobian`, refreshed for where the robot stands."""
         model, data = self.model, self.data

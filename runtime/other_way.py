@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from firmware_bridge.kinematics import ROOT_Q
 from runtime.gauss_newton import GaussNewton, RotationError
-from runtime.retarget_quality import points_of
 
 F64 = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
 AT_END_RAD = 1e-3
 AROUND = 9
 """Frames over which a frame's cost is averaged before the worst is chosen."""
@@ -32,7 +32,7 @@ EVERY, THINNED = 10, 4
 
 def costs_of(solver: GaussNewton, q: F64, positions: F64, quats_wxyz: F64) -> tuple[F64, F64]:
     """(T,) sums of squared weighted errors of states (T, 7 + n), targets (T, k, 3) and (T, k, 4); points (T, k, 3)."""
-    found, quats = points_of(solver.kinematics, q)
+    found, quats = solver.kinematics.place_all(q)
     turns, away = RotationError(quats.shape[0] * quats.shape[1]), np.empty((6, *quats.shape[:2]))
     turns.aim(quats_wxyz.reshape(-1, 4))
     turns.of(quats.reshape(-1, 4), away[:3].reshape(3, -1))
@@ -119,22 +119,26 @@ class OtherWay:
 
     def _best_change(self, other: F64, saved: F64, places: list[int], *, is_entry: bool) -> F64:
         """(T,) share of the other way, by the place of its begin or its end that saves most."""
-        frames, best, chosen = len(saved), -np.inf, np.zeros(len(saved))
+        frames, tried, around = len(saved), [], []
         for at in places:
             half = self._half(other, at)
             if is_entry and at - half < self._begin and self._begin > 0:
                 continue  # it would reach over what is settled
-            where = slice(max(at - half, 0), min(at + half, frames), THINNED)
             share = np.clip((np.arange(frames) - at + half + 0.5) / (2 * half), 0, 1)
             share = share * share * (3 - 2 * share) if is_entry else 1 - share * share * (3 - 2 * share)
             if at == (0 if is_entry else frames - 1):
                 share[:] = 1  # the other way from the first frame on, or to the last
-            blended = self._cost_of(self._between(other, share[where], where), where)
-            bent = self._costs[where] - blended - saved[where] * share[where]
-            gain = float((saved * share).sum()) + THINNED * float(bent.sum())
-            if gain > best:
-                best, chosen = gain, share
-        return chosen
+            tried.append(share)
+            around.append(np.arange(max(at - half, 0), min(at + half, frames), THINNED))
+        if not tried:
+            return np.zeros(frames)
+        where = np.concatenate(around)
+        share = np.concatenate([share[of] for share, of in zip(tried, around, strict=True)])
+        blended = self._cost_of(self._between(other, share, where), where)
+        bent = np.split(self._costs[where] - blended - saved[where] * share, np.cumsum([len(of) for of in around])[:-1])
+        gains = [float((saved * share).sum()) + THINNED * float(of.sum())
+                 for share, of in zip(tried, bent, strict=True)]
+        return np.asarray(tried[int(np.argmax(gains))])
 
     def _half(self, other: F64, at: int) -> int:
         """Frames before and after a change there, so that it is no faster than it may be."""
@@ -142,7 +146,7 @@ class OtherWay:
         apart = float(np.abs(other[place, ROOT_Q:] - self._q[place, ROOT_Q:]).max())
         return max(2, round(0.75 * apart / (CHANGE_SHARE * solver.solving.speed_rad_s * solver.frame_s)))
 
-    def _between(self, other: F64, share: F64, where: slice) -> F64:
+    def _between(self, other: F64, share: F64, where: slice | Places) -> F64:
         """States so far from the old way to the other."""
         old, new, share = self._q[where], other[where].copy(), share[:, None]
         new[:, 3:ROOT_Q] *= np.copysign(1, (old[:, 3:ROOT_Q] * new[:, 3:ROOT_Q]).sum(axis=1, keepdims=True))
@@ -150,5 +154,5 @@ class OtherWay:
         out[:, 3:ROOT_Q] /= np.linalg.norm(out[:, 3:ROOT_Q], axis=1, keepdims=True)
         return out
 
-    def _cost_of(self, q: F64, where: slice) -> F64:
+    def _cost_of(self, q: F64, where: slice | Places) -> F64:
         return costs_of(self._solver, q, self._positions[where], self._quats[where])[0]

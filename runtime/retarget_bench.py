@@ -23,7 +23,7 @@ from runtime.errors import Refused
 from runtime.gauss_newton import GaussNewton
 from runtime.human_motion import HUMAN_JOINTS, HumanMotion, load_human_motion, make_human_motion
 from runtime.resample import human_at
-from runtime.retarget_quality import frame_costs, jerk_rms, points_of, skate_mm_s, stance
+from runtime.retarget_quality import frame_costs, jerk_rms, skate_mm_s, stance
 from runtime.retarget_table import RetargetTable, load_retarget_table
 from runtime.retargeter import Retargeter, kinematics_of
 from runtime.robot import load_robot
@@ -168,7 +168,7 @@ def measure_retarget(motion_file: Path | None = None) -> dict[str, Any]:
     stands = stance(feet, motion.fps)
 
     def figures(qs: F64) -> dict[str, float]:
-        points = points_of(kinematics, qs)
+        points = kinematics.place_all(qs)
         return {"cost": float(frame_costs(table, points, (positions, quats))[1:].mean()),
                 "jerk": jerk_rms(qs[1:], motion.fps),
                 "skate": skate_mm_s(points[0][:, list(table.feet)], stands, motion.fps)}

@@ -11,23 +11,12 @@ import numpy.typing as npt
 from runtime import rotation
 
 if TYPE_CHECKING:
-    from firmware_bridge.kinematics import Kinematics
     from runtime.retarget_table import RetargetTable
 
 F64 = npt.NDArray[np.float64]
 STANCE_M_S = 0.15
 """A human's foot joint slower than this stands."""
 ROOT_Q = 7
-
-
-def points_of(kinematics: Kinematics, qs: F64) -> tuple[F64, F64]:
-    """Points (T, k, 3) and rotations (T, k, 4) of states (T, 7 + n)."""
-    positions = np.empty((len(qs), *kinematics.positions.shape))
-    quats = np.empty((len(qs), *kinematics.quats_wxyz.shape))
-    for t, q in enumerate(qs):
-        kinematics.place(q)
-        positions[t], quats[t] = kinematics.positions, kinematics.quats_wxyz
-    return positions, quats
 
 
 def frame_costs(table: RetargetTable, points: Sequence[F64], targets: Sequence[F64]) -> F64:

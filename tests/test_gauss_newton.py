@@ -17,7 +17,7 @@ from runtime.clip import load_clip
 from runtime.gauss_newton import GaussNewton, RotationError
 from runtime.human_motion import PLAIN
 from runtime.retarget_bench import FPS, targets_of, walk_and_reach
-from runtime.retarget_quality import jerk_rms, points_of
+from runtime.retarget_quality import jerk_rms
 from runtime.retargeter import Retargeter
 from tests.retarget_cases import KINEMATICS, ROBOT, TABLE, a_state, make_retargeter
 
@@ -130,7 +130,7 @@ def test_a_robots_own_motion_comes_back() -> None:
     solver = retargeter.solver
     place = clip.order.index_of(type(clip.order)(KINEMATICS.joints))
     qs = np.concatenate([clip.root_pos, clip.root_quat_wxyz, clip.joint_pos[:, place]], axis=1)
-    positions, quats = points_of(KINEMATICS, qs)
+    positions, quats = KINEMATICS.place_all(qs)
     solver.start(qs[0])
     worst = 0.0
     for q, position, quat in zip(qs, positions, quats, strict=True):

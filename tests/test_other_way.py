@@ -11,7 +11,7 @@ pytest.importorskip("mujoco", reason="missing dependency: mujoco")
 
 from runtime.other_way import CHANGE_SHARE, OtherWay, costs_of
 from runtime.retarget_bench import FPS, targets_of, walk_and_reach
-from runtime.retarget_quality import frame_costs, points_of
+from runtime.retarget_quality import frame_costs
 from tests.retarget_cases import KINEMATICS, TABLE, make_retargeter
 
 F64 = Any
@@ -42,7 +42,7 @@ def trapped() -> tuple[F64, F64, F64, F64]:
 def test_costs_are_those_of_the_report() -> None:
     positions, quats, good, _ = trapped()
     costs, points = costs_of(make_retargeter().solver, good, positions, quats)
-    found = points_of(KINEMATICS, good)
+    found = KINEMATICS.place_all(good)
     np.testing.assert_allclose(costs, frame_costs(TABLE, found, (positions, quats)), rtol=1e-9)
     np.testing.assert_allclose(points, found[0])
 

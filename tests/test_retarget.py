@@ -21,7 +21,7 @@ from runtime.npz_file import read_npz
 from runtime.reference import ReferenceFrame
 from runtime.resample import human_at
 from runtime.retarget_bench import FPS, Ours, TwoStage, targets_of, walk_and_reach
-from runtime.retarget_quality import frame_costs, jerk_rms, points_of, skate_mm_s, stance
+from runtime.retarget_quality import frame_costs, jerk_rms, skate_mm_s, stance
 from tests.retarget_cases import FEET, KINEMATICS, ROBOT, TABLE, make_retargeter, standing
 
 F64 = Any
@@ -208,7 +208,7 @@ def test_a_clip_is_as_close_as_two_stages_of_inverse_kinematics_half_as_rough_an
     two_stage, ours = TwoStage(TABLE, model, first[0]), Ours(TABLE, retargeter.solver, first[0], targets, stands)
     theirs = np.array([two_stage.solve(*frame) for frame in zip(*targets, strict=True)])
     clip = ours.clip()[1]
-    points, base = points_of(KINEMATICS, clip), points_of(KINEMATICS, theirs)
+    points, base = KINEMATICS.place_all(clip), KINEMATICS.place_all(theirs)
     human_stands = stance(motion.in_world()[0][:, retargeter.targets.foot_joints], FPS)
     assert frame_costs(TABLE, points, targets)[1:].mean() < 1.002 * frame_costs(TABLE, base, targets)[1:].mean()
     assert jerk_rms(clip[1:], FPS) < 0.5 * jerk_rms(theirs[1:], FPS)

@@ -17,7 +17,7 @@ from runtime.errors import Refused
 from runtime.foot_lock import FootLock
 from runtime.human_motion import HUMAN_JOINTS, PLAIN, Skeleton, make_human_motion
 from runtime.retarget_bench import FPS, walk_and_reach
-from runtime.retarget_quality import points_of, skate_mm_s, stance
+from runtime.retarget_quality import skate_mm_s, stance
 from runtime.retarget_table import TABLES, load_retarget_table
 from runtime.retarget_targets import Targets, compressed, flattened
 from runtime.retargeter import Retargeter
@@ -147,7 +147,7 @@ def test_foot_lock_reduces_skate_of_a_human_who_slides() -> None:
         for joint, turn in zip(joints, turns, strict=True):
             retargeter.step(joint, turn)
             qs.append(retargeter.q.copy())
-        feet = points_of(KINEMATICS, np.array(qs))[0][:, list(TABLE.feet)]
+        feet = KINEMATICS.place_all(np.array(qs))[0][:, list(TABLE.feet)]
         skates.append(skate_mm_s(feet, stance(joints[:, FEET], FPS), FPS))
     assert skates[0] < 0.8 * skates[1]
 

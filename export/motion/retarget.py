@@ -12,7 +12,7 @@ from runtime.clip import Clip, make_clip
 from runtime.errors import Refused
 from runtime.human_motion import HumanMotion
 from runtime.resample import human_at
-from runtime.retarget_quality import fastest_rad_s, frame_costs, jerk_rms, points_of, skate_mm_s, stance
+from runtime.retarget_quality import fastest_rad_s, frame_costs, jerk_rms, skate_mm_s, stance
 from runtime.retarget_table import RetargetTable, load_retarget_table
 from runtime.retargeter import Retargeter, kinematics_of
 from runtime.robot import Robot
@@ -98,7 +98,7 @@ def retarget(
     channels = hand_channel(motion)
     joint_pos = qs[:, 7:][:, retargeter.plant_index]
     clip = make_clip(motion.name, fps, robot.order, joint_pos, qs[:, :3], qs[:, 3:7], channels)
-    points = points_of(retargeter.solver.kinematics, qs)
+    points = retargeter.solver.kinematics.place_all(qs)
     distance = np.linalg.norm(points[0] - positions, axis=2).mean(axis=0)
     stands = stance(joints[:, retargeter.targets.foot_joints], fps)
     scale = table.rows[table.feet[0]].scale if table.feet else None
