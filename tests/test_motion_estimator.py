@@ -30,7 +30,7 @@ from export.imagine.motion_estimator.lessons import Batches, Lessons, _cut, _mov
 from export.imagine.motion_estimator.losses import matrices, place_joints
 from export.imagine.motion_estimator.networks import NETWORKS, onnx_of
 from export.imagine.motion_estimator.pinhole import Pinhole, depth_m, from_mujoco, level, window_m
-from export.imagine.motion_estimator.renders import Truth, folder_of, load_truth, shoot_all
+from export.imagine.motion_estimator.renders import Truth, folder_of, load_images, load_truth, shoot_all
 from export.imagine.motion_estimator.settling import (
     camera_and_body,
     likeliest_states,
@@ -38,8 +38,8 @@ from export.imagine.motion_estimator.settling import (
     settle,
     settle_pelvis,
 )
-from export.imagine.motion_estimator.sight import Seen
-from export.imagine.motion_estimator.squares import cut, hand_axes, hand_points, hand_turn
+from export.imagine.motion_estimator.sight import Seen, Sight
+from export.imagine.motion_estimator.squares import cut, halved, hand_axes, hand_points, hand_turn
 from export.imagine.motion_estimator.stage import OwnEstimateStage, own_lens
 from export.imagine.motion_estimator.training import Trainer
 from export.imagine.motion_estimator.whole_course import parity
@@ -48,6 +48,7 @@ from export.imagine.stage import Work
 from export.learning import Course
 from export.motion.video import save_mp4
 from firmware_bridge.picture import seen_bodies
+from firmware_bridge.scene import Thing
 from runtime import rotation
 from runtime.errors import Refused
 from runtime.golden import TOLERANCES
@@ -58,13 +59,19 @@ RANDOM = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def lessons(tmp_path_factory: pytest.TempPathFactory) -> Lessons:
-    """One take of four frames."""
-    place = tmp_path_factory.mktemp("takes")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of one take of four frames."""
+    folder = tmp_path_factory.mktemp("takes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("export.imagine.motion_estimator.renders.FRAMES", 4)
-        shoot_all(place, 5, 1, lambda done: None)
-    return load_lessons(folder_of(place, held_out=False), 1)
+        shoot_all(folder, 5, 1, lambda done: None)
+    return folder_of(folder, held_out=False)
+
+
+@pytest.fixture(scope="module")
+def lessons(place: Path) -> Lessons:
+    """That take."""
+    return load_lessons(place, 1)
 
 
 def seen_of(truth: Truth) -> list[Seen]:
@@ -141,14 +148,15 @@ def test_squares_are_cut_alike_for_learning_and_for_use(lessons: Lessons) -> Non
         np.testing.assert_allclose(cut(lessons.images[row], middle[i], axes[i], 20), cuts[i], atol=1e-5)
 
 
-def test_hands_are_cut_and_turned_alike_for_learning_and_for_use(lessons: Lessons) -> None:
+def test_hands_are_cut_and_turned_alike_for_learning_and_for_use(lessons: Lessons, place: Path) -> None:
     batch, rows = Batches(lessons, steady=True), np.array([2, 0, 3])
     learnt = batch.hands(rows, np.random.default_rng(0))
+    images = load_images(next(place.glob("*.npz")))
     for i, (hand, row) in enumerate((hand, row) for hand in range(2) for row in rows):
-        lens = Pinhole(320, 240, 2 * math.atan(120 / lessons.focal_px[row]))
+        lens = Pinhole(640, 480, 2 * math.atan(120 / lessons.focal_px[row]))
         middle, wrist = hand_points(lessons.joints[row], hand)
         axes = hand_axes(lens.project(middle), lens.project(wrist), HAND_WINDOW_M / 2 * lens.focal_px / middle[2], hand)
-        square = cut(lessons.images[row], lens.project(middle), axes, HAND_SIDE)
+        square = cut(images[row], lens.project(middle), axes, HAND_SIDE)
         np.testing.assert_allclose(learnt["square"][i].numpy(), square, atol=1e-4)
         turn = hand_turn(lessons.turned[row, 22 + hand], axes, hand)
         np.testing.assert_allclose(learnt["turn"][i].numpy(), turn, atol=1e-6)
@@ -191,6 +199,32 @@ def test_a_moved_picture_has_its_person_and_its_horizon_elsewhere(lessons: Lesso
     np.testing.assert_allclose(found[:, 0], (column + 0.5) / 80, atol=1e-6)
     np.testing.assert_allclose(found[:, 1], (row + 0.5) / 60, atol=1e-6)
     np.testing.assert_allclose(found[:, 3], (30 - row) / 60, atol=1e-6)
+
+
+def test_a_picture_is_halved_by_means(lessons: Lessons, place: Path) -> None:
+    whole = load_images(next(place.glob("*.npz")))[0]
+    means = whole.reshape(240, 2, 320, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(lessons.images[0], means, atol=0.51)
+    np.testing.assert_array_equal(halved(whole[:-1, :-1]), lessons.images[0][:-1, :-1])
+
+
+def test_feet_that_are_apart_are_shown_more_often(lessons: Lessons) -> None:
+    joints = lessons.joints.copy()
+    left, right = (HUMAN_JOINTS.index(f"{side}_ankle") for side in ("left", "right"))
+    joints[:, left] = joints[:, right] + lessons.turned[:, 0] @ [0.2, 0.0, 0.0]
+    joints[3, left] += lessons.turned[3, 0] @ [0.0, 0.0, 0.4]
+    batch = Batches(replace(lessons, joints=joints))
+    counts = np.bincount(batch.rows("pose", 9000, np.random.default_rng(0)), minlength=4)
+    np.testing.assert_allclose(counts / 9000, [1 / 9, 1 / 9, 1 / 9, 6 / 9], atol=0.02)
+    assert np.ptp(np.bincount(batch.rows("hands", 9000, np.random.default_rng(0)))) < 400
+
+
+def test_what_hides_a_person_is_counted() -> None:
+    box = Thing("pillar", "box", (1.0, 1.0, 1.0), (0.0, 0.0, 0.5), 0.3)
+    behind, above, before, beside = [-5.0, 0, 0.5], [0.0, 0, 5], [2.0, 0, 0.5], [5.0, 3, 0.5]
+    points = np.array([behind, above, before, beside])
+    assert [takes.hidden_share(box, (5.0, 0, 0.5), point[None]) for point in points] == [1, 0, 0, 0]
+    assert takes.hidden_share(box, (5.0, 0, 0.5), points) == 0.25
 
 
 def test_a_mirrored_lesson_is_a_true_one(lessons: Lessons) -> None:
@@ -238,7 +272,7 @@ def test_torch_and_onnx_agree_to_1e_4_and_fit_8_mib(networks: dict[str, Any], le
     exported = {name: onnx_of(name, network) for name, network in networks.items()}
     for name, network in networks.items():
         assert parity(name, network, exported[name], Batches(lessons, steady=True)) <= 1e-4
-    assert sum(values.numel() for network in networks.values() for values in network.parameters()) <= 1.9e6
+    assert 4 * sum(values.numel() for network in networks.values() for values in network.parameters()) <= 8e6
 
 
 def test_a_bundle_opens_only_as_it_was_written(networks: dict[str, Any], lessons: Lessons, tmp_path: Path) -> None:
@@ -250,6 +284,21 @@ def test_a_bundle_opens_only_as_it_was_written(networks: dict[str, Any], lessons
     (bundle / "pose.onnx").write_bytes(bytes(data))
     with pytest.raises(Refused, match="sha256"):
         open_motion_estimator(bundle)
+
+
+def test_what_a_mirror_shows_is_told_as_it_is(networks: dict[str, Any], lessons: Lessons) -> None:
+    sight = Sight({name: onnx_of(name, network) for name, network in networks.items()})
+    image, middle = lessons.images[0], np.array([140.0, 110.0])
+    flipped = sight._pose(image[:, ::-1], np.array([320, 0]) + middle * [-1, 1], 150.0)
+    told = sight._mirrored(image, middle, 150.0)
+    mirror, other = np.diag([-1.0, 1, 1]), [HUMAN_JOINTS.index(name) for name in
+                                            [name.replace("left", "x").replace("right", "left").replace("x", "right")
+                                             for name in HUMAN_JOINTS]]
+    np.testing.assert_allclose(told["joints"].reshape(24, 3), flipped["joints"].reshape(24, 3)[other] @ mirror,
+                               atol=1e-4)
+    turned = [rotations(one["turns"].reshape(22, 6)) for one in (flipped, told)]
+    np.testing.assert_allclose(turned[1], mirror @ turned[0][other[:22]] @ mirror, atol=1e-4)
+    np.testing.assert_allclose(told["pelvis"], flipped["pelvis"] * [-1, 1], atol=1e-4)
 
 
 @pytest.fixture(scope="module")

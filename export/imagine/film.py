@@ -31,8 +31,9 @@ F64 = npt.NDArray[np.float64]
 EMBEDDED = "embedded"
 PICTURE = "picture.png"
 TRUTH, SEEN = "truth", "seen.npy"
-SIZE, RATE_HZ = (320, 240), 25.0
-"""Of our own videos; the actor's 50 frames a second, every other one."""
+SIZE, RATE_HZ = (640, 480), 25.0
+"""Of our own videos, large enough to tell the state of a hand (about 20 pixels); the actor's 50 frames a second, every
+other one."""
 SHORTEST, LONGEST = 0.5, 3.0
 """How long a video may be, of what was asked for."""
 _MARGIN_M = 0.45

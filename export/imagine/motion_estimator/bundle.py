@@ -25,7 +25,7 @@ from runtime.reader import Reader, parse_json
 
 F64 = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
-SCHEMA, NAME = "exoactor-motion-estimator/1", "mannequin"
+SCHEMA, NAME = "exoactor-motion-estimator/2", "mannequin"
 SHIPPED = Path(__file__).resolve().parents[1] / "motion_estimators" / NAME
 MOST_BYTES = 8 << 20
 """Of the networks together, so that they can ship."""

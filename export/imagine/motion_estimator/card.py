@@ -13,6 +13,7 @@ _CANNOT = (
     "refuses every video that our own film stage did not make.",
     "One person, wholly or nearly in the picture; a camera that stands still, has no roll, and of which the opening "
     "angle is known.",
+    "Somebody who is mostly behind something: no such video was rendered, neither to learn from nor to judge by.",
     "Lengths rest on how large a person and the floor's squares usually are: a body that is larger than it looks is "
     "put farther away, and its way becomes longer.",
     "Hands whose middle is behind something have no state; those a few pixels large, or pointing at the camera, are "

@@ -5,6 +5,9 @@ from __future__ import annotations
 from runtime.human_motion import HUMAN_JOINTS
 
 JOINTS = len(HUMAN_JOINTS)
+_SIDES = {"left": "right", "right": "left"}
+OPPOSITE = [HUMAN_JOINTS.index("_".join([_SIDES.get(part, part) for part in name.split("_")])) for name in HUMAN_JOINTS]
+"""Of each joint, the one that a mirror shows in its place."""
 TURNED = 22
 """Joints whose rotation is told: all but the hands' own, which stay as the wrists have them."""
 SHAPE = ("legs", "arms", "trunk", "width")
@@ -15,10 +18,10 @@ GROUP = {"hip": "width", "knee": "legs", "ankle": "legs", "foot": "legs", "colla
 
 FINDER_SIDE = (60, 80)
 """(rows, columns) of the whole picture as the finder sees it."""
-CROP_SIDE = 96
-"""Pixels of the square about a person."""
-HAND_SIDE = 28
-"""Pixels of the square about a hand."""
+CROP_SIDE = 128
+"""Pixels of the square about a person, which is cut out of the halved picture."""
+HAND_SIDE = 32
+"""Pixels of the square about a hand, which is cut out of the whole picture."""
 HAND_WINDOW_M = 0.30
 HAND_AHEAD_M = 0.04
 """From the wrist's end joint on towards the fingers: the middle of that square."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,13 @@ from export.imagine.motion_estimator.layout import (
     HAND_SIDE,
     HAND_WINDOW_M,
     HIDDEN,
+    OPPOSITE,
     TURNED,
     USUAL_WINDOW_M,
 )
 from export.imagine.motion_estimator.pinhole import Pinhole, from_mujoco, window_m
 from export.imagine.motion_estimator.renders import Truth, load_images, load_truth
-from export.imagine.motion_estimator.squares import MIRROR, box_about, hand_axes, hand_points, hand_turn, small
+from export.imagine.motion_estimator.squares import MIRROR, box_about, halved, hand_axes, hand_points, hand_turn, small
 from runtime import rotation
 from runtime.errors import Refused
 from runtime.human_motion import HUMAN_JOINTS
@@ -28,13 +30,17 @@ from runtime.human_motion import HUMAN_JOINTS
 F64 = npt.NDArray[np.float64]
 Tensors = dict[str, torch.Tensor]
 Rows = npt.NDArray[np.int64]
-_OTHER = {"left": "right", "right": "left"}
 MOVED = 0.15
 """Of its sides, by how much what stands in a whole picture is moved at most."""
 SCALE, SHIFT = 0.15, 0.12
 """How wrong the finder may be about a square's side and, by the side, its middle."""
-HAND_SHIFT_PX, HAND_TILT_RAD, HAND_TURN_RAD = 4.0, 0.35, 0.35
+HAND_SHIFT_PX, HAND_TILT_RAD, HAND_TURN_RAD = 8.0, 0.35, 0.35
 """How wrong the pose may be about a hand: its place, its way in the picture, its rotation."""
+STRIDES, STRIDE_M = 5.0, 0.15
+"""How many times more often than others frames are shown in which one foot is so far before or above the other: one of
+seven is such a frame."""
+PATCH = 128
+"""Pixels of the square of a whole picture that is kept about a hand."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,16 @@ class Lessons:
     """Frames of many takes with what was true in each.
 
     Attributes:
-        images: (N, h, w, 3) uint8. focal_px, down_rad: (N,).
+        images: (N, h, w, 3) uint8, halved. focal_px: (N,) of these. down_rad: (N,).
+        patches: (N, 2, PATCH, PATCH, 3) of the whole pictures, about the hands. corners: (N, 2, 2) where they lie.
         joints: (N, 24, 3) in camera, m. turned: (N, 24, 3, 3) out of the rest axes, in camera.
         local: (N, 24, 3, 3) in the parent's axes. shape: (N, 4). offsets: (N, 24, 3).
         hands: (N, 2) states, HIDDEN where a hand is not seen, -1 where it goes from one to another.
     """
 
     images: npt.NDArray[np.uint8]
+    patches: npt.NDArray[np.uint8]
+    corners: npt.NDArray[np.int64]
     focal_px: F64
     down_rad: F64
     joints: F64
@@ -69,20 +78,49 @@ def load_lessons(folder: Path, count: int) -> Lessons:
     if len(paths) < count:
         raise Refused(f"takes in {folder}", expected=f"{count}", found=f"{len(paths)}",
                       what_to_do="render them first, or learn from fewer")
-    images = [load_images(path) for path in paths]
-    parts = [_facts(load_truth(path), picture.shape[2], picture.shape[1])
-             for path, picture in zip(paths, images, strict=True)]
-    joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return Lessons(images=np.concatenate(images), hands=joined.pop("hands").astype(np.int64), **joined)
+    parts = [_lesson(path) for path in paths]
+    return Lessons(**{key: _joined([part.pop(key) for part in parts]) for key in tuple(parts[0])})
 
 
-def _facts(truth: Truth, width: int, height: int) -> dict[str, F64]:
+def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """One array of many, each of which is let go once it is copied: pictures are gigabytes."""
+    out = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+    end = len(out)
+    while parts:
+        part = parts.pop()
+        out[end - len(part):end] = part
+        end -= len(part)
+    return out
+
+
+def _lesson(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Of one take, by the names of `Lessons`."""
+    truth, images = load_truth(path), load_images(path)
+    lens = Pinhole(images.shape[2], images.shape[1], truth.fovy_rad)
+    facts = _facts(truth, lens.halved)
+    middles = np.stack([lens.project(hand_points(facts["joints"], hand)[0]) for hand in range(2)], axis=1)
+    corners = np.clip(np.nan_to_num(middles).round() - PATCH // 2, 0, np.array([lens.width, lens.height]) - PATCH)
+    corners = corners.astype(np.int64)
+    patches = np.stack([[image[y:y + PATCH, x:x + PATCH] for x, y in places]
+                        for image, places in zip(images, corners, strict=True)])
+    return {"images": np.stack([halved(image) for image in images]), "patches": patches, "corners": corners, **facts,
+            "hands": facts["hands"].astype(np.int64)}
+
+
+def _feet_apart(lessons: Lessons) -> F64:
+    """(N,) m from foot to foot, beside their distance to the side."""
+    left, right = (HUMAN_JOINTS.index(f"{side}_ankle") for side in ("left", "right"))
+    apart = lessons.joints[:, left] - lessons.joints[:, right]
+    return np.asarray(np.linalg.norm(np.einsum("nij,ni->nj", lessons.turned[:, 0], apart)[:, 1:], axis=1))
+
+
+def _facts(truth: Truth, lens: Pinhole) -> dict[str, F64]:
     motion, frames = truth.motion, truth.motion.frames
     camera = from_mujoco(truth.axes)
     placed, turned = motion.in_world()
     states = motion.hand_states if motion.hand_states is not None else np.zeros((frames, 2), np.int8)
     return {
-        "focal_px": np.full(frames, Pinhole(width, height, truth.fovy_rad).focal_px),
+        "focal_px": np.full(frames, lens.focal_px),
         "down_rad": np.full(frames, math.asin(-camera[2, 2])),
         "joints": (placed - truth.position_m) @ camera,
         "turned": camera.T @ rotation.matrix_many(turned), "local": rotation.matrix_many(motion.local_wxyz),
@@ -105,14 +143,23 @@ class Batches:
         self._lens = [Pinhole(width, height, 2 * math.atan(height / 2 / focal)) for focal in lessons.focal_px]
         pixels = np.stack([lens.project(joints) for lens, joints in zip(self._lens, lessons.joints, strict=True)])
         self._pixels, (self._middle, self._side) = pixels, box_about(pixels)
+        self._shares = np.cumsum(1 + STRIDES * np.clip(_feet_apart(lessons) / STRIDE_M, 0, 1))
+        self._shares /= self._shares[-1]
         self._small = torch.from_numpy(np.stack([small(image) for image in lessons.images]))
         horizon = np.array([lens.horizon_of(down) for lens, down in zip(self._lens, lessons.down_rad, strict=True)])
         self._found = torch.from_numpy(np.column_stack([
             self._middle / [width, height], np.log(self._side / height), horizon]).astype(np.float32))
         self._images = torch.from_numpy(lessons.images)
+        self._patches = torch.from_numpy(lessons.patches.reshape(-1, *lessons.patches.shape[2:]))
 
     def __len__(self) -> int:
         return len(self._lessons.images)
+
+    def rows(self, name: str, count: int, random: np.random.Generator) -> Rows:
+        """Which frames a network of a name learns from next: of the pose, more of those whose feet are apart."""
+        if name != "pose":
+            return random.integers(len(self), size=count)
+        return np.searchsorted(self._shares, random.random(count)).astype(np.int64)
 
     def finder(self, rows: Rows, random: np.random.Generator) -> Tensors:
         """Whole pictures, small, and FINDER_OUTPUTS; half of them mirrored, all moved by up to MOVED of their sides."""
@@ -150,7 +197,7 @@ class Batches:
         """Squares about both hands of each row, left ones first, with their rotations and states."""
         k, steady, count = self._lessons, self._steady, len(rows)
         middles, axes, turns = [], [], []
-        focal, picture = k.focal_px[rows], self._lens[0].middle
+        focal, picture = 2 * k.focal_px[rows], 2 * self._lens[0].middle
         for hand in range(2):
             points = np.stack(hand_points(k.joints[rows], hand), axis=1)
             pixels = picture + focal[:, None, None] * points[..., :2] / points[..., 2:]
@@ -164,11 +211,11 @@ class Batches:
             square = hand_axes(middle, wrist, half, hand)
             if not steady:
                 square = _turns(random.normal(0, HAND_TILT_RAD, count)) @ square
-            middles.append(middle)
+            middles.append(middle - k.corners[rows, hand])
             axes.append(square)
             turns.append(hand_turn(turned, square, hand))
-        cuts = _cut(self._images, np.concatenate([rows, rows]), np.concatenate(middles), np.concatenate(axes),
-                    HAND_SIDE)
+        cuts = _cut(self._patches, np.concatenate([2 * rows, 2 * rows + 1]), np.concatenate(middles),
+                    np.concatenate(axes), HAND_SIDE)
         return {"square": cuts if steady else _recoloured(cuts, random),
                 "turn": torch.from_numpy(np.concatenate(turns).astype(np.float32)),
                 "states": torch.from_numpy(k.hands[rows].T.reshape(-1).copy())}
@@ -187,16 +234,11 @@ def _moved(picture: torch.Tensor, found: torch.Tensor, random: np.random.Generat
 def _mirror(square: torch.Tensor, truth: Tensors, flip: torch.Tensor) -> None:
     """Left for right in some rows, in place: what is seen, and whose joint it is."""
     square[flip] = square[flip].flip(3)
-    swapped = torch.tensor([HUMAN_JOINTS.index(_other_side(name)) for name in HUMAN_JOINTS])
+    swapped = torch.tensor(OPPOSITE)
     across = torch.from_numpy(MIRROR.astype(np.float32))
     for key in ("seen", "joints"):
         truth[key][flip] = truth[key][flip][:, swapped] @ across
     truth["local"][flip] = across @ truth["local"][flip][:, swapped[:TURNED]] @ across
-
-
-def _other_side(name: str) -> str:
-    side, _, part = name.partition("_")
-    return f"{_OTHER[side]}_{part}" if side in _OTHER else name
 
 
 def _cut(images: torch.Tensor, rows: Rows, middle: F64, axes: F64, side: int) -> torch.Tensor:

@@ -79,7 +79,7 @@ class Finder(nn.Module):
 
 
 class PoseNetwork(nn.Module):
-    """(batch, 3, 96, 96) squares, 0 to 1, to POSE_OUTPUTS in a row."""
+    """(batch, 3, 128, 128) squares, 0 to 1, to POSE_OUTPUTS in a row."""
 
     grid: torch.Tensor
     usual: torch.Tensor
@@ -93,10 +93,11 @@ class PoseNetwork(nn.Module):
         self.across = nn.Sequential(_layer(96, 96), nn.Conv2d(96, 48, 1))
         self.fine = _layer(48, 64)
         self.heat = nn.Conv2d(64, 2 * JOINTS, 1)
-        self.rest = _layer(112, 24, 1)
-        self.told = nn.Sequential(nn.Linear(24 * 36 + 3 * JOINTS, 320), nn.ReLU(), nn.Linear(320, 256), nn.ReLU())
+        self.rest = _layer(112, 20, 1)
+        fine, deep = CROP_SIDE // 4, CROP_SIDE // 16
+        self.told = nn.Sequential(nn.Linear(20 * deep**2 + 3 * JOINTS, 320), nn.ReLU(), nn.Linear(320, 256), nn.ReLU())
         self.last = nn.Linear(256, sum(POSE_OUTPUTS.values()) - 3 * JOINTS)
-        self.register_buffer("grid", _grid(24, 24), persistent=False)
+        self.register_buffer("grid", _grid(fine, fine), persistent=False)
         self.register_buffer("usual", torch.tensor([*_IDENTITY * TURNED, *[0.0] * (3 + len(SHAPE))]), persistent=False)
         nn.init.normal_(self.last.weight, std=0.01)
         nn.init.zeros_(self.last.bias)
@@ -119,14 +120,15 @@ class PoseNetwork(nn.Module):
 
 
 class HandNetwork(nn.Module):
-    """(batch, 3, 28, 28) squares, 0 to 1, and (batch, 9) the hand's rotation in the square, to HAND_OUTPUTS, logits."""
+    """(batch, 3, 32, 32) squares, 0 to 1, and (batch, 9) the hand's rotation in the square, to HAND_OUTPUTS, logits."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(_layer(3, 24), _layer(24, 32, 3, 2), _Residual(32), _layer(32, 64, 3, 2),
                                   _Residual(64))
         self.rest = _layer(64, 24, 1)
-        self.told = nn.Sequential(nn.Linear(24 * 49 + 9, 64), nn.ReLU(), nn.Linear(64, sum(HAND_OUTPUTS.values())))
+        cells = (HAND_SIDE // 4) ** 2
+        self.told = nn.Sequential(nn.Linear(24 * cells + 9, 64), nn.ReLU(), nn.Linear(64, sum(HAND_OUTPUTS.values())))
 
     def forward(self, square: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
         """(batch, 4)."""

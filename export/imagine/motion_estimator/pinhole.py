@@ -28,6 +28,11 @@ class Pinhole:
     fovy_rad: float
 
     @property
+    def halved(self) -> Pinhole:
+        """The same before a picture of half as many rows and columns."""
+        return Pinhole(self.width // 2, self.height // 2, self.fovy_rad)
+
+    @property
     def focal_px(self) -> float:
         """Pixels a unit of x/z."""
         return self.height / 2 / math.tan(self.fovy_rad / 2)

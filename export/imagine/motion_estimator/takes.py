@@ -30,7 +30,9 @@ LARGE = 1.3
 """A human by a G1, about: scenes are furnished for the robot."""
 _TASKS = ("table", "chair", "box table", "bottle table", "basket box", "bar", "shelf", "stool cup", "door", "cone", "")
 _DRAWS = 40
-FRAMES = 32
+MOST_HIDDEN = 0.4
+"""Of a person's joints over a take, by any one thing: nobody could tell what is behind a pillar all the time."""
+FRAMES = 24
 """Of a take that is learnt from, far apart in time; judged takes are whole videos."""
 
 
@@ -186,7 +188,8 @@ def _near(random: Random, grey: float) -> tuple[float, float, float]:
 
 
 def _occluders(random: Random, view: View, joints: F64) -> tuple[Thing, ...]:
-    """In two takes of five: up to two boxes or pillars somewhere between the camera and the person."""
+    """In two takes of five: up to two boxes or pillars somewhere between the camera and the person, none of which hides
+    the person for the most part."""
     if random.random() > 0.4:
         return ()
     out = []
@@ -197,6 +200,18 @@ def _occluders(random: Random, view: View, joints: F64) -> tuple[Thing, ...]:
         wide, tall = random.uniform(0.06, 0.45), random.uniform(0.3, 0.8) if random.random() < 0.7 else 2.2
         if tall > 1:
             wide = random.uniform(0.05, 0.12)
-        out.append(Thing("o" * int(random.integers(1, 40)) + f"{i}", "box", (wide, wide, tall),
-                         (float(x), float(y), tall / 2), random.uniform(0, 1.5)))
+        thing = Thing("o" * int(random.integers(1, 40)) + f"{i}", "box", (wide, wide, tall),
+                      (float(x), float(y), tall / 2), random.uniform(0, 1.5))
+        if hidden_share(thing, view.position_m, joints) <= MOST_HIDDEN:
+            out.append(thing)
     return tuple(out)
+
+
+def hidden_share(box: Thing, eye_m: tuple[float, float, float], points: F64) -> float:
+    """The share of points (n, 3) in whose line of sight a box stands."""
+    turn = np.array([math.cos(box.yaw_rad / 2), 0.0, 0.0, -math.sin(box.yaw_rad / 2)])
+    eye, ends = (rotation.rotate_many(turn, place - np.array(box.position_m)) for place in (np.array(eye_m), points))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sides = np.stack([(sign * np.array(box.size_m) / 2 - eye) / (ends - eye) for sign in (-1, 1)])
+    near, far = sides.min(axis=0).max(axis=1), sides.max(axis=0).min(axis=1)
+    return float(((near <= far) & (far > 0) & (near < 1)).mean())

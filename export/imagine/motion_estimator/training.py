@@ -64,7 +64,7 @@ class Trainer(Learner):
         for group in self._optimiser.param_groups:
             group["lr"] = RATE[self.name] * min(1.0, (self.step + 1) / WARM_UP, left / FADE)
         self.network.train()
-        rows = self._random.integers(len(self._lessons), size=BATCH)
+        rows = self._lessons.rows(self.name, BATCH, self._random)
         loss = LOSSES[self.name](self._said, batch_of(self.name, self._lessons, rows, self._random))
         self._optimiser.zero_grad()
         torch.autograd.backward(loss)

@@ -24,7 +24,7 @@ from export.learning import Course
 from export.onnx_cost import measure_cost
 from runtime.model import Model
 
-STEPS_A_MINUTE = {"finder": 60, "hands": 100, "pose": 120}
+STEPS_A_MINUTE = {"finder": 60, "hands": 100, "pose": 75}
 """What a minute of the course is made of on two cores: work, not time, so that it can be repeated."""
 GOLDEN_FRAMES, PARITY_FRAMES = 3, 64
 
