@@ -24,7 +24,7 @@ HAND_LASTS_S, ALIKE_S = 1.5, 0.2
 """How long a hand keeps a state, and for how long pictures err alike about it."""
 ASIDE_RAD, ALONG = 0.002, 0.05
 """How far a pelvis is wrong across the ray through it (half a pixel) and along it, both of its distance."""
-STAND_M, SLIDE_M, FLOOR_M, JERKY_M = 0.02, 0.004, 0.02, 0.005
+STAND_M, SLIDE_M, FLOOR_M, JERKY_M = 0.02, 0.01, 0.02, 0.005
 """A foot stands if it is no higher than so above the lower one; how far it then slides in a frame and is off the
 floor; and how far a pelvis is, of a frame, from where its last two frames lead. Chosen for 25 frames a second."""
 STEADY_M, STEADY_S = 0.004, 0.4
