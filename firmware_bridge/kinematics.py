@@ -105,7 +105,10 @@ class Kinematics:
             self.positions += self._arms[:, :, 0]
 
     def place_all(self, qs: F64) -> tuple[F64, F64]:
-        """Points (T, k, 3) and their bodies' rotations (T, k, 4) at states (T, 7 + n)."""
+        """Points (T, k, 3), m in world, and their bodies' rotations (T, k, 4), w-first, at states (T, 7 + n).
+
+        The robot stands in the last one afterwards; `positions` and `quats_wxyz` are as of the last `place`.
+        """
         model, data = self.model, self.data
         qpos, xpos, xquat, xmat = data.qpos, data.xpos, data.xquat, data.xmat
         found, quats, turns = (np.empty((len(qs), *of.shape)) for of in (xpos, xquat, xmat))

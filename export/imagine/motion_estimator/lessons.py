@@ -35,7 +35,7 @@ MOVED = 0.15
 SCALE, SHIFT = 0.15, 0.12
 """How wrong the finder may be about a square's side and, by the side, its middle."""
 HAND_SHIFT_PX, HAND_TILT_RAD, HAND_TURN_RAD = 8.0, 0.35, 0.35
-"""How wrong the pose may be about a hand: its place, its way in the picture, its rotation."""
+"""How wrong the pose may be about a hand: its place in the whole picture, its way there, its rotation."""
 STRIDES, STRIDE_M = 5.0, 0.15
 """How many times more often than others frames are shown in which one foot is so far before or above the other: one of
 seven is such a frame."""
@@ -197,7 +197,7 @@ class Batches:
         """Squares about both hands of each row, left ones first, with their rotations and states."""
         k, steady, count = self._lessons, self._steady, len(rows)
         middles, axes, turns = [], [], []
-        focal, picture = 2 * k.focal_px[rows], 2 * self._lens[0].middle
+        focal, picture = 2 * k.focal_px[rows], 2 * self._lens[0].middle  # hands are cut from the whole picture
         for hand in range(2):
             points = np.stack(hand_points(k.joints[rows], hand), axis=1)
             pixels = picture + focal[:, None, None] * points[..., :2] / points[..., 2:]
