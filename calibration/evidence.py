@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from calibration.mirrors import Mirror, mirrors
 from calibration.sweeps import Swept
 from runtime.rotation import conjugate_many, multiply_many, quat_from_matrix_many, rotation_vector_many
 
@@ -28,8 +29,10 @@ Index = npt.NDArray[np.intp]
 LEAST_N_M, LEAST_RAD, MODEL_RATIO = 0.01, 0.01, 0.1
 """What torques and turns are believed to at best, and how far models, scales and mountings are off, of the signal."""
 OFFSET_RAD = 0.1
-CHANGED = 5.0
-"""A wiring costs so much for each motor that is not where it was meant: mistakes are rare. Nats."""
+CHANGED, IMAGE = 5.0, 10.0
+"""A wiring costs so much for each motor that is not where it was meant, or where a mirror image of that has it, which
+costs so much itself: mistakes are rare, and plugs are exchanged by the limb. Nats.
+"""
 LEVEL = np.zeros(3)
 
 
@@ -39,6 +42,11 @@ class Wiring:
 
     joint: Index
     sign: F64
+
+    @property
+    def key(self) -> tuple[float, ...]:
+        """To tell it from others by."""
+        return (*self.joint.tolist(), *self.sign.tolist())
 
     def exchanged(self, first: int, second: int) -> Wiring:
         """With two motors in each other's place, signs staying with the motors."""
@@ -51,6 +59,10 @@ class Wiring:
         sign = self.sign.copy()
         sign[list(motors)] *= -1
         return Wiring(self.joint, sign)
+
+    def mirrored(self, mirror: Mirror) -> Wiring:
+        """With joints taken for others."""
+        return Wiring(mirror.joint[self.joint], self.sign * mirror.sign[self.joint])
 
     def to_joints(self, by_motor: F64) -> F64:
         """(..., motors) of the joints."""
@@ -70,6 +82,15 @@ class Wiring:
             swapped = self.exchanged(*pair)
             for signs in product((False, True), repeat=2):
                 yield pair, swapped.reversed_at(*(motor for motor, flips in zip(pair, signs, strict=True) if flips))
+
+    def images(self, motors: Sequence[int], of: Sequence[Mirror]) -> Iterator[tuple[tuple[int, ...], Wiring]]:
+        """Every mirror image of what these motors turn, of more of them than `neighbours` change: likewise."""
+        joints = self.joint[list(motors)].tolist()
+        for image in of:
+            part = image.among(joints)
+            turned = tuple(np.flatnonzero(np.isin(self.joint, part.changed)).tolist())
+            if len(turned) > 2:
+                yield turned, self.mirrored(part)
 
 
 @dataclass(frozen=True)
@@ -112,6 +133,11 @@ class Judge:
 
     def __init__(self, model: Hanging, seen: Seen) -> None:
         self._model, self._seen = model, seen
+        self._mirrors = list(mirrors(seen.names))
+        meant = Wiring(np.arange(model.motors), np.ones(model.motors))
+        meant_as = [meant, *(meant.mirrored(image) for image in self._mirrors)]
+        self._meant = np.array([one.joint for one in meant_as]), np.array([one.sign for one in meant_as])
+        self._image = np.array([0.0, *(IMAGE for _ in self._mirrors)])
         self.look_from(Wiring(np.arange(model.motors), np.ones(model.motors)))
 
     def look_from(self, wiring: Wiring) -> None:
@@ -131,8 +157,9 @@ class Judge:
         spread = (wiring.sign[:, None] * self._spread[np.ix_(wiring.joint, wiring.joint)]) * wiring.sign
         spread = spread + np.diag(LEAST_N_M**2 + (MODEL_RATIO * seen.tau) ** 2)
         off = seen.tau - at_rest
-        changed = CHANGED * float(((wiring.joint != np.arange(len(wiring.joint))) | (wiring.sign < 0)).sum())
-        rest = 0.5 * float(off @ np.linalg.solve(spread, off)) + 0.5 * float(np.linalg.slogdet(spread)[1]) + changed
+        wrongly = (wiring.joint != self._meant[0]) | (wiring.sign != self._meant[1])
+        mistakes = float((CHANGED * wrongly.sum(axis=1) + self._image).min())
+        rest = 0.5 * float(off @ np.linalg.solve(spread, off)) + 0.5 * float(np.linalg.slogdet(spread)[1]) + mistakes
         return np.concatenate([0.5 * (wrong**2).sum(axis=0), [0.5 * float((turned**2).sum()), rest]])
 
     def search(self, start: Wiring, free: Sequence[int]) -> tuple[Wiring, dict[int, Judged]]:
@@ -140,19 +167,32 @@ class Judge:
         best, known = start, set[tuple[float, ...]]()
         while True:
             self.look_from(best)
-            known.add((*best.joint.tolist(), *best.sign.tolist()))
-            wiring, found = min(((other, float(self.cost(other).sum())) for _, other in best.neighbours(free)),
+            known.add(best.key)
+            cost = float(self.cost(best).sum())
+            wiring, found = min(((other, cost + float(worse.sum())) for _, other, worse in self.others(best, free)),
                                 key=lambda pair: pair[1])
             # The model's slopes are those of the wiring they were taken at, so that two could each prefer the other.
-            if found >= float(self.cost(best).sum()) or (*wiring.joint.tolist(), *wiring.sign.tolist()) in known:
+            if found >= cost or wiring.key in known:
                 return best, self._judge(best, free)
             best = wiring
 
-    def _judge(self, best: Wiring, free: Sequence[int]) -> dict[int, Judged]:
+    def others(self, best: Wiring, free: Sequence[int]) -> list[tuple[tuple[int, ...], Wiring, F64]]:
+        """Wirings that might be taken for the best one: which motors they change, and the nats they are worse by.
+
+        Mirror images are held against the slopes of their own places: a limb's are others on the other side.
+        """
+        self.look_from(best)
         cost = self.cost(best)
+        out = [(moved, other, self.cost(other) - cost) for moved, other in best.neighbours(free)]
+        for moved, other in best.images(free, self._mirrors):
+            self.look_from(other)
+            out.append((moved, other, self.cost(other) - cost))
+        self.look_from(best)
+        return out
+
+    def _judge(self, best: Wiring, free: Sequence[int]) -> dict[int, Judged]:
         closest: dict[int, F64] = {}
-        for motors, other in best.neighbours(free):
-            worse = self.cost(other) - cost
+        for motors, _, worse in self.others(best, free):
             for motor in motors:
                 if motor not in closest or worse.sum() < closest[motor].sum():
                     closest[motor] = worse
@@ -169,16 +209,26 @@ class Judge:
         return max(kinds, key=lambda kind: float(kinds[kind]))
 
 
-def sure(model: Hanging, patterns: F64, names: Sequence[str], free: Collection[int]) -> dict[int, float]:
-    """Nats by which a perfect robot's motors would be told from any other wiring by patterns (k, motors)."""
+def unsure(model: Hanging, patterns: F64, names: Sequence[str], free: Collection[int], least: float) -> list[int]:
+    """Motors that a person has to look at, since patterns (k, motors) tell them by less than `least` nats.
+
+    Of a perfect robot's. Of a mirror image, the first that it changes: with that one known, the others are told.
+    """
     base = quat_from_matrix_many(np.array([model.base_in_torso(row) for row in patterns]))
     rows = [Swept(q, model.torques(q, LEVEL), np.zeros(0), np.zeros(0), turn, np.zeros(3))
             for q, turn in zip(patterns, base, strict=True)]
     judge = Judge(model, Seen(rows, names))
-    n = model.motors
-    start = Wiring(np.arange(n), np.ones(n))
-    judge.look_from(start)
-    return {motor: judged.margin for motor, judged in judge._judge(start, sorted(free)).items()}
+    start = Wiring(np.arange(model.motors), np.ones(model.motors))
+    left, out = sorted(free), list[int]()
+    while True:
+        others = [(moved, float(worse.sum())) for moved, _, worse in judge.others(start, left)]
+        look = {motor for moved, worse in others if len(moved) <= 2 and worse < least for motor in moved}
+        if not look:
+            look = set([moved[0] for moved, worse in others if worse - IMAGE < least][:1])
+        if not look:
+            return out
+        out += look
+        left = [motor for motor in left if motor not in look]
 
 
 def _turning(model: Hanging, q: F64) -> F64:

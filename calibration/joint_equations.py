@@ -1,9 +1,10 @@
-"""One joint's equation of motion at every sample of its recording, from what its drive was told and did.
+"""One joint's equation of motion in every period of its recording, from what its drive was told and did.
 
     u(t - D) - kp q - kd dq = Fc sgn(dq) + Fs sgn(dq) exp(-(dq/vs)^2) + Fv dq + A ddq + S limb(q, dq, ddq) + c
 
-u is what was commanded, each value held for a period; limb is the plant's inverse dynamics; S is what the drive thinks
-to give over what it gives. Torques that drives report do not enter: sampled once a period, they alias with u's steps.
+Of means over the periods between samples. u is what was commanded, each value held for a period; limb is the plant's
+inverse dynamics; S is what the drive thinks to give over what it gives. Torques that drives report do not enter:
+sampled once a period, they alias with u's steps.
 
 Smoothed twice: narrowly, as much as derivatives need; and, for heavy limbs, once more every column alike. The noise of
 accelerations times a leg's inertia lies at high frequencies, where nothing that is asked for shows.
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.limb_torques import LimbTorques
-from calibration.signals import held, margin, smooth
+from calibration.signals import between, held, margin, rise, smooth
 from firmware_bridge.motor_bus import DQ, KD, KP, TAU, Q
 
 F64 = npt.NDArray[np.float64]
@@ -31,6 +32,10 @@ FAST = 0.5
 CREEP_RAD_S, CLEAR = 0.25, 3.0
 """Of a turn: its speed, and how many widths of the smoothing a sample has to be away from it. Friction may change its
 side before the joint does there (MuJoCo's, by ms), or the joint sticks (gears): smeared they look like inertia."""
+STOPS_S = 0.03
+"""Where a joint brakes so hard that it would stand after so long, friction may give way already: MuJoCo's constraint
+does from 10 ms on (solref's damping), and a gear train's slack turns round.
+"""
 EVERY = 3
 """Of smoothed samples: neighbours say the same."""
 
@@ -62,9 +67,10 @@ class Equations:
     width_s: float
 
     def commanded(self, delay_s: float) -> F64:
-        """Smoothed u(t - D) of every sample."""
+        """Smoothed u(t - D) of every period."""
         late_s = self.lag_s + delay_s
-        return np.concatenate([held(u, self.period_s, self.width_s, late_s)[kept] for u, kept in self.told])
+        return np.concatenate([smooth(held(u, self.period_s, late_s), self.period_s, self.width_s)[kept]
+                               for u, kept in self.told])
 
     @property
     def link_inertia(self) -> float:
@@ -95,9 +101,10 @@ def traces(
         q = rows["q"].astype(np.float64) - offsets
         dq = rows["dq"].astype(np.float64)
         target = rows["target"][:, motor].astype(np.float64)
-        sign = smooth(np.sign(smooth(dq[:, motor], period_s, SIGN_WIDTH_S)), period_s, WIDTH_S)
-        places, speeds, changes = (smooth(one, period_s, WIDTH_S, order) for one, order in ((q, 0), (dq, 0), (dq, 1)))
-        speeds_of_q, changes_of_q = (smooth(q, period_s, WIDTH_S, order) for order in (1, 2))
+        steps = rise(q, period_s)
+        sign = np.sign(smooth(between(dq[:, motor]), period_s, SIGN_WIDTH_S))
+        sign, places, speeds, changes, speeds_of_q, changes_of_q = (smooth(one, period_s, WIDTH_S) for one in (
+            sign, between(q), between(dq), rise(dq, period_s), steps, np.gradient(steps, period_s, axis=0)))
         out.append(Trace({
             "dq": speeds[:, motor], "ddq": changes[:, motor], "dq_of_q": speeds_of_q[:, motor],
             "ddq_of_q": changes_of_q[:, motor], "sign": sign,
@@ -126,7 +133,7 @@ def equations(of: Sequence[Trace], period_s: float, lag_s: float, width_s: float
         speed = np.abs(columns["dq"])
         kept = np.arange(n, len(speed) - n, EVERY)
         usual = max(float(np.percentile(speed[n:-n], 75)), trace.fastest)
-        kept = kept[(speed[kept] > FAST * usual) & _is_steady(trace.columns["dq"], period_s, width_s)[kept]]
+        kept = kept[(speed[kept] > FAST * usual) & _is_steady(trace, period_s, width_s)[kept]]
         parts.append({**{name: column[kept] for name, column in columns.items()},
                       "block": kept // round(BLOCK_S / period_s) + 10000.0 * number})
         told.append((trace.u, kept))
@@ -134,10 +141,12 @@ def equations(of: Sequence[Trace], period_s: float, lag_s: float, width_s: float
     return Equations(**whole, told=told, period_s=period_s, lag_s=lag_s, width_s=max(width_s, WIDTH_S))
 
 
-def _is_steady(dq: F64, period_s: float, width_s: float) -> npt.NDArray[np.bool_]:
-    """(n,) whether the joint does not turn round anywhere near: it keeps its sign, and for fast ways a speed."""
+def _is_steady(trace: Trace, period_s: float, width_s: float) -> npt.NDArray[np.bool_]:
+    """(n,) whether the joint neither turns round nor is about to anywhere near: it keeps its sign, and its speed."""
     reach = int(np.ceil(CLEAR * width_s / period_s))
-    usual = float(np.percentile(np.abs(dq), 75))
-    side = np.where(np.abs(dq) > min(CREEP_RAD_S, 0.25 * usual), np.sign(dq), 0.0)
+    speed, sign = np.abs(trace.columns["dq"]), np.sign(trace.columns["dq"])
+    goes_on = (speed > min(CREEP_RAD_S, 0.25 * float(np.percentile(speed, 75)))) & (
+        speed + STOPS_S * sign * trace.columns["ddq"] > 0)
+    side = np.where(goes_on, sign, 0.0)
     near = np.lib.stride_tricks.sliding_window_view(np.pad(side, reach, mode="edge"), 2 * reach + 1)
     return np.asarray(np.abs(near.sum(axis=1)) == 2 * reach + 1)

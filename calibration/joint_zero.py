@@ -150,6 +150,7 @@ def touch_stop(bench: Bench, joint: Joint, sign: float, speed: float, name: str)
         bench.begin(name)
     bench.torque_ratio[motor] = np.inf
     still = 0
+    borne = sign * float(bench.state.tau[motor])  # the limb's weight, before anything moves: no stop presses there
     moving: list[float] = []
     left = round(((joint.upper_rad - joint.lower_rad + 2 * AHEAD_RAD) / speed + REST_MOST_S) / bench.period_s)
     while still < STILL_TICKS:
@@ -165,7 +166,7 @@ def touch_stop(bench: Bench, joint: Joint, sign: float, speed: float, name: str)
         dq, tau = float(bench.state.dq[motor]), sign * float(bench.state.tau[motor])
         if sign * dq > 0.5 * speed:
             moving = [*moving[-100:], tau]
-        usual = float(np.median(moving)) if moving else 0.0
+        usual = float(np.median(moving)) if moving else borne
         is_stop = abs(dq) < STILL_RAD_S and tau - usual > PRESS_RATIO * effort
         still = still + 1 if is_stop else 0
         if is_stop:

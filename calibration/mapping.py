@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from calibration.bench import Bench, Question, Recording, Steps
 from calibration.envelope import Envelope
-from calibration.evidence import Judge, Judged, Seen, Wiring, sure
+from calibration.evidence import Judge, Judged, Seen, Wiring, unsure
 from calibration.hanging import apart, hanging
 from calibration.routine import Found, Verdict
 from calibration.sweeps import stiffen, sweep, swept
@@ -55,8 +55,8 @@ class Mapping:
         base = np.zeros(robot.motors)
         for row in robot.joints:
             base[row.motor] = self._arms.get(row.name, min(max(0.0, row.lower_rad), row.upper_rad))
-        margins = sure(self._model, base + self._patterns, self._names, motors)
-        self._looked_at = [row for row in self._joints if margins[row.motor] < LOOK]
+        looked = unsure(self._model, base + self._patterns, self._names, motors, LOOK)
+        self._looked_at = [row for row in self._joints if row.motor in looked]
 
     def plan(self) -> list[str]:
         looked = ", ".join(row.name for row in self._looked_at) or "none"
@@ -78,12 +78,15 @@ class Mapping:
             bench.progress = 0.9 * i / PATTERNS
             yield from sweep(bench, start + pattern, SWEEP_RAD, SWEEP_RAD_S, f"pattern/{i}")
         yield from bench.move({row.name: float(start[row.motor]) for row in self._robot.joints}, SHOW_RAD_S)
-        for i, row in enumerate(self._looked_at):
-            bench.progress = 0.9 + 0.1 * i / len(self._looked_at)
-            yield from self._show(bench, row, float(start[row.motor]))
+        looked_at = list(self._looked_at)
+        for i, row in enumerate(looked_at):  # grows: a joint that another's motor turned has a motor of somewhere else
+            bench.progress = 0.9 + 0.1 * i / len(looked_at)
+            moved = yield from self._show(bench, row, float(start[row.motor]))
+            looked_at += [other for other in self._joints if other.name == moved and other not in looked_at]
         bench.progress = 1.0
 
-    def _show(self, bench: Bench, row: Joint, start: float) -> Steps[None]:
+    def _show(self, bench: Bench, row: Joint, start: float) -> Steps[str]:
+        """Move one motor and ask; the joint that a person saw move."""
         yield from bench.ask(Question(f"watch the robot: the motor of {row.name} will move forward by {SHOW_RAD} rad"))
         sign = 1.0 if start + SHOW_RAD < row.upper_rad else -1.0
         yield from bench.move({row.name: start + sign * SHOW_RAD}, SHOW_RAD_S)
@@ -96,6 +99,7 @@ class Mapping:
         bench.begin(f"seen/{row.name}/{'+' if (way == '+') == (sign > 0) else '-'} {name}")
         yield from bench.move({row.name: start}, SHOW_RAD_S)
         bench.end()
+        return name
 
     def fit(self, recording: Recording) -> Found:
         found = Found()

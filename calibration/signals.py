@@ -1,6 +1,8 @@
-"""Noisy samples into smooth signals with their derivatives, and linear fits whose intervals may be believed.
+"""Noisy samples into smooth signals, and linear fits whose intervals may be believed.
 
-Everything that enters one equation is smoothed by the same Gaussian, so smoothing does not bias the equation. Noise in
+A command is a staircase, so speeds ripple within a period, and their samples show one place of the ripple. What holds
+exactly is what holds of means over the periods between samples: those enter an equation, all smoothed by the same
+Gaussian, which does not bias it. Noise in
 the regressors would (errors in variables); instruments made from other sensors than the regressors take that out.
 """
 
@@ -14,26 +16,28 @@ REACH = 4.5
 """Of a Gaussian's kernel, in its widths."""
 
 
-def smooth(values: F64, period_s: float, width_s: float, derivative: int = 0) -> F64:
-    """Values (n,) or (n, k) of a steady clock, or one of their first two derivatives, smoothed by a Gaussian.
+def smooth(values: F64, period_s: float, width_s: float) -> F64:
+    """Values (n,) or (n, k) of a steady clock, smoothed by a Gaussian.
 
     The first and last `margin(...)` values are not to be used: they miss neighbours.
     """
     n = margin(period_s, width_s)
-    t = np.arange(-n, n + 1) * period_s
-    kernel = np.exp(-0.5 * (t / width_s) ** 2)
+    kernel = np.exp(-0.5 * (np.arange(-n, n + 1) * period_s / width_s) ** 2)
     kernel /= kernel.sum()
-    if derivative == 1:
-        kernel = kernel * -t
-        kernel /= (kernel * -t).sum()
-    elif derivative == 2:
-        kernel = kernel * ((t / width_s) ** 2 - 1)
-        kernel -= kernel.mean()
-        kernel *= 2 / (kernel * t**2).sum()
     columns = values.reshape(len(values), -1)
     padded = np.pad(columns, ((n, n), (0, 0)), mode="edge")
     found = np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], axis=1)
     return np.asarray(found.reshape(values.shape))
+
+
+def between(samples: F64) -> F64:
+    """(n - 1, ...) means over the periods between samples (n, ...)."""
+    return np.asarray((samples[1:] + samples[:-1]) / 2)
+
+
+def rise(samples: F64, period_s: float) -> F64:
+    """(n - 1, ...) mean rates of change over the periods between samples (n, ...); of what steps drive, exactly so."""
+    return np.asarray(np.diff(samples, axis=0) / period_s)
 
 
 def margin(period_s: float, width_s: float) -> int:
@@ -41,28 +45,14 @@ def margin(period_s: float, width_s: float) -> int:
     return int(np.ceil(REACH * width_s / period_s))
 
 
-def held(values: F64, period_s: float, width_s: float, late_s: float) -> F64:
-    """What was commanded, (n,), each value held for a period and effective so much later, smoothed by a Gaussian.
+def held(values: F64, period_s: float, late_s: float) -> F64:
+    """(n - 1,) means, over the periods between samples, of what was commanded at them (n,).
 
-    At the times of the samples. Later by any fraction of a period: a held value is a step, its smoothed form an erf.
+    Each value holds for a period, and is in force so much after its sample.
     """
-    steps = np.diff(values, prepend=values[:1])
-    n = margin(period_s, width_s) + int(np.ceil(late_s / period_s)) + 1
-    lags = np.arange(-n, n + 1) * period_s  # of a sample after a step
-    rise = 0.5 * (1 + _erf((lags - late_s) / (width_s * np.sqrt(2))))
-    out = np.full(len(values), values[0])
-    padded = np.concatenate([np.zeros(n), steps, np.zeros(n)])
-    passed = np.concatenate([np.zeros(n + 1), np.cumsum(steps)])[: len(values)]
-    out += np.convolve(padded, rise, mode="valid")
-    out += passed  # steps that are older than the kernel have risen in full
-    return np.asarray(out)
-
-
-def _erf(x: F64) -> F64:
-    """The error function to 1.5e-7 (M. Abramowitz, I. A. Stegun, Handbook of Mathematical Functions, 7.1.26)."""
-    t = 1 / (1 + 0.3275911 * np.abs(x))
-    tail = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    return np.asarray(np.sign(x) * (1 - tail * np.exp(-x * x)))
+    whole, part = divmod(late_s / period_s, 1.0)
+    at = np.arange(len(values) - 1) - int(whole)
+    return np.asarray(part * values[np.maximum(at - 1, 0)] + (1 - part) * values[np.maximum(at, 0)])
 
 
 def solve(

@@ -81,6 +81,14 @@ def test_a_stop_that_is_not_the_tables_is_no_zero() -> None:
     assert [verdict.name for verdict in found.verdicts if not verdict.ok] == [f"{ANKLE}: travel"]
 
 
+def test_a_limb_that_weighs_on_its_joint_is_no_stop() -> None:
+    """An arm raised backwards takes more torque than pressing a stop does, and stands a while before it moves."""
+    shoulder = "left_shoulder_pitch_joint"
+    _, found = zeroed(shoulder, truth(joints={shoulder: {"coulomb_n_m": 0.6, "encoder_offset_rad": 0.006}}))
+    assert found is not None and found.ok
+    assert found.values[0].value == pytest.approx(0.006, abs=0.002)
+
+
 def test_a_joint_without_a_stop_gives_no_zero() -> None:
     """It turns on and on, which ends in damping, or its own weight stalls it, which is no travel of the table's."""
     run, found = zeroed(WRIST, truth(joints={WRIST: {"upper_rad": 6.0}}))

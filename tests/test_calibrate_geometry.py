@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,53 @@ def test_a_wrong_wiring_is_found_and_a_right_one_not_doubted(
     assert best.joint.tolist() == wiring.joint.tolist()
     assert best.sign.tolist() == wiring.sign.tolist()
     assert all(one.margin > 0 and one.by for one in judged.values())
+
+
+def told(exchanged: Sequence[tuple[str, str]], backward: Sequence[str], known: Sequence[str]) -> tuple[Any, Any]:
+    """A wiring, and what is found of it when a person has said what some motors turn."""
+    wiring, start = RIGHT, RIGHT
+    for pair in exchanged:
+        wiring = wiring.exchanged(*(NAMES.index(name) for name in pair))
+    wiring = wiring.reversed_at(*(NAMES.index(name) for name in backward))
+    for motor in map(NAMES.index, known):
+        holder = int(np.flatnonzero(start.joint == wiring.joint[motor])[0])
+        start = start.exchanged(motor, holder) if holder != motor else start
+        start = start.reversed_at(motor) if start.sign[motor] != wiring.sign[motor] else start
+    free = [motor for motor in range(N) if NAMES[motor] not in known]
+    return wiring, Judge(MODEL, Seen(patterns_of(wiring), NAMES)).search(start, free)
+
+
+ARM = [f"left_{part}_joint" for part in ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow", "wrist_roll",
+                                         "wrist_pitch", "wrist_yaw")]
+SIDEWAYS = [name for name in ARM if "roll" in name or "yaw" in name]
+
+
+def test_arms_in_each_others_place_look_alike_until_a_person_looks() -> None:
+    """Mirror images weigh alike: plugs exchanged between the shoulders are told by nothing that is measured."""
+    pairs = [(name, name.replace("left", "right")) for name in ARM]
+    backward = [name for pair in pairs for name in pair if "roll" in name or "yaw" in name]
+    wiring, (_, judged) = told(pairs, backward, ())
+    assert judged[NAMES.index("left_elbow_joint")].margin < mapping.LOOK
+    known = [f"{side}_shoulder_{axis}_joint" for side in ("left", "right") for axis in ("pitch", "roll")]
+    wiring, (best, judged) = told(pairs, backward, known)
+    assert best.joint.tolist() == wiring.joint.tolist() and best.sign.tolist() == wiring.sign.tolist()
+    assert judged[NAMES.index("left_elbow_joint")].margin > mapping.LOOK
+
+
+def test_a_reversed_shoulder_is_not_taken_for_the_rest_of_its_arm_reversed() -> None:
+    """One reversal, or three the other way: a search by single motors stops at whichever it comes to first."""
+    wiring, (best, _) = told([], SIDEWAYS[:1], ())
+    assert best.sign.tolist() == wiring.sign.tolist()
+    wiring, (best, _) = told([], SIDEWAYS[1:], SIDEWAYS[:1])
+    assert best.sign.tolist() == wiring.sign.tolist()
+
+
+def test_a_person_looks_at_what_mirror_images_hide() -> None:
+    routine = Mapping()
+    routine.prepare(enclose("g1_29dof", routine.envelope), NAMES, np.zeros(N))
+    looked = {row.name for row in routine._looked_at}
+    assert {"left_hip_pitch_joint", "left_hip_roll_joint", "left_shoulder_pitch_joint", "left_shoulder_roll_joint",
+            "right_shoulder_roll_joint", "left_ankle_roll_joint", "right_ankle_roll_joint"} == looked
 
 
 def test_motors_that_show_nothing_stay_open_rather_than_right() -> None:

