@@ -109,7 +109,7 @@ def follow(table: Table, options: argparse.Namespace) -> None:
     table.add("each clip after the first joined to a moving one", f"{late} of {4 * len(runs)} from standing", late == 0)
 
 
-def mocap_run(controller: str, path: str) -> dict[str, Any]:
+def mocap_run(controller: str, model: str | None, path: str) -> dict[str, Any]:
     """A human's file through convert, check and a run, each as a user types it."""
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.npz"
@@ -121,10 +121,10 @@ def mocap_run(controller: str, path: str) -> dict[str, Any]:
         with contextlib.redirect_stdout(io.StringIO()) as said:
             checked = exoactor.main(["motion", "check", str(clip), "--json"])
         findings = json.loads(said.getvalue())
+        words = ["--controller", controller, *(["--model", model] if model else []), "--clip", str(clip), "--lockstep"]
         done = subprocess.run(
-            [sys.executable, "-m", "exoactor", "run", "--controller", controller, "--clip", str(clip), "--lockstep",
-             "--json", "--out", f"{folder}/run"], capture_output=True, text=True, check=False,
-            cwd=Path(__file__).parents[1])
+            [sys.executable, "-m", "exoactor", "run", *words, "--json", "--out", f"{folder}/run"],
+            capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
         report = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {"outcome": done.stderr[-300:]}
     refused = [finding["check"] for finding in findings["findings"] if finding["verdict"] == "refused"]
     return {
@@ -140,7 +140,7 @@ def mocap(table: Table, options: argparse.Namespace) -> None:
     root = Path(os.environ.get("EXOACTOR_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")) / "mocap"
     files = [str(path) for path in sorted(root.rglob("*")) if path.suffix in (".bvh", ".npz")]
     with ProcessPoolExecutor(options.jobs) as pool:
-        runs = list(pool.map(mocap_run, [options.controller] * len(files), files))
+        runs = list(pool.map(partial(mocap_run, options.controller, options.model), files))
     table.figures["mocap"] = runs
     for run in runs:
         print(f"  {run}", file=sys.stderr)
