@@ -80,6 +80,7 @@ class PlantRoutine:
     Attributes:
         plant: `plant` of the calibration in force; a session sets it before `prepare`.
         parts: which motions are played: "sweep", "chirp".
+        needs_fine_physics: of a simulated robot, or its steps show as rotors.
     """
 
     name: str
@@ -87,7 +88,7 @@ class PlantRoutine:
     summary: str
     parts: tuple[str, ...] = ("sweep", "chirp")
     envelope = Envelope(velocity_rad_s=6.0, effort_ratio=0.6)
-    hangs = True
+    hangs, needs_fine_physics = True, True
 
     def __init__(self) -> None:
         self.plant: Mapping[str, Any] = {}

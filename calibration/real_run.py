@@ -93,6 +93,7 @@ def _sim_words(prepared: Prepared, order: Order) -> list[str]:
     fixture = getattr(prepared.routine, "fixture", None)
     words += [] if fixture is None else ["--fixture", fixture.name]
     words += ["--hang"] if prepared.routine.hangs else []
+    words += ["--fine-physics"] if getattr(prepared.routine, "needs_fine_physics", False) else []
     return words if order.real_time else [*words, "--no-realtime"]
 
 

@@ -21,7 +21,8 @@ def run_simulated(prepared: Prepared, order: Order, say: Say) -> Ran:
     routine = prepared.routine
     simulated = SimulatedRobot(PLANTS / f"{prepared.robot.name}.xml", table=read_motor_table(order.out / ROBOT),
                                hangs=routine.hangs, truth=load_truth(order.truth) if order.truth else Truth(),
-                               fixture=getattr(routine, "fixture", None))
+                               fixture=getattr(routine, "fixture", None),
+                               is_fine=getattr(routine, "needs_fine_physics", False))
     run = CalibrationRun(routine, prepared.robot, simulated, order.out / RAW, prepared.about,
                          finished=prepared.finished)
     bench, said = run.conductor.bench, 0

@@ -17,7 +17,7 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 SUBSTEP_S = 0.00025
-"""Physics step under a truth of friction, rotors or delays, which are rounded to it."""
+"""Physics step under a truth of rotors or delays, which are rounded to it."""
 PLAY_RAD_S = 0.5
 """How fast an encoder crosses its free play when the torque turns round."""
 PLAY_N_M = 0.2

@@ -40,6 +40,8 @@ def add_robot_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--hang", action="store_true", help="hang by the torso for good, as on a test bench")
     parser.add_argument("--fixture", choices=tuple(FIXTURES), help="a plate that holds both feet to each other, or a "
                         "bar that holds both hands (docs/calibration.md)")
+    parser.add_argument("--fine-physics", action="store_true", help="with --truth: steps of 0.25 ms, in which friction "
+                        "and rotors of a hanging robot are what they are")
     parser.add_argument("--truth", metavar="FILE.json", help="in what it differs from a perfect robot, for "
                         "calibration to find out (docs/calibration.md)")
 
@@ -64,6 +66,7 @@ def robot_option_words(args: argparse.Namespace) -> list[str]:
         words += ["--truth", str(Path(args.truth).absolute())]
     words += ["--fixture", args.fixture] if args.fixture else []
     words += ["--hang"] if args.hang else []
+    words += ["--fine-physics"] if args.fine_physics else []
     return [*words, "--no-gantry"] if args.no_gantry else words
 
 
@@ -110,7 +113,7 @@ def make_robot(args: argparse.Namespace) -> SimulatedRobot:
     return SimulatedRobot(args.plant, table=table, disturbance=disturbance, gantry=not args.no_gantry,
                           mode_machine=args.mode_machine, scene=load_scene(args.scene) if args.scene else None,
                           hangs=args.hang, truth=load_truth(args.truth) if args.truth else None,
-                          fixture=FIXTURES[args.fixture] if args.fixture else None)
+                          fixture=FIXTURES[args.fixture] if args.fixture else None, is_fine=args.fine_physics)
 
 
 def make_ailments(args: argparse.Namespace, robot: SimulatedRobot) -> Ailments | None:

@@ -84,6 +84,7 @@ class SimulatedRobot:
         hangs: by its torso and for good, its feet off the floor, as on a test bench; `tilt` turns what it hangs on.
         truth: in what it differs from a perfect robot; None: in nothing.
         fixture: holds two of its limbs to each other; None: nothing.
+        is_fine: with a truth, physics in steps of `SUBSTEP_S` even where that does not call for them.
 
     Attributes:
         gantry: what holds its base until the legs are stiff and at rest.
@@ -102,6 +103,7 @@ class SimulatedRobot:
         hangs: bool = False,
         truth: Truth | None = None,
         fixture: Fixture | None = None,
+        is_fine: bool = False,
     ) -> None:
         loaded = load_plant(Path(plant), table, scene, hangs=hangs, fixture=fixture)
         self.scene = scene or Scene()
@@ -124,7 +126,7 @@ class SimulatedRobot:
         self._steps = 0
         if truth is not None:
             self._imperfections = Imperfections(truth, self.joint_names, self.model, self._slot, self._dof)
-            self._is_fine = truth.needs_fine_physics(timestep_s)
+            self._is_fine = is_fine or truth.needs_fine_physics(timestep_s)
             if self._is_fine:
                 self._substeps = max(self._substeps, round(timestep_s / SUBSTEP_S))
         self.model.opt.timestep = timestep_s / self._substeps

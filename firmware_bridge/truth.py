@@ -141,10 +141,9 @@ class Truth:
     hands: dict[str, dict[str, HandJointTruth]] = field(default_factory=dict)
 
     def needs_fine_physics(self, period_s: float) -> bool:
-        """Whether physics at the control period would blur it: rotors, friction, or delays of parts of a period."""
+        """Whether physics at the control period would blur it: rotors, or delays of parts of a period."""
         return self.delay.is_odd(period_s) or any(
-            joint.stribeck_n_m > 0 or value is not None for joint in self.joints.values()
-            for value in (joint.coulomb_n_m, joint.viscous_n_m_s_rad, joint.armature_kg_m2))
+            joint.armature_kg_m2 is not None for joint in self.joints.values())
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {

@@ -231,8 +231,8 @@ def test_a_heavy_joint_is_not_swept_faster_than_it_can_turn_round() -> None:
 def test_limbs_weigh_and_resist_as_the_simulated_ones_do() -> None:
     """Arm, leg and waist in motion: what the drives give is friction and what the links take."""
     names = ("right_shoulder_pitch_joint", "right_hip_pitch_joint", "waist_pitch_joint")
-    fine = {"schema": "exoactor-truth/1", "joints": {name: {"coulomb_n_m": 0.0} for name in names}}
-    robot = SimulatedRobot(hangs=True, truth=read_truth(fine), timestep_s=SUBSTEP_S)
+    smooth_joints = {"schema": "exoactor-truth/1", "joints": {name: {"coulomb_n_m": 0.0} for name in names}}
+    robot = SimulatedRobot(hangs=True, truth=read_truth(smooth_joints), timestep_s=SUBSTEP_S, is_fine=True)
     motors = [robot.joint_names.index(name) for name in names]
     command = MotorCommand(robot.motors)
     command.enabled = True

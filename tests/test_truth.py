@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calibration.identify import Identify
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.imperfections import SUBSTEP_S
 from firmware_bridge.motor_bus import KD, KP, TAU, MotorCommand, Q
 from firmware_bridge.simulated_robot import HEALTHY_C, SimulatedRobot
 from firmware_bridge.truth import load_truth, read_truth
@@ -163,6 +165,38 @@ def test_noise_is_the_seeds(tmp_path: Path) -> None:
     first, second = (held(SimulatedRobot(hangs=True, truth=load_truth(path)), {}, 50) for _ in range(2))
     assert np.array_equal(first.sample.q, second.sample.q)
     assert np.std(first.sample.q - first.data.qpos[7:36]) == pytest.approx(1e-3, rel=0.5)
+
+
+def test_physics_is_fine_where_rotors_or_odd_delays_are_to_be_seen() -> None:
+    """At a control period a step, implicit damping makes an arm's rotor a third larger."""
+    friction, rotor = ({KNEE: {key: 0.5}} for key in ("coulomb_n_m", "armature_kg_m2"))
+    assert robot(joints=friction).model.opt.timestep == 0.002
+    assert robot(joints=rotor).model.opt.timestep == SUBSTEP_S
+    assert robot(delay={"command_s": 0.003}).model.opt.timestep == SUBSTEP_S
+    fine = read_truth({"schema": "exoactor-truth/1", "joints": friction})
+    assert SimulatedRobot(hangs=True, truth=fine, is_fine=True).model.opt.timestep == SUBSTEP_S
+    assert Identify.needs_fine_physics
+
+
+def test_fine_physics_damps_by_a_step_s_mean_speed() -> None:
+    """A limp knee's rotor and links, braked by damping alone, slow down as fast at 0.25 ms as at a tenth of it."""
+
+    def speed(timestep_s: float) -> float:
+        swung = SimulatedRobot(hangs=True, timestep_s=timestep_s, is_fine=True,
+                               truth=read_truth({"schema": "exoactor-truth/1", "joints": {}}))
+        motor = swung.joint_names.index(KNEE)
+        command = MotorCommand(swung.motors)
+        command.enabled = True
+        command.block[:, KP], command.block[:, KD] = 200.0, 5.0
+        command.block[motor, KP], command.block[motor, KD] = 0.0, 20.0
+        swung.data.joint(KNEE).qpos[0], swung.data.joint(KNEE).qvel[0] = 0.8, 3.0
+        swung.command(command)
+        for _ in range(round(0.01 / timestep_s)):
+            swung.step()
+        return float(swung.data.joint(KNEE).qvel[0])
+
+    exact = speed(0.000025)
+    assert speed(0.00025) == pytest.approx(exact, rel=0.01), "the integrator's own damping: 2.5 % off"
 
 
 def test_a_perfect_robot_is_as_without_a_truth() -> None:
