@@ -29,7 +29,7 @@ Steps = Generator[None, None, T]
 USUAL_TORQUE = 0.95
 """Share of the envelope's effort that no free motion needs."""
 STRONG_TICKS = 5
-"""In a row beyond the torque that is expected: an obstacle, 10 ms after it presses."""
+"""Beyond the torque that is expected, a tick within it taking one back: an obstacle, 10 ms after it presses."""
 
 
 class Stopped(Exception):
@@ -202,7 +202,7 @@ class Bench:
             Stopped: a joint has pressed harder than expected for some ticks.
         """
         strong = np.abs(self.state.tau) > self.torque_ratio * self._effort
-        self._strong = np.where(strong, self._strong + 1, 0)
+        self._strong = np.where(strong, self._strong + 1, np.maximum(self._strong - 1, 0))
         if self._strong.max() >= STRONG_TICKS:
             motor = int(self._strong.argmax())
             name = next((row.name for row in self.robot.joints if row.motor == motor), f"motor {motor}")

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("mujoco", reason="missing dependency: mujoco")
 
 from calibration import parts
-from calibration.bench import STRONG_TICKS, Bench, Stopped
+from calibration.bench import STRONG_TICKS, USUAL_TORQUE, Bench, Stopped
 from calibration.bring_up import BringUp
 from calibration.envelope import LOST_S, TARGET_S, enclose
 from calibration.lockstep import CalibrationRun
@@ -134,6 +134,20 @@ def test_a_hot_motor_ends_a_routine_before_the_gates_filtered_look() -> None:
     with pytest.raises(Stopped, match=ELBOW):
         for _ in range(STRONG_TICKS):
             bench.look_for_heat()
+
+
+def test_an_obstacle_at_the_edge_of_what_is_expected_is_one_in_spite_of_noise() -> None:
+    """A quarter of the ticks below the limit gives no rest; half of them is no pressing."""
+    motor = next(row.motor for row in G1.joints if row.name == ELBOW)
+    strong = 1.01 * USUAL_TORQUE * next(row.effort_n_m for row in G1.joints if row.name == ELBOW)
+    bench = Bench(G1, 0.002)
+    for tick in range(100):
+        bench.state.tau[motor] = strong if tick % 2 else 0.0
+        bench.look_for_obstacles()
+    with pytest.raises(Stopped, match=ELBOW):
+        for tick in range(10):
+            bench.state.tau[motor] = strong if tick % 4 else 0.0
+            bench.look_for_obstacles()
 
 
 # ---- the recording, and an interrupted routine

@@ -2,7 +2,8 @@
 
 A trial takes one routine (the seed chooses), runs it once to learn how long it is, and once more: at drawn moments it
 forks, and the copy lets the dead-man go, silences the bus, overheats a motor or pushes a joint. What is measured is the
-time from the first sample that shows it to the first damping command.
+time from the first sample that shows it to the first damping command. A joint is pushed where the robot holds one, and
+a push that ends at a stop of the joint, before its drive bears what the routine takes for an obstacle, shows nothing.
 """
 
 from __future__ import annotations
@@ -66,8 +67,10 @@ def moving_ticks(run: CalibrationRun) -> tuple[int, int]:
     return first, run.ticks - first - 2
 
 
-def inject(kind: str, run: CalibrationRun, simulated: SimulatedRobot, rng: np.random.Generator) -> Callable[[], bool]:
-    """Begin it; what comes back says, after a tick, whether the newest sample shows it."""
+def inject(
+    kind: str, run: CalibrationRun, simulated: SimulatedRobot, rng: np.random.Generator
+) -> Callable[[], bool] | None:
+    """Begin it; what comes back says, after a tick, whether the newest sample shows it. None: everything is limp."""
     state, bench = run.gate.state, run.conductor.bench
     if kind == "dead-man released":
         run.conductor._is_held = lambda: False
@@ -81,6 +84,8 @@ def inject(kind: str, run: CalibrationRun, simulated: SimulatedRobot, rng: np.ra
         return lambda: True
     free = [row.motor for row in run.robot.joints
             if np.isfinite(bench.torque_ratio[row.motor]) and bench.target[row.motor, KP] > 0]
+    if not free:
+        return None
     motor = int(rng.choice(free))
     effort, sign = float(run.robot.column("effort_n_m")[motor]), float(rng.choice([-1, 1]))
     place = list(simulated._slot).index(motor)
@@ -92,15 +97,17 @@ def inject(kind: str, run: CalibrationRun, simulated: SimulatedRobot, rng: np.ra
 def answer(kind: str, run: CalibrationRun, simulated: SimulatedRobot, seed: int) -> dict[str, object]:
     """Inject and watch: ms from the first sample that shows it to the first damping command; None for never."""
     shows, since, shown = inject(kind, run, simulated, np.random.default_rng(seed)), 0, False
+    if shows is None:
+        return {"shows": False}
     for _ in range(ANSWER_TICKS):
         run.tick()
         if run.gate.machine.mode >= Mode.DAMP:
             block = run.command.block if run.command is not None else np.zeros((1, 5))
             damps = bool((block[:, KP] == 0).all() and (block[:, KD] > 0).any())
-            return {"ms": since * PERIOD_MS, "damps": damps, "why": run.conductor.stopped}
+            return {"shows": True, "ms": since * PERIOD_MS, "damps": damps, "why": run.conductor.stopped}
         shown = shown or shows()
         since += shown
-    return {"ms": None, "damps": False, "why": f"{ANSWER_TICKS} ticks without damping, shown: {shown}"}
+    return {"shows": shown, "ms": None, "damps": False, "why": f"{ANSWER_TICKS} ticks without damping"}
 
 
 def in_a_copy(work: Callable[[], dict[str, object]]) -> dict[str, object]:
@@ -118,7 +125,8 @@ def in_a_copy(work: Callable[[], dict[str, object]]) -> dict[str, object]:
     with os.fdopen(near, "rb") as said:
         text = said.read()
     os.waitpid(pid, 0)
-    found: dict[str, object] = json.loads(text) if text else {"ms": None, "damps": False, "why": "the copy died"}
+    died: dict[str, object] = {"shows": True, "ms": None, "damps": False, "why": "the copy died"}
+    found: dict[str, object] = json.loads(text) if text else died
     return found
 
 
@@ -150,6 +158,8 @@ def trial(seed: int, folder: Path) -> Iterator[Check]:
                 if wide:
                     yield Check("never outside its envelope", False, f"{name}, tick {run.ticks}: {wide}")
             found = in_a_copy(lambda kind=kind, number=number: answer(kind, run, simulated, 1000 * seed + number))
+            if not found["shows"]:
+                continue
             said[kind] = found["why"]
             took.setdefault(kind, []).append(float(str(found["ms"])) if found["ms"] is not None else np.inf)
             is_met = bool(found["damps"]) and took[kind][-1] <= WITHIN_MS
