@@ -138,7 +138,7 @@ class Judge:
         meant_as = [meant, *(meant.mirrored(image) for image in self._mirrors)]
         self._meant = np.array([one.joint for one in meant_as]), np.array([one.sign for one in meant_as])
         self._image = np.array([0.0, *(IMAGE for _ in self._mirrors)])
-        self.look_from(Wiring(np.arange(model.motors), np.ones(model.motors)))
+        self.look_from(meant)
 
     def look_from(self, wiring: Wiring) -> None:
         """Take the model's slopes at the joints of this wiring."""

@@ -52,12 +52,12 @@ def mirrors(names: Sequence[str]) -> Iterator[Mirror]:
             yield _mirror(names, {i: i for i in limb}, sideways)
         pairs = [(i, _other(names[i])) for limb in limbs.values() for i in limb]
         across = {i: names.index(other) for i, other in pairs if other in names}
-        moves = [(across, sideways)]
-        for is_sideways in (True, False):
-            part = {i: j for i, j in across.items() if (i in sideways) == is_sideways}
-            moves += [(part, set()), (part, sideways)] if is_sideways else [(part, set())]
-        for places, turned in moves:
-            yield _mirror(names, places, turned)
+        aside = {i: j for i, j in across.items() if i in sideways}
+        along = {i: j for i, j in across.items() if i not in sideways}
+        yield _mirror(names, across, sideways)
+        yield _mirror(names, aside, set())
+        yield _mirror(names, aside, sideways)
+        yield _mirror(names, along, set())
 
 
 def _other(name: str) -> str:
