@@ -93,6 +93,11 @@ class Wiring:
                 yield turned, self.mirrored(part)
 
 
+def as_meant(motors: int) -> Wiring:
+    """Every motor on its own joint, the way it is meant to turn."""
+    return Wiring(np.arange(motors), np.ones(motors))
+
+
 @dataclass(frozen=True)
 class Judged:
     """One motor.
@@ -134,7 +139,7 @@ class Judge:
     def __init__(self, model: Hanging, seen: Seen) -> None:
         self._model, self._seen = model, seen
         self._mirrors = list(mirrors(seen.names))
-        meant = Wiring(np.arange(model.motors), np.ones(model.motors))
+        meant = as_meant(model.motors)
         meant_as = [meant, *(meant.mirrored(image) for image in self._mirrors)]
         self._meant = np.array([one.joint for one in meant_as]), np.array([one.sign for one in meant_as])
         self._image = np.array([0.0, *(IMAGE for _ in self._mirrors)])
@@ -166,14 +171,12 @@ class Judge:
         """The best wiring from `start` on, changing `free` motors only, and how sure each of these is."""
         best, known = start, set[tuple[float, ...]]()
         while True:
-            self.look_from(best)
             known.add(best.key)
-            cost = float(self.cost(best).sum())
-            wiring, found = min(((other, cost + float(worse.sum())) for _, other, worse in self.others(best, free)),
-                                key=lambda pair: pair[1])
+            others = self.others(best, free)
+            _, wiring, worse = min(others, key=lambda one: float(one[2].sum()))
             # The model's slopes are those of the wiring they were taken at, so that two could each prefer the other.
-            if found >= cost or wiring.key in known:
-                return best, self._judge(best, free)
+            if worse.sum() >= 0 or wiring.key in known:
+                return best, self._judge(best, others)
             best = wiring
 
     def others(self, best: Wiring, free: Sequence[int]) -> list[tuple[tuple[int, ...], Wiring, F64]]:
@@ -190,9 +193,9 @@ class Judge:
         self.look_from(best)
         return out
 
-    def _judge(self, best: Wiring, free: Sequence[int]) -> dict[int, Judged]:
+    def _judge(self, best: Wiring, others: Sequence[tuple[tuple[int, ...], Wiring, F64]]) -> dict[int, Judged]:
         closest: dict[int, F64] = {}
-        for motors, _, worse in self.others(best, free):
+        for motors, _, worse in others:
             for motor in motors:
                 if motor not in closest or worse.sum() < closest[motor].sum():
                     closest[motor] = worse
@@ -218,13 +221,12 @@ def unsure(model: Hanging, patterns: F64, names: Sequence[str], free: Collection
     rows = [Swept(q, model.torques(q, LEVEL), np.zeros(0), np.zeros(0), turn, np.zeros(3))
             for q, turn in zip(patterns, base, strict=True)]
     judge = Judge(model, Seen(rows, names))
-    start = Wiring(np.arange(model.motors), np.ones(model.motors))
+    start = as_meant(model.motors)
     left, out = sorted(free), list[int]()
     while True:
         others = [(moved, float(worse.sum())) for moved, _, worse in judge.others(start, left)]
-        look = {motor for moved, worse in others if len(moved) <= 2 and worse < least for motor in moved}
-        if not look:
-            look = set([moved[0] for moved, worse in others if worse - IMAGE < least][:1])
+        few = {motor for moved, worse in others if len(moved) <= 2 and worse < least for motor in moved}
+        look = few or set([moved[0] for moved, worse in others if worse - IMAGE < least][:1])
         if not look:
             return out
         out += look

@@ -48,7 +48,7 @@ class Equations:
         dq_of_q, ddq_of_q, limb_of_q: instruments, from positions.
         feedback: kp q + kd dq.
         block: number of the block whose errors are alike.
-        told: per stretch, u as written (n,) and which of its samples are kept.
+        told: per stretch, u as written (n,) and which of its n - 1 periods are kept.
         width_s: of all smoothing together.
     """
 
@@ -80,7 +80,7 @@ class Equations:
 
 @dataclass(frozen=True)
 class Trace:
-    """One stretch, smoothed narrowly, a value a row: what `Equations` has, and u as written."""
+    """One stretch, smoothed narrowly, a value a period: what `Equations` has, and u as written."""
 
     columns: dict[str, F64]
     u: F64

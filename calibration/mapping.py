@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from calibration.bench import Bench, Question, Recording, Steps
 from calibration.envelope import Envelope
-from calibration.evidence import Judge, Judged, Seen, Wiring, unsure
+from calibration.evidence import Judge, Judged, Seen, as_meant, unsure
 from calibration.hanging import apart, hanging
 from calibration.routine import Found, Verdict
 from calibration.sweeps import stiffen, sweep, swept
@@ -105,7 +105,7 @@ class Mapping:
         found = Found()
         rows = [swept(recording, f"pattern/{i}") for i in range(PATTERNS)]
         motors = [row.motor for row in self._robot.joints]
-        start = Wiring(np.arange(self._robot.motors), np.ones(self._robot.motors))
+        start = as_meant(self._robot.motors)
         answers = self._answers(recording)
         for motor, (joint, sign) in answers.items():
             holder = int(np.flatnonzero(start.joint == joint)[0])

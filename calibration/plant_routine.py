@@ -37,7 +37,7 @@ SWEEP_S = 0.6
 """A slow sweep lasts so long from the middle to an end."""
 SWEEP_KD_PER_KG_M2, CHIRP_KD_PER_KG_M2 = 30.0, 10.0
 LEAST_KD = 0.3
-WIDTH_S, MOST_WIDER, LIGHT_KG_M2 = 0.012, 1.25, 0.05
+LIMB_WIDTH_S, MOST_WIDER, LIGHT_KG_M2 = 0.012, 1.25, 0.05
 """Smoothing of a light limb's equations: what holds the robot gives way, which at high frequencies looks like inertia
 (an elbow's rotor came out 5 % large at 6 ms and 1.6 % at 12 ms, in a weld of 4 ms). Heavier ones: wider.
 """
@@ -66,7 +66,7 @@ class Limb:
     room: Room
     posture: dict[str, float]
     ways: dict[str, tuple[Way, float]]
-    width_s: float = WIDTH_S
+    width_s: float
 
     @property
     def seconds(self) -> float:
@@ -155,7 +155,7 @@ class PlantRoutine:
         offset = float(self._offsets[joint.motor])
         ways = {name: (replace(way, q=way.q + offset), kd) for name, (way, kd) in ways.items()}
         read = {name: place + float(self._offsets[motor_of[name]]) for name, place in posture.items()}
-        width_s = WIDTH_S * min(max(float(np.sqrt(inertia / LIGHT_KG_M2)), 1.0), MOST_WIDER)
+        width_s = LIMB_WIDTH_S * min(max(float(np.sqrt(inertia / LIGHT_KG_M2)), 1.0), MOST_WIDER)
         return Limb(joint, replace(room, middle_rad=room.middle_rad + offset), read, ways, width_s)
 
     def _way(
