@@ -17,7 +17,7 @@ from firmware_bridge.serial_turns import Turns
 
 FAULT_LOST, FAULT_LIMP, FAULT_JUMP = 1 << 16, 1 << 17, 1 << 18
 """Of `motor_error`, beside the protocol's own bits: it has not answered for too long; the operator gave it torque and
-it has none; its position jumped so often that somebody else must be answering, and it is shut out."""
+it says that it has none; its position jumped so often that somebody else must be answering, and it is shut out."""
 LATE_CYCLES = 3
 """A computer or an adapter that pauses for as many cycles has lost nothing yet."""
 MOST_MISSES = 10
@@ -74,7 +74,7 @@ class Line:
         self._last_q = np.zeros(n)
         self._is_suspect = False
         self.is_armed, self._armed_cycles = False, 0
-        self._was_driven = np.zeros(n, np.bool_)
+        self._was_driven, self._at_armed = np.zeros(n, np.bool_), np.zeros(n, np.uint32)
         self.reconnects = self.refused = 0
         self.turns = Turns(self.language) if self.language.takes_turns else None
 
@@ -148,6 +148,7 @@ class Line:
         self._armed_cycles += 1
         is_driving = self.language.states.is_driving
         self._was_driven |= is_driving
+        self._at_armed[:] = self.language.states.answers
         if (self._was_driven & ~is_driving).any():
             self._armed_cycles = ENABLE_CYCLES
             return []
@@ -159,7 +160,7 @@ class Line:
         self._before[:] = self.language.states.answers
         if not self._opened_ns:
             self._opened_ns, self._at_first[:] = time.monotonic_ns(), self._before
-        self._armed_cycles = ENABLE_CYCLES
+        self._armed_cycles, self._at_armed[:] = ENABLE_CYCLES, self._before
         if self.turns is not None:
             self.turns.forget()
 
@@ -250,7 +251,8 @@ class Line:
         if has_any(lost):
             errors = errors | np.where(lost, np.uint32(FAULT_LOST), 0)
         if self.is_armed:
-            limp = ~states.is_driving if self._armed_cycles >= ENABLE_CYCLES else self._was_driven & ~states.is_driving
+            is_due = states.answers != self._at_armed if self._armed_cycles >= ENABLE_CYCLES else False
+            limp = ~states.is_driving & (self._was_driven | is_due)
             if has_any(limp):
                 errors = errors | np.where(limp, np.uint32(FAULT_LIMP), 0)
         if self._is_suspect:

@@ -279,6 +279,22 @@ def test_a_lost_enabling_is_said_again_but_not_to_a_drive_that_lost_its_torque(t
     assert (sample.motor_error & FAULT_LIMP).tolist() == [FAULT_LIMP, FAULT_LIMP, 0]
 
 
+def test_who_has_not_answered_since_it_was_armed_is_not_limp_yet_but_lost_in_the_end(told: Told, line: Line) -> None:
+    sample = MotorSample.zeros(3)
+    told.say([0, 0, 0], MS)
+    line.take(sample, True)
+    line.arm()
+    told.states.is_driving[:] = True, False, True
+    for cycle in range(1, ENABLE_CYCLES + 2):
+        line.reminder()
+        told.say([0, 0, 0], (1 + 2 * cycle) * MS, rows=(0, 2))
+        line.take(sample, True)
+    assert sample.motor_error.tolist() == [0, FAULT_LOST, 0]
+    told.say([0, 0, 0], 100 * MS)
+    line.take(sample, True)
+    assert sample.motor_error.tolist() == [0, FAULT_LIMP, 0]
+
+
 def test_a_port_opened_anew_is_never_reminded_of_torque(told: Told, line: Line) -> None:
     line.arm()
     line.opened(cast(SerialPort, Wire()))
