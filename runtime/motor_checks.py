@@ -19,8 +19,9 @@ FILTER_S = 1.0
 JUMP_SLACK_RAD = 0.05
 """Noise of an encoder and of a simulated one: below it nothing is a jump."""
 CARRYING = ("hip", "knee", "ankle", "waist", "torso", "leg")
-MOVED_RAD = 0.01
-"""A motor that repeats itself to the bit while its target moves this far is silent."""
+MOVED_RAD, ANSWER_S = 0.01, 0.06
+"""A motor that repeats itself to the bit while its target moves this far, and for so long after that, is silent: one
+that stood still needs a word and an answer until it can tell that it moves, the more so where states are coarse."""
 
 
 def carrying_motors(robot: Robot) -> Mask:
@@ -60,7 +61,7 @@ class MotorChecks:
         self._heat = self._charge = float("nan")
         self._slow_s = 0.0
         self._slow = 0
-        self._frozen_s = np.zeros(n, np.float32)
+        self._frozen_s, self._ignored_s = np.zeros(n, np.float32), np.zeros(n, np.float32)
         self._still = np.zeros((3, n), np.float32)
         self._still_target, self._still_moved = np.zeros(n, np.float32), np.zeros(n, np.float32)
         self._lost = np.zeros(n, np.uint32)
@@ -197,10 +198,11 @@ class MotorChecks:
         self._still_target[~same], self._still_moved[~same] = target_q[~same], 0
         # How far it has been, not how far it is: a target that comes back has moved all the same.
         np.maximum(self._still_moved, np.abs(target_q - self._still_target), out=self._still_moved)
+        np.add(self._ignored_s, np.float32(dt_s), out=self._ignored_s)
+        self._ignored_s[~same | (self._still_moved <= MOVED_RAD)] = 0
         longest = self._lost_s
         if tracks and same.any():
-            frozen = same & (self._still_moved > MOVED_RAD)
-            longest = max(longest, float(self._frozen_s[frozen].max(initial=0)))
+            longest = max(longest, float(self._frozen_s[self._ignored_s >= ANSWER_S - 1e-6].max(initial=0)))
         return self._findings.note("MOTOR_SILENT", longest) if longest >= self._limits.motor_silent_s - 1e-6 else 0
 
 

@@ -319,6 +319,7 @@ def test_a_motor_that_repeats_itself_is_silent_once_its_target_has_moved() -> No
     motors.target[9] += 0.009
     assert motors.looks(10) == []
     motors.target[9] += 0.002
+    assert motors.looks(20) == [], "it may not have been told yet"
     assert motors.looks(10) == ["MOTOR_SILENT"]
     assert motors.measured("MOTOR_SILENT") >= 0.2
     motors.target[9] -= 0.011
@@ -331,6 +332,17 @@ def test_a_motor_that_repeats_itself_is_silent_once_its_target_has_moved() -> No
     motors.target[9] -= 0.5
     assert motors.looks(40) == [], "80 ms"
     assert motors.looks(10) == ["MOTOR_SILENT"]
+
+
+def test_a_motor_that_stood_still_for_long_has_the_time_of_an_answer_until_it_moves() -> None:
+    motors = Motors()
+    motors.trembles = False
+    assert motors.looks(500) == [], "a second of coarse states that repeat themselves"
+    for _ in range(20):
+        motors.target[:] += 0.02
+        assert motors.looks(20) == [], "40 ms"
+        motors.state.q[:] += 0.01
+        assert motors.looks(500) == []
 
 
 @pytest.mark.parametrize("field", ["q", "dq", "tau"])
