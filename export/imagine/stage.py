@@ -38,7 +38,7 @@ class Stage(Protocol):
     Attributes:
         name: of its folder. needs: earlier stages whose files it reads.
         file: what a single file put there by hand is called.
-        provider, version: who does it, for the manifest.
+        provider, version: who does it, for the manifest; what another version made is made anew.
     """
 
     name: str
@@ -87,7 +87,7 @@ def carry_out(run: RunFolder, stages: Sequence[Stage], say: Callable[[str], None
 
 
 def _key(run: RunFolder, stage: Stage) -> str:
-    return digest_of(run.request, stage.settings(), run.files(stage.needs), run.row(stage.name).attempt)
+    return digest_of(run.request, stage.version, stage.settings(), run.files(stage.needs), run.row(stage.name).attempt)
 
 
 def _do(run: RunFolder, stage: Stage, key: str, say: Callable[[str], None]) -> None:

@@ -31,8 +31,8 @@ HALF_WIDTH_M = 0.1
 """Of the feet from the middle, standing."""
 STRIDE_M = 0.34
 STAND_DROP_M = 0.02
-_SMOOTH_S = 0.16
-_SWAY_M = 0.045
+SMOOTH_S = 0.16
+SWAY_M = 0.045
 """Of the pelvis to the foot that stands, before it is smoothed: 8 cm from side to side at 0.5 m/s. Measured humans have
 7.0 cm at 0.7 m/s, and more the slower they go (Orendurff et al. 2004, J Rehabil Res Dev 41(6A))."""
 _ARM_SWING_RAD_M = 0.7
@@ -40,13 +40,17 @@ _RELAXED = {"left_swing": 0.05, "left_out": 0.15, "left_elbow": 0.35, "right_swi
             "right_elbow": 0.35}
 
 
-def min_jerk(frames: int) -> F64:
-    """(frames,) from above 0 to 1, at rest at both ends."""
-    s = np.arange(1, frames + 1) / frames
+def eased(s: F64) -> F64:
+    """From 0 to 1 by least jerk, at rest at both ends, of shares from 0 to 1."""
     return np.asarray(s**3 * (10 - 15 * s + 6 * s * s))
 
 
-def _raised(frames: int, swing: int) -> F64:
+def min_jerk(frames: int) -> F64:
+    """(frames,) from above 0 to 1, at rest at both ends."""
+    return eased(np.arange(1, frames + 1) / frames)
+
+
+def _arched(frames: int, swing: int) -> F64:
     """(frames,) how high a swinging foot is, 1 at its highest: up before it goes forwards, down after it."""
     return np.asarray(np.sin(np.pi * np.minimum(np.arange(1, frames + 1) / swing, 1.0)) ** 2)
 
@@ -125,7 +129,7 @@ class Actor:
         now, start = self._now, dict(self._now)
         frames = max(5, round(seconds * FPS))
         swing = round(0.9 * frames)
-        for s, raised in zip([*min_jerk(swing), *[1.0] * (frames - swing)], _raised(frames, swing), strict=True):
+        for s, raised in zip([*min_jerk(swing), *[1.0] * (frames - swing)], _arched(frames, swing), strict=True):
             for name, goal in ((f"{side}_x", x), (f"{side}_y", y), (f"{side}_yaw", heading)):
                 now[name] = start[name] + s * (goal - start[name])
             now[f"{side}_lift"] = lift * raised
@@ -170,7 +174,7 @@ class Actor:
         heading = smoothed((c["left_yaw"] + c["right_yaw"]) / 2)
         cos, sin = np.cos(heading), np.sin(heading)
         lifted = {side: smoothed((c[f"{side}_lift"] > 1e-4).astype(np.float64)) for side in SIDES}
-        aside = c["aside"] + _SWAY_M * (lifted["right"] - lifted["left"])
+        aside = c["aside"] + SWAY_M * (lifted["right"] - lifted["left"])
         pelvis = np.zeros((len(rows), 3))
         pelvis[:, 0] = smoothed((c["left_x"] + c["right_x"]) / 2) + cos * c["forward"] - sin * aside
         pelvis[:, 1] = smoothed((c["left_y"] + c["right_y"]) / 2) + sin * c["forward"] + cos * aside
@@ -207,16 +211,17 @@ def about(axis: int, angle: F64) -> F64:
     return rotation.quat_from_vector_many(vector)
 
 
-def smoothed(values: F64) -> F64:
-    """(T,) by a Gaussian of _SMOOTH_S, the ends carried on."""
-    sigma = _SMOOTH_S * FPS
-    reach = math.ceil(3 * sigma)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    return np.convolve(np.pad(values, reach, mode="edge"), kernel / kernel.sum(), mode="valid")
+def smoothed(values: F64, frames: float = SMOOTH_S * FPS) -> F64:
+    """(T, ...) by a Gaussian of so many frames over time, the ends carried on."""
+    reach = math.ceil(3 * frames)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(frames, 1e-6)) ** 2)
+    columns = np.pad(values.reshape(len(values), -1), [(reach, reach), (0, 0)], mode="edge").T
+    smooth = [np.convolve(column, kernel / kernel.sum(), mode="valid") for column in columns]
+    return np.stack(smooth, axis=1).reshape(values.shape)
 
 
-def lowered(highest: F64) -> F64:
+def lowered(highest: F64, frames: float = SMOOTH_S * FPS) -> F64:
     """A smooth curve (T,) that is nowhere above another."""
-    reach = math.ceil(3 * _SMOOTH_S * FPS)
+    reach = math.ceil(3 * frames)
     padded = np.pad(highest, reach, mode="edge")
-    return smoothed(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).min(axis=1))
+    return smoothed(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).min(axis=1), frames)

@@ -16,8 +16,8 @@ _CANNOT = (
     "Somebody who is mostly behind something: no such video was rendered, neither to learn from nor to judge by.",
     "Lengths rest on how large a person and the floor's squares usually are: a body that is larger than it looks is "
     "put farther away, and its way becomes longer.",
-    "Hands whose middle is behind something have no state; those a few pixels large, or pointing at the camera, are "
-    "guesses. Toes and fingers are not told at all.",
+    "Hands whose middle is behind something have no state, or a guessed one: that of before, where nothing speaks "
+    "against it. Those a few pixels large, or pointing at the camera, are guesses too. Toes and fingers are not told.",
     "Somebody's lean while standing is taken out as a bias, up to 0.15 rad: who really stands leaning is set upright.",
 )
 
@@ -36,6 +36,7 @@ def make_card(costs: Mapping[str, Cost], sizes: Mapping[str, int], scores: Seque
             ("the same, only first place on first place", f"{100 * found['path_error_from_first']:.1f} %", "-"),
             ("states of hands that are seen", f"{100 * found['hands_right']:.1f} % right",
              f"{100 * ASKED['hands_right']:g} %"),
+            ("hands that are hidden", f"{100 * found['hidden_told']:.0f} % told so, the others guessed", "-"),
             ("level of the world", f"{found['level_error_deg']:.2f} deg off", "-"),
             ("torch to ONNX", f"{provenance['parity_torch_onnx']:.1e}", "1e-4"),
             ("a picture, p50, one core", f"{found['p50_ms']:.1f} ms", "-"),

@@ -51,7 +51,8 @@ def compare(settled: Settled, truth: Truth) -> Score:
     length, the path turned and moved (not scaled) onto the true one: the root translation error of WHAM and GVHMR
     (zju3dv/GVHMR @ 088caff, `hmr4d/utils/eval/eval_utils.py`). path_error_from_first: the same, first on first and not
     turned. Both NaN for a way below SHORTEST_WAY_M. hands_right: share of the hands that are seen, and not on their way
-    from one state to another, that are told right; to tell nothing is wrong.
+    from one state to another, that are told right; to tell nothing is wrong. hidden_told: share of hidden hands
+    that are told to be hidden.
     """
     camera = from_mujoco(truth.axes)
     ahead = np.array([camera[0, 2], camera[1, 2], 0.0])
@@ -67,10 +68,12 @@ def compare(settled: Settled, truth: Truth) -> Score:
     off = {"path_error": laid_on - true_path, "path_error_from_first": (path - path[0]) - (true_path - true_path[0])}
     states, said = truth.motion.hand_states, settled.motion.hand_states
     right = (states == said)[truth.clear & truth.seen] if states is not None and said is not None else np.zeros(0)
+    hidden = (said < 0)[~truth.seen] if said is not None else np.zeros(0)
     down = float(np.arcsin(-camera[2, 2]))
     return {"mpjpe_mm": 1e3 * float(apart.mean()), "way_m": way,
             **{key: float(np.linalg.norm(rows, axis=1).mean()) / length for key, rows in off.items()},
             "hands_right": float(right.mean()) if right.size else float("nan"),
+            "hidden_told": float(hidden.mean()) if hidden.size else float("nan"),
             "level_error_deg": float(np.degrees(abs(settled.down_rad - down))),
             "pitch_bias_deg": float("nan") if settled.pitch_bias_rad is None
             else float(np.degrees(settled.pitch_bias_rad))}

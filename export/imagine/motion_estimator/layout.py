@@ -20,9 +20,10 @@ FINDER_SIDE = (60, 80)
 """(rows, columns) of the whole picture as the finder sees it."""
 CROP_SIDE = 128
 """Pixels of the square about a person, which is cut out of the halved picture."""
-HAND_SIDE = 32
+HAND_SIDE = 40
 """Pixels of the square about a hand, which is cut out of the whole picture."""
-HAND_WINDOW_M = 0.30
+HAND_WINDOW_M = 0.40
+"""Of that square's side: a hand is 0.2 m long, and the pose may be as far beside it."""
 HAND_AHEAD_M = 0.04
 """From the wrist's end joint on towards the fingers: the middle of that square."""
 BOX_MARGIN = 1.3

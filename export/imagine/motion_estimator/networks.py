@@ -120,15 +120,15 @@ class PoseNetwork(nn.Module):
 
 
 class HandNetwork(nn.Module):
-    """(batch, 3, 32, 32) squares, 0 to 1, and (batch, 9) the hand's rotation in the square, to HAND_OUTPUTS, logits."""
+    """(batch, 3, 40, 40) squares, 0 to 1, and (batch, 9) the hand's rotation in the square, to HAND_OUTPUTS, logits."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(_layer(3, 24), _layer(24, 32, 3, 2), _Residual(32), _layer(32, 64, 3, 2),
                                   _Residual(64))
-        self.rest = _layer(64, 24, 1)
+        self.rest = _layer(64, 16, 1)
         cells = (HAND_SIDE // 4) ** 2
-        self.told = nn.Sequential(nn.Linear(24 * cells + 9, 64), nn.ReLU(), nn.Linear(64, sum(HAND_OUTPUTS.values())))
+        self.told = nn.Sequential(nn.Linear(16 * cells + 9, 64), nn.ReLU(), nn.Linear(64, sum(HAND_OUTPUTS.values())))
 
     def forward(self, square: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
         """(batch, 4)."""

@@ -120,20 +120,23 @@ class Sight:
         return told
 
     def _hands(self, image: Image, lens: Pinhole, joints: F64, local: F64) -> F64:
-        """Of joints (24, 3) in camera, m, where each was seen: nearer than where rotations put the hands."""
-        turned = pose_in_world(rotation.quat_from_matrix_many(local), joints[0], PLAIN.offsets_m)[1]
-        out = []
-        for hand in range(2):
-            middle, wrist = hand_points(joints, hand)
-            near = max(float(middle[2]), 0.1)
-            half = HAND_WINDOW_M / 2 * lens.focal_px / near
-            square = hand_axes(lens.project(middle), lens.project(wrist), half, hand)
-            turn = hand_turn(rotation.matrix_many(turned[22 + hand]), square, hand)
-            said = self._run("hands", square=cut(image, lens.project(middle), square, HAND_SIDE),
-                             turn=turn.astype(np.float32))
-            share = np.exp(said - said.max())
-            out.append(share / share.sum())
-        return np.stack(out)
+        """Of joints (24, 3) in camera, m, where each was seen, and where rotations put them: either may be beside a
+        hand, and the mean of what both squares show errs less.
+        """
+        placed, turns = pose_in_world(rotation.quat_from_matrix_many(local), joints[0], PLAIN.offsets_m)
+        each = [[self._hand(image, lens, where, turned, hand) for where in (joints, placed)]
+                for hand, turned in enumerate(rotation.matrix_many(turns[22:]))]
+        return np.asarray(np.mean(each, axis=1))
+
+    def _hand(self, image: Image, lens: Pinhole, joints: F64, turned: F64, hand: int) -> F64:
+        """(4,) shares of one hand's states and of HIDDEN."""
+        middle, wrist = hand_points(joints, hand)
+        near = max(float(middle[2]), 0.1)
+        square = hand_axes(lens.project(middle), lens.project(wrist), HAND_WINDOW_M / 2 * lens.focal_px / near, hand)
+        said = self._run("hands", square=cut(image, lens.project(middle), square, HAND_SIDE),
+                         turn=hand_turn(turned, square, hand).astype(np.float32))
+        share = np.exp(said - said.max())
+        return np.asarray(share / share.sum())
 
 
 def _as_seen(joints: F64, middle: F64, side: float, depth: F64, lens: Pinhole) -> F64:
