@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from export.evaluation.reference import length_ratio
+from export.evaluation.reference import length_ratio, palm_path
 from export.evaluation.trial import Seen
 from export.motion import tasks
 from export.motion.actor import Actor
@@ -56,13 +56,6 @@ def _begin() -> Actor:
     actor = Actor()
     actor.hold(1.0)
     return actor
-
-
-def _hand_path(bodies: F64, hand: int) -> F64:
-    """(T, 3) of a palm: 0.08 m beyond the wrist, along the forearm."""
-    elbow, wrist = bodies[:, hand - 1], bodies[:, hand]
-    ahead = wrist - elbow
-    return np.asarray(wrist + 0.08 * ahead / np.linalg.norm(ahead, axis=1, keepdims=True))
 
 
 def _to_place(random: np.random.Generator, scale: float, things: Callable[[float, float, float], Scene], ahead_m: float,
@@ -122,7 +115,7 @@ def _sweep(random: np.random.Generator, scale: float) -> Plan:
     actor.hold(0.5)
 
     def furnish(bodies: F64) -> Scene:
-        path = _hand_path(bodies, hand)
+        path = palm_path(bodies, hand)
         x, y, z = path[np.argmax(np.where(np.abs(path[:, 1]) < 0.12, path[:, 0], -1))]
         return Scene((Thing("table", "box", (0.3, 0.9, 0.04), (x + 0.1, y, z - 0.14)),
                       Thing("bottle", "cylinder", (0.07, 0.22), (x, y, z - 0.009), 0.0, 0.4)))
@@ -153,7 +146,7 @@ def _sit(random: np.random.Generator, scale: float) -> Plan:
 
 def _box(bodies: F64, frame: int) -> tuple[Thing, Thing]:
     """A box between the hands of a frame, and the stand under it."""
-    left, right = (_hand_path(bodies[frame:frame + 1], hand)[0] for hand in WRISTS)
+    left, right = (palm_path(bodies[frame:frame + 1], hand)[0] for hand in WRISTS)
     x, y, z = (left + right) / 2
     wide = float(np.linalg.norm(left - right)) - 0.12
     top = z - 0.1
@@ -210,13 +203,13 @@ def _wipe(random: np.random.Generator, scale: float) -> Plan:
     actor.hold(0.5)
 
     def furnish(bodies: F64) -> Scene:
-        path = _hand_path(bodies, hand)[150:200]
+        path = palm_path(bodies, hand)[150:200]
         x, y, z = path.mean(axis=0)
         return Scene((Thing("table", "box", (0.3, 0.8, 0.04), (x + 0.12, y, z - 0.06)),))
 
     def judge(seen: Seen) -> tuple[bool, str]:
         rubs = seen.forces["table"] > 1
-        path = _hand_path(seen.bodies, hand)
+        path = palm_path(seen.bodies, hand)
         wide = float(np.ptp(path[rubs, 1])) if rubs.any() else 0.0
         return wide >= 0.15, f"rubbed {wide:.2f} m of the table (at least 0.15)"
 
@@ -239,7 +232,7 @@ def _pick_and_place(random: np.random.Generator, scale: float) -> Plan:
     actor.hold(0.5)
 
     def furnish(bodies: F64) -> Scene:
-        x, y, z = np.mean([_hand_path(bodies[put:put + 1], hand)[0] for hand in WRISTS], axis=0)
+        x, y, z = np.mean([palm_path(bodies[put:put + 1], hand)[0] for hand in WRISTS], axis=0)
         top = z - 0.13
         return Scene((*_box(bodies, frame), Thing("basket", "box", (0.4, 0.3, top), (x, y + 0.05, top / 2))))
 

@@ -92,11 +92,11 @@ def _cut(motion: HumanMotion, start: int, end: int) -> HumanMotion:
 Do = Callable[[Actor, Action, "Thing | None", np.random.Generator], None]
 
 
-def _before(actor: Actor, thing: Thing, more: float = 0.0) -> tuple[float, float]:
-    """The place in front of a thing, on the straight way to it."""
-    x, y = actor.place
+def before(place: tuple[float, float], thing: Thing, stop_m: float = STOP_M) -> tuple[float, float]:
+    """The place in front of a thing, on the straight way to it from another one."""
+    x, y = place
     away = math.dist((x, y), thing.position_m[:2])
-    share = max(0.0, 1 - (STOP_M + reach_m(thing) + more) / max(away, 1e-6))
+    share = max(0.0, 1 - (stop_m + reach_m(thing)) / max(away, 1e-6))
     return x + share * (thing.position_m[0] - x), y + share * (thing.position_m[1] - y)
 
 
@@ -117,7 +117,7 @@ def _speed(step: Action, metres: float) -> float:
 
 def _walk(actor: Actor, step: Action, thing: Thing | None, random: np.random.Generator) -> None:
     assert thing is not None
-    goal = _before(actor, thing)
+    goal = before(actor.place, thing)
     tasks.walk_to(actor, goal, _speed(step, math.dist(actor.place, goal)))
     _face(actor, thing)
 
@@ -137,7 +137,7 @@ def _turn(by: float) -> Do:
 
 def _over(actor: Actor, step: Action, thing: Thing | None, random: np.random.Generator) -> None:
     assert thing is not None
-    x, y = _before(actor, thing, -0.22)
+    x, y = before(actor.place, thing, STOP_M - 0.22)
     if math.dist(actor.place, (x, y)) > 0.08:
         tasks.walk_to(actor, (x, y), 0.4)
     _face(actor, thing)
@@ -178,7 +178,7 @@ def _sit(actor: Actor, step: Action, thing: Thing | None, random: np.random.Gene
         x, y = actor.place
         way = math.atan2(thing.position_m[1] - y, thing.position_m[0] - x)
         if math.dist((x, y), thing.position_m[:2]) > STOP_M + reach_m(thing) + 0.1:
-            tasks.walk_to(actor, _before(actor, thing), 0.45)
+            tasks.walk_to(actor, before(actor.place, thing), 0.45)
         actor.turn_to(way + math.pi)
     tasks.sit_down(actor, drop=random.uniform(0.33, 0.38), seconds=max(2.5, min(step.duration_s, 3.5)))
 

@@ -9,8 +9,9 @@ from typing import Any
 from export.imagine.estimation import motion_name, motions_in
 from export.imagine.failure_report import refuse_other_count, refuse_reported
 from export.imagine.film import EMBEDDED
+from export.imagine.grounding import Spot, ground
 from export.imagine.stage import Work
-from export.imagine.words import load_plan, write_json
+from export.imagine.words import load_plan, scene_of, write_json
 from export.motion.body_checks import check_robot_motion
 from export.motion.convert import Wish, convert
 from export.motion.findings import accepted, refused, table
@@ -19,15 +20,16 @@ from export.motion.show import Size, show_motion
 from runtime.chain import FORMAT, load_motion
 from runtime.clip import load_clip
 from runtime.errors import Refused
+from runtime.human_motion import save_human_motion
 from runtime.robot import load_robot
 
-CLIPS, CHAIN, FINDINGS, PREVIEW = "clips", "chain.json", "findings.json", "preview"
+CLIPS, CHAIN, FINDINGS, PREVIEW, GROUNDED = "clips", "chain.json", "findings.json", "preview", "grounded"
 
 
 class AssembleStage:
     """Clips and a chain of them."""
 
-    name, needs, file, version = "assemble", ("decompose", "estimate", "report"), CHAIN, "2"
+    name, needs, file, version = "assemble", ("scene", "decompose", "estimate", "report"), CHAIN, "3"
     provider = EMBEDDED
 
     def __init__(self, robot: str, preview: bool = True) -> None:
@@ -42,15 +44,25 @@ class AssembleStage:
         load_motion(str(folder / CHAIN), load_robot(self._robot))
 
     def work(self, work: Work) -> None:
-        """Retargets, checks, and binds together; refuses what the robot should not do."""
+        """Leads motions to their things where the scene is known, retargets, checks, and binds together.
+
+        Refuses what the robot should not do.
+        """
         refuse_reported(work.run.of("report"))
         robot, plan = load_robot(self._robot), load_plan(work.run.of("decompose"))
-        count = len(motions_in(work.run.of("estimate")))
-        refuse_other_count(count, plan)
-        (work.out / CLIPS).mkdir()
+        motions = motions_in(work.run.of("estimate"))
+        refuse_other_count(len(motions), plan)
+        scene, spot = scene_of(work.run.of("scene")), Spot()
+        for folder in (CLIPS, GROUNDED) if scene else (CLIPS,):
+            (work.out / folder).mkdir()
         rows, bad = [], []
         for i, step in enumerate(plan.actions):
             source, out = work.run.of("estimate") / motion_name(i), work.out / CLIPS / motion_name(i)
+            if scene is not None:
+                done = ground(motions[i], step, scene, spot, robot)
+                source, spot = work.out / GROUNDED / motion_name(i), done.end
+                save_human_motion(source, done.motion)
+                work.notes += [f"action {i + 1} ({step.verb}): {note}" for note in done.notes]
             fact = convert(source, out, Wish(robot=self._robot, retarget=True))
             motion = of_clip(load_clip(out, robot))
             findings = check_robot_motion(motion, robot, pose=None)
@@ -67,4 +79,4 @@ class AssembleStage:
                           what_to_do="film it anew with --from film, or put another motion there with "
                                      "--replace estimate=PATH")
         write_json(work.out / CHAIN, {"format": FORMAT, "actions": [
-            {"clip": f"{CLIPS}/{motion_name(i)}"} for i in range(count)]})
+            {"clip": f"{CLIPS}/{motion_name(i)}"} for i in range(len(motions))]})
