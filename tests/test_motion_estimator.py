@@ -33,7 +33,6 @@ from export.imagine.motion_estimator.pinhole import Pinhole, depth_m, from_mujoc
 from export.imagine.motion_estimator.renders import Truth, folder_of, load_images, load_truth, shoot_all
 from export.imagine.motion_estimator.settling import (
     camera_and_body,
-    hand_states,
     likeliest_states,
     pitch_bias,
     settle,
@@ -397,18 +396,6 @@ def test_a_hand_s_state_outlasts_what_hides_it_and_half_a_hand_is_seen() -> None
     told = likeliest_states(shares, 25.0)
     assert (told[:, 1] == 2).all(), "of half a hand the state is told"
     assert (told[42:58, 0] == -1).all() and (told[:38, 0] == 2).all() and (told[62:, 0] == 2).all()
-
-
-def test_a_hand_s_state_goes_on_from_one_video_of_a_film_to_the_next(walk: Truth) -> None:
-    seen, out_of_sight = seen_of(walk), np.array([[0.004, 0.004, 0.002, 0.99]] * 2)
-    closed = [replace(one, hands=np.array([[0.02, 0.02, 0.94, 0.02]] * 2)) for one in seen]
-    half_hidden = [replace(one, hands=np.array([[0.3, 0.05, 0.05, 0.6]] * 2)) for one in seen[:4]]
-    first, second = hand_states([closed, [*half_hidden, *closed]], 25.0)
-    assert len(first) == len(closed) and (first == 2).all() and (second == 2).all()
-    (alone,) = hand_states([half_hidden], 25.0)
-    assert (alone == 0).all()
-    (hidden,) = hand_states([[replace(one, hands=out_of_sight) for one in seen]], 25.0)
-    assert (hidden == -1).all()
 
 
 def test_a_pelvis_that_is_seen_well_stays(walk: Truth) -> None:

@@ -25,7 +25,7 @@ SMOOTH_S = 0.06
 HAND_LASTS_S, SIGHT_LASTS_S, ALIKE_S = 1.5, 0.2, 0.4
 """How long a hand keeps a state, how long it stays in sight or out of it, and for how long pictures err alike.
 Chosen on 40 videos of another seed than those that judge, as is SURELY_HIDDEN."""
-SURELY_HIDDEN = 10.0
+SURELY_HIDDEN = 5.0
 """So many times likelier than to be seen a hand must be to count as hidden: what half a hand shows is mostly right."""
 ASIDE_RAD, ALONG = 0.002, 0.05
 """How far a pelvis is wrong across the ray through it (half a pixel) and along it, both of its distance."""
@@ -71,13 +71,8 @@ def camera_and_body(videos: Sequence[Sequence[Seen]]) -> tuple[float, F64]:
             np.asarray(np.median([seen.shape for seen in every], axis=0)))
 
 
-def settle(name: str, fps: float, video: Sequence[Seen], down_rad: float, shape: F64,
-           hands: npt.NDArray[np.int8] | None = None) -> Settled:
-    """The motion of a video's pictures; the world's x is where the camera looks, its floor is at z = 0.
-
-    Args:
-        hands: (T, 2) states; None: those of this video alone.
-    """
+def settle(name: str, fps: float, video: Sequence[Seen], down_rad: float, shape: F64) -> Settled:
+    """The motion of a video's pictures; the world's x is where the camera looks, its floor is at z = 0."""
     up, skeleton = level(down_rad), shaped(shape)
     local = np.stack([seen.local for seen in video])
     local[:, 0] = up @ local[:, 0]
@@ -92,16 +87,10 @@ def settle(name: str, fps: float, video: Sequence[Seen], down_rad: float, shape:
         wxyz[:, 0] = rotation.multiply_many(wxyz[:, 0], back)
     pelvis = settle_pelvis(seen, _feet(wxyz, skeleton.offsets_m), doubt)
     wxyz, pelvis = swaying(wxyz, pelvis, skeleton, fps)
-    hands = hand_states([video], fps)[0] if hands is None else hands
+    hands = likeliest_states(np.stack([seen.hands for seen in video]), fps)
     motion = make_human_motion(name, fps, wxyz, pelvis, skeleton, hand_states=hands,
                                notes=("seen by the project's own estimator, which knows only our mannequin",))
     return Settled(motion, down_rad, bias, corrected)
-
-
-def hand_states(videos: Sequence[Sequence[Seen]], fps: float) -> list[npt.NDArray[np.int8]]:
-    """(T, 2) of each video of a film, in which every video begins where the one before ended: a state goes on."""
-    states = likeliest_states(np.stack([seen.hands for video in videos for seen in video]), fps)
-    return np.split(states, np.cumsum([len(video) for video in videos])[:-1])
 
 
 def likeliest_states(shares: F64, fps: float) -> npt.NDArray[np.int8]:

@@ -10,7 +10,7 @@ from export.imagine.estimation import motion_name, motions_in, refuse_broken
 from export.imagine.film import EMBEDDED, FilmStage, videos_in
 from export.imagine.motion_estimator.bundle import SHIPPED, open_motion_estimator
 from export.imagine.motion_estimator.pinhole import Pinhole
-from export.imagine.motion_estimator.settling import camera_and_body, hand_states, settle
+from export.imagine.motion_estimator.settling import camera_and_body, settle
 from export.imagine.motion_estimator.sight import Seen
 from export.imagine.run_folder import RunFolder
 from export.imagine.stage import Work
@@ -63,9 +63,9 @@ class OwnEstimateStage:
                                   what_to_do="take shorter actions")
                 row.append(opened.sight.look(image, Pinhole(image.shape[1], image.shape[0], fovy_rad)))
             seen.append(row)
-        (down, shape), hands = camera_and_body(seen), hand_states(seen, rates[0])
+        down, shape = camera_and_body(seen)
         for i, (rate, row) in enumerate(zip(rates, seen, strict=True)):
-            settled = settle(motion_name(i), rate, row, down, shape, hands[i])
+            settled = settle(motion_name(i), rate, row, down, shape)
             save_human_motion(work.out / motion_name(i), settled.motion)
             if settled.pitch_bias_rad is not None:
                 work.notes.append(f"{motion_name(i)}: who stands leans {math.degrees(settled.pitch_bias_rad):+.1f} deg "
