@@ -47,10 +47,12 @@ def damped_after_ms(out: Path, since_ns: int) -> float:
     return float(gate["now_ns"][damps][0] - since_ns) / 1e6
 
 
-def await_touch(out: Path) -> None:
-    """The routine moves: its recording has begun."""
-    raw = out / "raw.mcap"
-    await_(lambda: raw.exists() and raw.stat().st_size > 8_000_000, 120, "the routine to move", poll_s=0.05)
+def await_touch(out: Path, run: subprocess.Popen[bytes]) -> None:
+    """The routine moves: its recording has begun; one that ended before says why."""
+    raw, report = out / "raw.mcap", out / "report.json"
+    await_(lambda: run.poll() is not None or (raw.exists() and raw.stat().st_size > 8_000_000), 120,
+           "the routine to move", poll_s=0.05)
+    assert run.poll() is None, report.read_text() if report.exists() else "it ended without a report"
 
 
 def pids(out: Path) -> dict[str, int]:
@@ -109,7 +111,7 @@ def held_space(out: Path) -> Iterator[tuple[subprocess.Popen[bytes], threading.E
 def test_a_space_bar_let_go_of_ends_a_routine_damping(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with held_space(out) as (process, released):
-        await_touch(out)
+        await_touch(out, process)
         released.set()
         let_go_ns = time.monotonic_ns()
         assert process.wait(60) == 1
@@ -123,7 +125,7 @@ def test_a_space_bar_let_go_of_ends_a_routine_damping(tmp_path: Path) -> None:
 def test_a_killed_conductor_leaves_the_robot_damping(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with subprocess.Popen(words(out, "--yes"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        await_touch(out)
+        await_touch(out, run)
         os.kill(pids(out)["conductor"], signal.SIGKILL)
         killed_ns = time.monotonic_ns()
         assert run.wait(60) == 1
