@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.motion.actor import REST_TO_WORLD
+from export.motion.gait import moves
 from export.motion.limbs import ANKLE_M
 from export.motion.retarget import GROUND_PERCENTILE
 from runtime import rotation
@@ -128,10 +129,7 @@ def swings_m(body: Body) -> list[float]:
     out = []
     for side in (0, 1):
         ankle = body.joints[:, ANKLES[side]]
-        speed = np.linalg.norm(np.gradient(ankle[:, :2], axis=0), axis=1) * body.fps
-        moves = np.concatenate([[False], speed > 0.25, [False]])
-        edges = np.flatnonzero(np.diff(moves.astype(np.int8)))
-        for start, end in edges.reshape(-1, 2):
+        for start, end in moves(ankle, body.fps):
             length = float(np.linalg.norm(ankle[min(end, len(ankle) - 1), :2] - ankle[max(start - 1, 0), :2]))
             if length >= 0.1:
                 out.append(length)

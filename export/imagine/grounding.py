@@ -34,11 +34,15 @@ F64 = npt.NDArray[np.float64]
 MOST_WAY, LEAST_WAY_M = 0.15, 0.15
 """A walk's end is led by so much of its way at most, or so far where it is short."""
 MOST_TURN_RAD = 0.35
+"""Of its heading at the end: less than half of what the report refuses."""
 MOST_HAND_M = 0.2
 """In the median over the frames in which it acts; our own estimator's hands are off by as much towards the camera."""
 FARTHEST_M = 0.3
 """Of a single frame."""
-NEAR_M, PASSES, SMOOTH_S = 0.01, 3, 0.06
+NEAR_M, PASSES = 0.01, 3
+"""Near enough, and how often a hand is led: what a human's arm does the robot's does in part only."""
+SMOOTH_S = 0.06
+"""Of the Gaussian over what hands are moved by, as over an estimate's rotations."""
 PALM_M = 0.04
 """From the middle of the robot's palm down to what it rubs."""
 EDGE_M = 0.05
@@ -76,10 +80,10 @@ def ground(motion: HumanMotion, step: Action, scene: Scene, start: Spot, robot: 
         Refused: a motion that cannot be retargeted.
     """
     thing = next((thing for thing in scene.things if thing.name == step.object), None)
-    clip, notes = _clip_of(motion, robot), []
+    clip, notes, given = _clip_of(motion, robot), [], motion
     if thing is not None and step.verb == "walk to":
         motion, note = _led(motion, clip, thing, start)
-        clip, notes = _clip_of(motion, robot), [note]
+        clip, notes = clip if motion is given else _clip_of(motion, robot), [note]
     if thing is not None and step.verb in _MISSED:
         for k in range(PASSES):
             off = _MISSED[step.verb](_Hands(clip, step, start, body_of(motion)), thing)

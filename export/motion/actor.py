@@ -50,7 +50,7 @@ def min_jerk(frames: int) -> F64:
     return eased(np.arange(1, frames + 1) / frames)
 
 
-def _arched(frames: int, swing: int) -> F64:
+def _raised(frames: int, swing: int) -> F64:
     """(frames,) how high a swinging foot is, 1 at its highest: up before it goes forwards, down after it."""
     return np.asarray(np.sin(np.pi * np.minimum(np.arange(1, frames + 1) / swing, 1.0)) ** 2)
 
@@ -129,7 +129,7 @@ class Actor:
         now, start = self._now, dict(self._now)
         frames = max(5, round(seconds * FPS))
         swing = round(0.9 * frames)
-        for s, raised in zip([*min_jerk(swing), *[1.0] * (frames - swing)], _arched(frames, swing), strict=True):
+        for s, raised in zip([*min_jerk(swing), *[1.0] * (frames - swing)], _raised(frames, swing), strict=True):
             for name, goal in ((f"{side}_x", x), (f"{side}_y", y), (f"{side}_yaw", heading)):
                 now[name] = start[name] + s * (goal - start[name])
             now[f"{side}_lift"] = lift * raised

@@ -1,7 +1,7 @@
 """Walks mended on their feet: the sway of who walks, which single pictures do not show, and a way that ends elsewhere.
 
 A camera beside a walk sees a pelvis's way across the picture well and towards it badly: a sway of four centimetres
-came out as one. A robot that is told to step without it cannot lift its feet, and made three quarters of its way.
+came out as one. A robot that was told to step without it made three quarters of its way.
 """
 
 from __future__ import annotations
@@ -26,11 +26,16 @@ SLOW_S, HEADING_S = 0.5, 0.3
 _WORLD_TO_REST = rotation.conjugate_many(REST_TO_WORLD)
 
 
+def moves(ankle: F64, fps: float) -> npt.NDArray[np.intp]:
+    """(n, 2) frames in which a foot begins to move over the floor, and the first in which it no longer does."""
+    speed = np.linalg.norm(np.gradient(ankle[:, :2], axis=0), axis=1) * fps
+    edges = np.diff(np.concatenate([[0], speed > SWINGS_M_S, [0]]).astype(np.int8))
+    return np.flatnonzero(edges).reshape(-1, 2)
+
+
 def swings(ankle: F64, fps: float) -> list[tuple[int, int]]:
     """First and last frame of each swing of a foot, by its ankle (T, 3)."""
-    speed = np.linalg.norm(np.gradient(ankle[:, :2], axis=0), axis=1) * fps
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], speed > SWINGS_M_S, [0]]).astype(np.int8)))
-    return [(int(start), int(end) - 1) for start, end in edges.reshape(-1, 2) if end - start >= SHORTEST_S * fps
+    return [(int(start), int(end) - 1) for start, end in moves(ankle, fps) if end - start >= SHORTEST_S * fps
             and np.linalg.norm(ankle[end - 1, :2] - ankle[start, :2]) >= SHORTEST_M]
 
 
