@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,11 @@ from export.evaluation.reference import length_ratio, palm_path, reference_of
 from export.evaluation.trial import reference_bodies
 from export.imagine.acting import STOP_M, before
 from export.imagine.actions import action
+from export.imagine.assembly import shows_its_scene
 from export.imagine.body import HANDS, body_of
 from export.imagine.grounding import MOST_HAND_M, PALM_M, Spot, ground, moved_hand
 from export.imagine.measures import acting
+from export.imagine.run_folder import BY_HAND, RunFolder
 from export.motion import tasks
 from export.motion.actor import Actor
 from firmware_bridge.scene import Scene, Thing
@@ -144,3 +147,20 @@ def test_a_hand_that_cannot_come_so_far_goes_as_far_as_the_arm_does() -> None:
     np.testing.assert_allclose(away[:, 1:] / np.linalg.norm(away, axis=1, keepdims=True), 0, atol=0.4)
     turn = rotation.rotation_vector_many(moved.local_wxyz[:, 19])
     assert np.linalg.norm(turn, axis=1).max() < 0.7, "the elbow is nearly straight"
+
+
+@pytest.mark.parametrize(("scene", "film", "estimate", "is_shown"), [
+    ("embedded", "embedded", "embedded", True), ("embedded", "fal-kling-v1", "demo.py", False),
+    ("embedded", BY_HAND, "embedded", False), ("embedded", "embedded", BY_HAND, False),
+    (BY_HAND, BY_HAND, BY_HAND, True),
+])
+def test_motions_are_led_only_in_the_scene_that_they_show(
+    tmp_path: Path, scene: str, film: str, estimate: str, is_shown: bool,
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    for name, provider in (("scene", scene), ("film", film), ("estimate", estimate)):
+        run.row(name).provider = provider
+    assert shows_its_scene(run) is is_shown
+    (tmp_path / "scene.json").write_text(Scene((BASKET,)).as_json())
+    run.ask("walk to the basket", 0, {"scene": tmp_path / "scene.json"})
+    assert shows_its_scene(run), "a person described it"

@@ -10,6 +10,7 @@ from export.imagine.estimation import motion_name, motions_in
 from export.imagine.failure_report import refuse_other_count, refuse_reported
 from export.imagine.film import EMBEDDED
 from export.imagine.grounding import Spot, ground
+from export.imagine.run_folder import BY_HAND, RunFolder
 from export.imagine.stage import Work
 from export.imagine.words import load_plan, scene_of, write_json
 from export.motion.body_checks import check_robot_motion
@@ -24,6 +25,15 @@ from runtime.human_motion import save_human_motion
 from runtime.robot import load_robot
 
 CLIPS, CHAIN, FINDINGS, PREVIEW, GROUNDED = "clips", "chain.json", "findings.json", "preview", "grounded"
+
+
+def shows_its_scene(run: RunFolder) -> bool:
+    """Whether the scene's places are those of what the motions show: a person described it, or our own film shows it.
+
+    What stands at likely places only is in nobody else's video.
+    """
+    is_described = run.given("scene") is not None or run.row("scene").provider == BY_HAND
+    return is_described or (run.row("film").provider == EMBEDDED and run.row("estimate").provider != BY_HAND)
 
 
 class AssembleStage:
@@ -52,7 +62,9 @@ class AssembleStage:
         robot, plan = load_robot(self._robot), load_plan(work.run.of("decompose"))
         motions = motions_in(work.run.of("estimate"))
         refuse_other_count(len(motions), plan)
-        scene, spot = scene_of(work.run.of("scene")), Spot()
+        scene, spot = scene_of(work.run.of("scene")) if shows_its_scene(work.run) else None, Spot()
+        if scene is None:
+            work.notes.append("no motion is led to its thing: nobody said where things are in what the motions show")
         for folder in (CLIPS, GROUNDED) if scene else (CLIPS,):
             (work.out / folder).mkdir()
         rows, bad = [], []
