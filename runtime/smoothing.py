@@ -120,7 +120,9 @@ class Smoother:
         """(T, 7 + n) all frames, smoothed."""
         self._smooth(self._filled)
         self._done.append(self._q[: self._filled].copy())
-        return np.concatenate(self._done)
+        out: F64 = np.concatenate(self._done)
+        np.clip(out[:, ROOT_Q:], self._lower, self._upper, out=out[:, ROOT_Q:])  # other ways end 1e-16 beyond a limit
+        return out
 
     def _emit(self) -> None:
         """Smooths a full window and keeps its end as the beginning of the next."""
